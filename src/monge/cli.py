@@ -1,0 +1,222 @@
+"""`monge ...`: each stage is a command; a deliberate error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from monge import __version__
+from monge.errors import InputError, MongeError, StorageError
+
+app = typer.Typer(
+    name="monge",
+    help="From images to a generator that other programs can use: train, track, judge, promote, "
+    "serve.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+ParamsFile = Annotated[
+    Path, typer.Option("--params", help="The parameter file; its folder is the project's.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a parameter; repeatable."),
+]
+
+
+class IfChanged(StrEnum):
+    """What `monge train` does with checkpoints of another training."""
+
+    refuse = "refuse"
+    fresh = "fresh"
+
+
+class Provider(StrEnum):
+    """ONNX Runtime's execution provider."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"monge {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def prepare(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+    """Images to a packed dataset: data/prepared."""
+    dataset = _stage("prepare", params, override)
+    channels, height, width = dataset.image_shape
+    classes = f", {len(dataset.class_names)} classes" if dataset.class_names else ""
+    typer.echo(
+        f"{len(dataset.train)} images to train on, {len(dataset.validation)} to judge by, "
+        f"{height}x{width}, {'grey' if channels == 1 else 'rgb'}{classes}"
+    )
+
+
+@app.command()
+def train(
+    params: ParamsFile = Path("params.yaml"),
+    override: Overrides = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start again; the old checkpoints are set aside.")
+    ] = False,
+    if_changed: Annotated[
+        IfChanged,
+        typer.Option(help="When the checkpoints are of another training: refuse, or start fresh."),
+    ] = IfChanged.refuse,
+) -> None:
+    """The packed dataset to checkpoints; goes on from the newest one."""
+    outcome = _stage("train", params, override, fresh=fresh, if_changed=if_changed.value)
+    if outcome.resumed_from == outcome.step:
+        typer.echo(f"the training is complete at step {outcome.step}: nothing to do")
+    else:
+        done = outcome.step - outcome.resumed_from
+        typer.echo(
+            f"step {outcome.step}: {done} iterations in {outcome.seconds:.0f} s "
+            f"({done / outcome.seconds:.1f}/s)"
+        )
+
+
+@app.command()
+def export(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+    """The newest checkpoint to models/generator.onnx."""
+    path, parity = _stage("export", params, override)
+    typer.echo(
+        f"{path}: equals the network on {parity.images} images (largest difference "
+        f"{parity.max_difference:.1e}, {parity.differing_fraction:.2%} of grey levels apart)"
+    )
+
+
+@app.command()
+def evaluate(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+    """The generator file to figures and pictures: reports/."""
+    for line in _stage("evaluate", params, override):
+        typer.echo(line)
+
+
+@app.command()
+def promote(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+    """Register the judged file; make it champion if it is better."""
+    typer.echo(_stage("promote", params, override))
+
+
+@app.command()
+def sample(
+    model: Annotated[str, typer.Argument(help="A .onnx file, or models:/NAME@champion.")],
+    n: Annotated[int, typer.Option("-n", help="How many images.")] = 64,
+    seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.")] = 0,
+    first: Annotated[int, typer.Option(help="Index of the first image.")] = 0,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, or a folder of PNGs.")
+    ] = Path("samples.png"),
+    provider: Annotated[Provider, typer.Option(help="Where to compute.")] = Provider.auto,
+) -> None:
+    """Draw images from a generator file or a registered model."""
+    if n < 1:
+        raise InputError(f"-n must be at least 1, got {n}.")
+    from monge.serving import pictures
+    from monge.serving.sampler import Sampler
+
+    sampler = Sampler.load(model, provider=provider.value)
+    pictures.write(sampler.sample(n, seed=seed, first=first), output)
+    typer.echo(f"{n} images of seed {seed} in {output} ({sampler.provider})")
+
+
+def _stage(name: str, params: Path, override: list[str] | None, **options: Any) -> Any:
+    """Run one stage of the project that the parameter file lies in."""
+    from monge import stages
+    from monge.params import load
+    from monge.paths import Paths
+
+    stage: Callable[..., Any] = getattr(stages, name)
+    return stage(load(params, override), Paths(params.resolve().parent), **options)
+
+
+def main() -> None:
+    """The console command. Exit codes: 0 done, 2 the input, 3 the environment, 4 the training."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("monge").setLevel(logging.INFO)
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")  # accepted anywhere on the line
+    try:
+        code = app(standalone_mode=False)
+    except typer.Exit as done:
+        code = done.exit_code
+    except (MongeError, OSError, KeyboardInterrupt, typer.Abort) as error:
+        code = _report(error, debug)
+    except Exception as error:
+        code = _usage(error, debug)
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _report(error: BaseException, debug: bool) -> int:
+    """Say what happened in a line or two; the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        _say("interrupted")
+        return 130
+    if isinstance(error, OSError):
+        if error.errno not in _STORAGE:
+            raise error
+        error = StorageError(
+            f"{error.filename or 'a file'}: {error.strerror}. Free space or allow access, then run "
+            "the same command."
+        )
+    _say(str(error))
+    return error.exit_code if isinstance(error, MongeError) else 3
+
+
+def _usage(error: Exception, debug: bool) -> int:
+    """A wrong command line is shown as one; anything else is a bug and keeps its traceback."""
+    show = getattr(error, "format_message", None)
+    if show is None or debug:
+        raise error
+    _say(f"{show()} (see `monge --help`)")
+    return 2
+
+
+def _say(message: str) -> None:
+    print(f"monge: {message}", file=sys.stderr, flush=True)
+
+
+def _leave(code: int) -> None:
+    """Exit at once: the work is done, and tearing torch and ONNX Runtime down takes a second."""
+    logging.shutdown()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = code or 1
+    os._exit(code)

@@ -1,0 +1,53 @@
+"""Where each stage finds and leaves its files, relative to the project's folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of one project; `dvc.yaml` names the same ones, and a test holds them together."""
+
+    root: Path
+
+    @property
+    def prepared(self) -> Path:
+        """The packed dataset (written by prepare)."""
+        return self.root / "data" / "prepared"
+
+    @property
+    def downloads(self) -> Path:
+        """What torchvision's datasets fetched; kept between runs, not versioned."""
+        return self.root / "data" / "downloads"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The checkpoints (written by train)."""
+        return self.root / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The generator file (written by export)."""
+        return self.root / "models" / "generator.onnx"
+
+    @property
+    def reports(self) -> Path:
+        """Figures and pictures (written by evaluate)."""
+        return self.root / "reports"
+
+    @property
+    def metrics(self) -> Path:
+        """Every figure with its protocol (written by evaluate)."""
+        return self.reports / "metrics.json"
+
+    @property
+    def state(self) -> Path:
+        """What monge keeps for itself: the spool of figures not yet sent, locks. Not versioned."""
+        return self.root / ".monge"
+
+    @property
+    def promotion(self) -> Path:
+        """What the last promote decided, for the closing lines of a run."""
+        return self.state / "promotion.json"

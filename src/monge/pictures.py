@@ -1,0 +1,33 @@
+"""Many small images as one picture that a person can look at. numpy only."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+TILE_PX = 40
+"""Images smaller than this are enlarged, by a whole factor, to at least so many pixels a side."""
+
+
+def tile(
+    images: NDArray[np.uint8], columns: int | None = None, scale: int | None = None
+) -> NDArray[np.uint8]:
+    """Lay images [n, H, W, C] out in rows: uint8 [H', W', C], a dark gap between them.
+
+    Small images are enlarged without smoothing, so that every pixel of an 8x8 digit shows.
+    """
+    n, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    scale = scale or max(1, math.ceil(TILE_PX / max(height, width)))
+    gap = max(1, scale // 2)
+    tall, wide = height * scale, width * scale
+    shape = (rows * (tall + gap) - gap, columns * (wide + gap) - gap, channels)
+    picture = np.full(shape, 40, np.uint8)
+    for i, image in enumerate(images):
+        top, left = i // columns * (tall + gap), i % columns * (wide + gap)
+        enlarged = image.repeat(scale, axis=0).repeat(scale, axis=1)
+        picture[top : top + tall, left : left + wide] = enlarged
+    return picture

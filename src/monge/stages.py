@@ -1,0 +1,242 @@
+"""The five stages, composed here and nowhere else: (params, paths) -> result.
+
+Each reads what the stage before left on disk and leaves its own, so that any of them can be run
+alone, by hand or by DVC. Imports are inside: a stage loads what it needs and no more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from monge.errors import InputError, Interrupted
+from monge.params import Params
+from monge.paths import Paths
+
+if TYPE_CHECKING:
+    from monge.data.packed import PackedDataset
+    from monge.evaluation.judge import Judgement
+    from monge.export.parity import Parity
+    from monge.registry.promote import Promotion
+    from monge.serving.sampler import Sampler
+    from monge.tracking import Run
+    from monge.training.loop import Outcome
+
+log = logging.getLogger(__name__)
+
+IfChanged = Literal["refuse", "fresh"]
+
+
+def prepare(params: Params, paths: Paths) -> PackedDataset:
+    """Images to the packed dataset in `data/prepared`."""
+    from monge.data.prepare import prepare as pack
+
+    return pack(params.prepare, paths.root, paths.downloads, paths.prepared)
+
+
+def train(
+    params: Params, paths: Paths, *, fresh: bool = False, if_changed: IfChanged = "refuse"
+) -> Outcome:
+    """The packed dataset to checkpoints, going on from the newest one.
+
+    `fresh` starts again; `if_changed` says what to do when the checkpoints on disk are of another
+    training: refuse with the differences, or set them aside and start afresh.
+    """
+    from monge.data.packed import PackedDataset
+    from monge.training import lock, loop, resume
+
+    folder = paths.checkpoints
+    with lock.exclusive(paths.state / "train.lock"):
+        dataset = PackedDataset.open(paths.prepared)
+        if fresh or (if_changed == "fresh" and resume.is_other(params.train, dataset, folder)):
+            resume.set_aside(folder)
+        with _run(params, paths, resume.run_key(folder)) as run:
+            _describe_training(params, paths, dataset, run)
+            return loop.train(params.train, dataset, folder, run)
+
+
+def export(params: Params, paths: Paths) -> tuple[Path, Parity]:
+    """The newest checkpoint's generator to `models/generator.onnx`, held to the network."""
+    from monge.contract import Contract
+    from monge.data.packed import PackedDataset
+    from monge.export import parity
+    from monge.tracking import environment
+    from monge.training import resume
+
+    dataset = PackedDataset.open(paths.prepared)
+    weights = params.export.weights
+    generator, step = resume.generator(params.train, dataset, paths.checkpoints, weights)
+    if step < params.train.steps:
+        log.warning("the training is at step %d of %d", step, params.train.steps)
+    channels, height, width = dataset.image_shape
+    contract = Contract(
+        latent_dim=params.train.latent_dim,
+        image_shape=(height, width, channels),
+        dataset_hash=dataset.content_hash,
+        git_revision=environment(paths.root).get("git.revision"),
+        run=resume.run_key(paths.checkpoints),
+        step=step,
+        weights=weights,
+        parameters=params.train.model_dump(by_alias=True),
+    )
+    return paths.model, parity.write_checked(
+        generator, contract, paths.model, params.export.tolerance
+    )
+
+
+def evaluate(params: Params, paths: Paths) -> list[str]:
+    """The exported file to figures and pictures in `reports/`; a table of them in lines."""
+    from monge.evaluation import report
+    from monge.serving.sampler import Sampler
+    from monge.training.journal import HISTORY
+
+    sampler = Sampler.load(paths.model, params.evaluate.provider)
+    judgement = _judge(params, paths, sampler)
+    report.write_report(
+        judgement,
+        paths.checkpoints / HISTORY,
+        paths.reports,
+        lambda rows, steps: sampler.interpolate(params.evaluate.seed, rows, steps),
+    )
+    with _run(params, paths, sampler.contract.run or sampler.model_hash[:12]) as run:
+        figures = {f"evaluate.{name}": f.value for name, f in judgement.figures.items()}
+        run.metrics(figures, sampler.contract.step, again=True)
+        for path in sorted(paths.reports.glob("*.[pj][ns]*")):
+            run.file(path, "reports")
+    return report.lines(judgement)
+
+
+def promote(params: Params, paths: Paths) -> str:
+    """Register the judged file, and make it champion if it is better than the one there is.
+
+    Raises InputError when the report is of another file.
+    """
+    from monge.evaluation import report
+    from monge.registry.models import Registry
+    from monge.registry.promote import promote as decide
+    from monge.serving.sampler import Sampler
+
+    provider = params.evaluate.provider
+    sampler = Sampler.load(paths.model, provider)
+    contract = sampler.contract
+    figures = _judged_figures(paths, sampler.model_hash)
+    registry = Registry(paths.root, params.promote.name)
+    promotion = decide(
+        registry,
+        paths.model,
+        figures,
+        params.promote,
+        run_key=contract.run or sampler.model_hash[:12],
+        tags={
+            "monge.dataset": contract.dataset_hash or "",
+            "monge.git_revision": contract.git_revision or "",
+            "monge.step": str(contract.step),
+        },
+        rejudge=lambda path: report.document(_judge(params, paths, Sampler.load(path, provider))),
+        experiment=params.promote.name,
+    )
+    sentence = _sentence(promotion)
+    _note_promotion(paths, sentence, promotion, registry.run_page(promotion.version))
+    return sentence
+
+
+def _judge(params: Params, paths: Paths, sampler: Sampler) -> Judgement:
+    """Judge a generator file on the packed dataset."""
+    from monge.data.packed import PackedDataset
+    from monge.evaluation.judge import judge
+
+    seed = params.evaluate.seed
+    return judge(
+        lambda first, count: sampler.sample(count, seed=seed, first=first),
+        PackedDataset.open(paths.prepared),
+        params.evaluate,
+        paths.state / "features",
+        generator_hash=sampler.model_hash,
+    )
+
+
+def _judged_figures(paths: Paths, model_hash: str) -> dict[str, Any]:
+    """The report, which must be of this very file."""
+    try:
+        figures: dict[str, Any] = json.loads(paths.metrics.read_text(encoding="utf-8"))
+        judged = {figure["protocol"][0]["generator_hash"] for figure in figures.values()}
+    except FileNotFoundError:
+        raise InputError(f"{paths.metrics}: no report. Run `monge evaluate` first.") from None
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise InputError(f"{paths.metrics}: damaged. Run `monge evaluate` again.") from None
+    if judged != {model_hash}:
+        raise InputError(
+            f"{paths.metrics}: a report of another file than {paths.model}. "
+            "Run `monge evaluate` again."
+        )
+    return figures
+
+
+def _sentence(promotion: Promotion) -> str:
+    """Who is champion now and why, in one sentence."""
+    now = promotion.champion
+    standing = f"{now.name} version {now.number}" if now else "none"
+    return f"{standing}. {promotion.reason}"
+
+
+def _note_promotion(paths: Paths, sentence: str, promotion: Promotion, page: str) -> None:
+    """Keep what was decided for the closing lines of a run."""
+    champion = promotion.champion
+    facts = {
+        "sentence": sentence,
+        "champion": f"models:/{champion.name}@champion" if champion else str(paths.model),
+        "run_page": page,
+    }
+    partial = paths.promotion.with_suffix(".partial")
+    partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    partial.replace(paths.promotion)
+
+
+@contextmanager
+def _run(params: Params, paths: Paths, key: str) -> Iterator[Run]:
+    """The tracked run of a training, closed with the status that the stage ends in."""
+    from monge.tracking import open_run
+
+    run = open_run(key, root=paths.root, state=paths.state, experiment=params.promote.name)
+    status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    except (Interrupted, KeyboardInterrupt):
+        status = "KILLED"
+        raise
+    finally:
+        run.close(status)
+
+
+def _describe_training(params: Params, paths: Paths, dataset: PackedDataset, run: Run) -> None:
+    """Parameters, environment and lineage of the data, as a run's first entries."""
+    from monge.tracking import environment
+
+    sections = params.model_dump(by_alias=True, include={"prepare", "train"})
+    run.params({f"{stage}.{key}": v for stage, keys in sections.items() for key, v in keys.items()})
+    run.tags({**environment(paths.root), **_data_version(paths)})
+    details = {
+        "source": params.prepare.source,
+        "train": len(dataset.train),
+        "validation": len(dataset.validation),
+        "image_shape": list(dataset.image_shape),
+        "classes": len(dataset.class_names),
+    }
+    run.dataset(params.prepare.source, dataset.content_hash, details)
+
+
+def _data_version(paths: Paths) -> dict[str, str]:
+    """The hash under which DVC keeps the packed dataset, where DVC has seen it."""
+    import yaml
+
+    try:
+        lock = yaml.safe_load((paths.root / "dvc.lock").read_text(encoding="utf-8"))
+        outs = lock["stages"]["prepare"]["outs"]
+        return {"dvc.data/prepared": str(outs[0]["md5"])}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, IndexError):
+        return {}
