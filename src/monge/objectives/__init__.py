@@ -1,0 +1,22 @@
+"""Objectives: what is minimised, which networks that takes, and how one iteration updates them."""
+
+from __future__ import annotations
+
+from monge.objectives.objective import Noise, Objective
+from monge.objectives.wgan import Wgan
+from monge.objectives.wgan_gp import WganGp
+from monge.params import TrainParams
+
+__all__ = ["Noise", "Objective", "build"]
+
+
+def build(train: TrainParams) -> Objective:
+    """The objective that `train.objective` names, with its own section of parameters."""
+    if train.objective == "wgan":
+        return Wgan(train.wgan, one_pass=_one_pass(train))
+    return WganGp(train.wgan_gp, one_pass=_one_pass(train))
+
+
+def _one_pass(train: TrainParams) -> bool:
+    """Whether the critic may see real and fake images in one batch: not with batch statistics."""
+    return train.net == "mlp" or train.dcgan.critic_norm != "batch"

@@ -1,0 +1,56 @@
+"""WGAN-GP: the critic's gradient is held near norm 1 (Gulrajani et al. 2017, Algorithm 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from monge.objectives.objective import Networks, Noise
+from monge.objectives.wasserstein import WassersteinObjective
+from monge.params import WganGpParams
+
+
+class WganGp(WassersteinObjective):
+    """Penalise lambda * (|grad_x f(x)| - 1)^2 at random points between real and fake images."""
+
+    def __init__(self, params: WganGpParams, *, one_pass: bool) -> None:
+        super().__init__(params.learning_rate, params.critic_steps, one_pass=one_pass)
+        self.penalty_weight = params.penalty_weight
+
+    def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
+        """Adam(0, 0.9) for both, as the paper's Algorithm 1."""
+        return {
+            role: torch.optim.Adam(
+                networks[role].parameters(), self.learning_rate, betas=(0.0, 0.9), fused=True
+            )
+            for role in self.roles
+        }
+
+    def constraint(
+        self, critic: nn.Module, real: Tensor, fake: Tensor, noise: Noise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted penalty, and the mean gradient norm that it pulls towards 1."""
+        norms = gradient_norms(critic, interpolates(real, fake, noise.uniform(len(real))))
+        penalty = self.penalty_weight * (norms - 1.0).square().mean()
+        return penalty, {
+            "gradient_penalty": penalty.detach(),
+            "gradient_norm": norms.detach().mean(),
+        }
+
+
+def interpolates(real: Tensor, fake: Tensor, position: Tensor) -> Tensor:
+    """position * real + (1 - position) * fake, one position an image; [n, ...] and [n]."""
+    position = position.view(-1, *[1] * (real.dim() - 1))
+    return torch.lerp(fake, real, position)
+
+
+def gradient_norms(critic: nn.Module, images: Tensor) -> Tensor:
+    """Euclidean norm of d critic / d image for each image, over all its values: [n].
+
+    The graph is kept, so that a function of the norms can be differentiated by the weights.
+    """
+    images = images.detach().requires_grad_(True)
+    scores = critic(images)
+    (gradients,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    norms: Tensor = torch.linalg.vector_norm(gradients.flatten(1), dim=1)
+    return norms

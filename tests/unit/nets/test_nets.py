@@ -1,0 +1,128 @@
+"""Protects: the networks are the papers' networks, at every size."""
+
+import pytest
+import torch
+from torch import nn
+
+from monge import nets
+from monge.nets import dcgan
+from monge.params import TrainParams
+
+
+class ReferenceCritic(nn.Module):
+    """The DCGAN-64 critic written out layer by layer, as a reference."""
+
+    def __init__(self, channels, f):
+        super().__init__()
+        self.disc = nn.Sequential(
+            nn.Conv2d(channels, f, 4, 2, 1),
+            nn.LeakyReLU(0.2),
+            *self.block(f, f * 2),
+            *self.block(f * 2, f * 4),
+            *self.block(f * 4, f * 8),
+            nn.Conv2d(f * 8, 1, kernel_size=4, stride=2, padding=0),
+        )
+
+    def block(self, i, o):
+        return (
+            nn.Conv2d(i, o, 4, 2, 1, bias=False),
+            nn.InstanceNorm2d(o, affine=True),
+            nn.LeakyReLU(0.2),
+        )
+
+    def forward(self, x):
+        return self.disc(x)
+
+
+class ReferenceGenerator(nn.Module):
+    """The DCGAN-64 generator written out layer by layer, as a reference."""
+
+    def __init__(self, z, channels, f):
+        super().__init__()
+        self.net = nn.Sequential(
+            *self.block(z, f * 16, 1, 0),
+            *self.block(f * 16, f * 8, 2, 1),
+            *self.block(f * 8, f * 4, 2, 1),
+            *self.block(f * 4, f * 2, 2, 1),
+            nn.ConvTranspose2d(f * 2, channels, 4, 2, 1),
+            nn.Tanh(),
+        )
+
+    def block(self, i, o, stride, padding):
+        return (
+            nn.ConvTranspose2d(i, o, 4, stride, padding, bias=False),
+            nn.BatchNorm2d(o),
+            nn.ReLU(),
+        )
+
+    def forward(self, z):
+        return self.net(z[:, :, None, None])
+
+
+def copy_in_order(source, target):
+    ours, theirs = list(source.state_dict().values()), target.state_dict()
+    assert [t.shape for t in ours] == [t.shape for t in theirs.values()]
+    target.load_state_dict(dict(zip(theirs, ours, strict=True)))
+
+
+def test_dcgan_at_64_pixels_is_the_reference_layer_by_layer():
+    torch.manual_seed(0)
+    generator, critic = dcgan.Generator(100, (3, 64, 64), 8), dcgan.Critic((3, 64, 64), 8)
+    reference_generator, reference_critic = ReferenceGenerator(100, 3, 8), ReferenceCritic(3, 8)
+    copy_in_order(generator, reference_generator)
+    copy_in_order(critic, reference_critic)
+    z = torch.randn(4, 100)
+    images = generator(z)
+    torch.testing.assert_close(images, reference_generator(z), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        critic(images), reference_critic(images).flatten(), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("net", ["dcgan", "dcgan-plain", "mlp"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [8, 16, 32, 64, 128])
+def test_every_net_draws_and_scores_every_size(net, channels, size):
+    small = {"dcgan": {"features": 2}, "mlp": {"depth": 1, "width": 8}}
+    train = TrainParams.model_validate({"net": net, "latent_dim": 5, **small})
+    generator = nets.build("generator", train, (channels, size, size))
+    critic = nets.build("critic", train, (channels, size, size))
+    images = generator(torch.randn(3, 5))
+    assert images.shape == (3, channels, size, size)
+    assert images.abs().max() <= 1.0
+    assert critic(images).shape == (3,)
+
+
+def test_no_sigmoid_a_critic_scores_on_both_sides_of_zero_and_beyond_one():
+    critic = dcgan.Critic((1, 8, 8), 4)
+    with torch.no_grad():
+        next(critic.net[-2].parameters()).fill_(1.0)
+        scores = critic(torch.stack([torch.full((1, 8, 8), v) for v in (-50.0, 50.0)]))
+    assert scores.min() < 0 or scores.max() > 1.0
+
+
+def test_the_plain_generator_has_no_norm_and_one_width():
+    generator = dcgan.Generator(100, (3, 64, 64), 8, plain=True)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in generator.modules())
+    widths = {m.out_channels for m in generator.modules() if isinstance(m, nn.ConvTranspose2d)}
+    assert widths == {16, 3}
+
+
+def test_the_critics_first_layer_has_no_norm():
+    layers = list(dcgan.Critic((3, 64, 64), 8).net)
+    assert isinstance(layers[0], nn.Conv2d)
+    assert isinstance(layers[1], nn.LeakyReLU)
+    assert isinstance(layers[3], nn.InstanceNorm2d)
+    assert layers[3].affine
+
+
+def test_the_papers_mlp_is_four_layers_of_512():
+    generator = nets.build("generator", TrainParams(), (3, 64, 64))
+    linear = [m for m in generator.modules() if isinstance(m, nn.Linear)]
+    assert [m.out_features for m in linear] == [512, 512, 512, 512, 3 * 64 * 64]
+
+
+@pytest.mark.parametrize("shape", [(3, 48, 48), (3, 256, 256), (3, 4, 4), (1, 16, 32)])
+def test_a_size_that_dcgan_cannot_draw_is_refused(shape):
+    with pytest.raises(ValueError, match="dcgan draws squares"):
+        dcgan.Generator(8, shape, 2)

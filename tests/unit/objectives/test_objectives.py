@@ -1,0 +1,219 @@
+"""Protects: the losses, their signs, the constraint, and one iteration against Algorithm 1."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from monge import nets, objectives
+from monge.objectives import Noise
+from monge.objectives.wasserstein import wasserstein_estimate
+from monge.objectives.wgan_gp import gradient_norms, interpolates
+from monge.params import TrainParams
+
+CPU = torch.device("cpu")
+SHAPE = (2, 8, 8)
+
+
+def make(objective, net="mlp", **extra):
+    train = TrainParams.model_validate(
+        {
+            "net": net, "objective": objective, "latent_dim": 4, "batch_size": 6,
+            "mlp": {"depth": 2, "width": 16}, "dcgan": {"features": 4}, **extra,
+        }
+    )  # fmt: skip
+    torch.manual_seed(1)
+    networks = {role: nets.build(role, train, SHAPE) for role in ("generator", "critic")}
+    return train, networks, objectives.build(train)
+
+
+def real_batches():
+    generator = torch.Generator().manual_seed(2)
+    while True:
+        yield torch.rand((6, *SHAPE), generator=generator) * 2 - 1
+
+
+def algorithm_1(networks, objective, steps):
+    """Both papers' Algorithm 1 as a student writes it: separate passes, weight by weight."""
+    generator, critic = networks["generator"], networks["critic"]
+    optimizer_w, optimizer_theta = (
+        torch.optim.RMSprop(net.parameters(), lr=5e-5, foreach=False)
+        if objective == "wgan"
+        else torch.optim.Adam(net.parameters(), lr=1e-4, betas=(0.0, 0.9), foreach=False)
+        for net in (critic, generator)
+    )
+    noise, reals = Noise(3, 4, CPU), real_batches()
+    for _ in range(steps):
+        for _ in range(5):
+            x = next(reals)
+            x_tilde = generator(noise.latents(6)).detach()
+            loss = critic(x_tilde).mean() - critic(x).mean()
+            if objective == "wgan-gp":
+                eps = noise.uniform(6).reshape(6, 1, 1, 1)
+                x_hat = (eps * x + (1 - eps) * x_tilde).requires_grad_()
+                (gradient,) = torch.autograd.grad(critic(x_hat).sum(), x_hat, create_graph=True)
+                norms = torch.stack([g.reshape(-1).pow(2).sum().sqrt() for g in gradient])
+                loss = loss + 10.0 * ((norms - 1) ** 2).mean()
+            optimizer_w.zero_grad()
+            loss.backward()
+            optimizer_w.step()
+            if objective == "wgan":
+                for w in critic.parameters():
+                    w.data = w.data.clip(-0.01, 0.01)
+        loss = -critic(generator(noise.latents(6))).mean()
+        optimizer_theta.zero_grad()
+        loss.backward()
+        optimizer_theta.step()
+
+
+@pytest.fixture
+def _float64():
+    """Adam's and RMSProp's first steps are lr * sign(gradient): float32 would flip tiny ones."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("net", ["mlp", "dcgan", "dcgan-plain"])
+@pytest.mark.parametrize("name", ["wgan", "wgan-gp"])
+def test_iterations_move_every_weight_as_algorithm_1_does(name, net):
+    _, networks, objective = make(name, net)
+    textbook = copy.deepcopy(networks)
+    optimizers, noise, reals = objective.optimizers(networks), Noise(3, 4, CPU), real_batches()
+    for _ in range(3):
+        objective.iterate(networks, optimizers, reals, noise)
+    algorithm_1(textbook, name, 3)
+    for role in networks:
+        ours, theirs = networks[role].state_dict(), textbook[role].state_dict()
+        for key in ours:
+            torch.testing.assert_close(ours[key], theirs[key], rtol=0, atol=1e-9)
+
+
+def test_a_critic_with_batch_norm_scores_real_and_fake_apart():
+    _, networks, objective = make("wgan", "dcgan", dcgan={"features": 4, "critic_norm": "batch"})
+    seen = []
+    networks["critic"].register_forward_hook(lambda _m, inputs, _out: seen.append(len(inputs[0])))
+    objective.iterate(networks, objective.optimizers(networks), real_batches(), Noise(0, 4, CPU))
+    assert set(seen) == {6}
+
+
+def test_the_estimate_is_positive_when_the_critic_scores_real_higher():
+    real, fake = torch.tensor([2.0, 4.0]), torch.tensor([-1.0, 0.0])
+    assert wasserstein_estimate(real, fake).item() == pytest.approx(3.5)
+    assert wasserstein_estimate(fake, real).item() == pytest.approx(-3.5)
+
+
+def test_a_few_critic_steps_raise_the_estimate_and_generator_steps_lower_it():
+    _, networks, objective = make("wgan-gp")
+    optimizers, noise = objective.optimizers(networks), Noise(0, 4, CPU)
+    real = torch.full((6, *SHAPE), 0.5)
+    with torch.no_grad():
+        before = (
+            networks["critic"](real).mean()
+            - networks["critic"](networks["generator"](Noise(9, 4, CPU).latents(6))).mean()
+        )
+    readings = [
+        objective.iterate(networks, optimizers, itertools.repeat(real), noise) for _ in range(40)
+    ]
+    assert readings[-1]["wasserstein_estimate"] > before
+    assert readings[-1]["wasserstein_estimate"] > 0
+    for g in optimizers["generator"].param_groups:
+        g["lr"] = 1e-2
+    for g in optimizers["critic"].param_groups:
+        g["lr"] = 0.0
+    later = [
+        objective.iterate(networks, optimizers, itertools.repeat(real), noise) for _ in range(20)
+    ]
+    assert later[-1]["wasserstein_estimate"] < later[0]["wasserstein_estimate"]
+
+
+def test_clipping_holds_every_weight_in_the_box_and_only_the_critics():
+    _, networks, objective = make("wgan")
+    objective.iterate(networks, objective.optimizers(networks), real_batches(), Noise(0, 4, CPU))
+    assert max(w.abs().max().item() for w in networks["critic"].parameters()) <= 0.01
+    assert max(w.abs().max().item() for w in networks["generator"].parameters()) > 0.01
+
+
+class Linear(nn.Module):
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, images):
+        return (images * self.weight).flatten(1).sum(1)
+
+
+def test_the_gradient_norm_is_taken_per_image_over_all_its_values():
+    weight = torch.arange(1.0, 13.0).reshape(3, 2, 2)
+    norms = gradient_norms(Linear(weight), torch.randn(5, 3, 2, 2))
+    torch.testing.assert_close(norms, weight.norm().expand(5))
+
+    class HalfSquare(nn.Module):
+        def forward(self, images):
+            return images.square().flatten(1).sum(1) / 2  # its gradient is the image itself
+
+    images = torch.randn(5, 3, 2, 2)
+    norms = gradient_norms(HalfSquare(), images)
+    torch.testing.assert_close(norms, images.flatten(1).norm(dim=1))
+    over_channels = images.norm(dim=1)  # the well-known mistake: a norm a pixel
+    assert not torch.allclose(norms.square().mean(), over_channels.square().mean())
+
+
+def test_the_penalty_of_a_linear_critic_and_its_gradient_have_their_closed_form():
+    _, _, objective = make("wgan-gp")
+    critic = Linear(torch.randn(3, 2, 2))
+    real, fake = torch.randn(4, 3, 2, 2), torch.randn(4, 3, 2, 2)
+    penalty, readings = objective.constraint(critic, real, fake, Noise(0, 4, CPU))
+    length = critic.weight.detach().norm()
+    torch.testing.assert_close(penalty.detach(), 10.0 * (length - 1) ** 2)
+    torch.testing.assert_close(readings["gradient_norm"], length)
+    penalty.backward()
+    torch.testing.assert_close(
+        critic.weight.grad, 20.0 * (length - 1) * critic.weight.detach() / length
+    )
+
+
+def test_interpolates_lie_on_each_images_own_segment():
+    real, fake = torch.zeros(3, 1, 2, 2), torch.ones(3, 1, 2, 2)
+    position = torch.tensor([0.0, 0.25, 1.0])
+    mixed = interpolates(real, fake, position)
+    torch.testing.assert_close(mixed[:, 0, 0, 0], torch.tensor([1.0, 0.75, 0.0]))
+    assert torch.all(mixed == mixed[:, :1, :1, :1])
+
+
+def test_a_trained_penalised_critic_measures_the_earth_movers_distance():
+    """Two clouds a shift of (3, 4) apart: W1 = 5.
+
+    A critic of slope k gains k W and pays lambda (k - 1)^2, so the best slope is 1 + W / (2 lambda)
+    and the estimate W (1 + W / (2 lambda)) = 5 * 1.25: the penalty is soft, and this is its bias.
+    """
+    torch.manual_seed(0)
+    _, _, objective = make("wgan-gp")
+    critic = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(),
+                           nn.Linear(64, 1), nn.Flatten(0))  # fmt: skip
+    optimizer = torch.optim.Adam(critic.parameters(), 2e-3, betas=(0.0, 0.9))
+    noise = Noise(0, 4, CPU)
+    cloud = torch.randn(2048, 2) * 0.5
+    shift = torch.tensor([3.0, 4.0])
+    estimates = []
+    for step in range(500):
+        at = torch.arange(step * 128, (step + 1) * 128) % 2048
+        real, fake = cloud[at] + shift, cloud[at.flip(0)]
+        estimate = wasserstein_estimate(critic(real), critic(fake))
+        penalty, _ = objective.constraint(critic, real, fake, noise)
+        optimizer.zero_grad()
+        (penalty - estimate).backward()
+        optimizer.step()
+        estimates.append(estimate.item())
+    assert sum(estimates[-50:]) / 50 == pytest.approx(6.25, rel=0.03)
+
+
+def test_the_optimizers_are_the_papers():
+    _, networks, wgan = make("wgan")
+    assert isinstance(wgan.optimizers(networks)["critic"], torch.optim.RMSprop)
+    assert wgan.optimizers(networks)["critic"].defaults["momentum"] == 0
+    _, networks, gp = make("wgan-gp")
+    assert gp.optimizers(networks)["critic"].defaults["betas"] == (0.0, 0.9)
