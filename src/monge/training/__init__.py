@@ -1,0 +1,1 @@
+"""The training engine: `loop.train` reads like the paper's Algorithm 1."""

@@ -1,0 +1,153 @@
+"""Checkpoints on disk: whole or not at all, checked on reading, and never a pickle.
+
+step-00001000/
+  tensors.safetensors    networks, averaged generator, optimizers, random state
+  state.json             step, fingerprint, format version
+  SHA256SUMS             of the two, in the format of `sha256sum --check`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from monge.errors import StorageError
+
+FORMAT_VERSION = 1
+_NAME = re.compile(r"step-(\d{8,})")
+_TENSORS, _STATE, _SUMS = "tensors.safetensors", "state.json", "SHA256SUMS"
+_MAX_STATE_BYTES = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read and found whole."""
+
+    path: Path
+    step: int
+    fingerprint: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def write(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], fingerprint: Mapping[str, Any]
+) -> Path:
+    """Write one checkpoint: into a hidden folder, synced, then renamed into place.
+
+    Raises StorageError when the disk is full or the folder read-only; older ones stay whole.
+    """
+    final = folder / f"step-{step:08d}"
+    partial = folder / f".partial-{final.name}"
+    state = {"format_version": FORMAT_VERSION, "step": step, "fingerprint": dict(fingerprint)}
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write_tensors(partial / _TENSORS, tensors)
+        _write_text(partial / _STATE, json.dumps(state, indent=1, sort_keys=True) + "\n")
+        sums = [f"{_hash(partial / name)}  {name}\n" for name in (_TENSORS, _STATE)]
+        _write_text(partial / _SUMS, "".join(sums))
+        _sync(partial)
+        if final.exists():  # a damaged one of the same step that training has passed again
+            shutil.rmtree(final)
+        partial.rename(final)
+        _sync(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise StorageError(
+            f"{final}: the checkpoint cannot be written ({error.strerror or error}). Earlier ones "
+            "are whole: make room or allow writing there, then run the same command to go on."
+        ) from None
+    return final
+
+
+def latest(folder: Path) -> Checkpoint | None:
+    """The newest whole checkpoint; a damaged one is named and skipped for the one before it."""
+    for path in sorted(_checkpoints(folder), key=_step, reverse=True):
+        try:
+            return _read(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s: damaged (%s): going back to the one before it", path, error)
+    return None
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints and what a killed write left behind."""
+    for path in sorted(_checkpoints(folder), key=_step)[:-keep]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".partial-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+
+
+def _step(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else -1
+
+
+def _read(path: Path) -> Checkpoint:
+    """Read and check one; raises ValueError, KeyError, TypeError or OSError with what is wrong."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    sums = dict(line.split("  ")[::-1] for line in (path / _SUMS).read_text("ascii").splitlines())
+    for name in (_TENSORS, _STATE):
+        if _hash(path / name) != sums[name]:
+            raise ValueError(f"{name} does not match its checksum")
+    if (path / _STATE).stat().st_size > _MAX_STATE_BYTES:
+        raise ValueError(f"{_STATE} is absurdly large")
+    state = json.loads((path / _STATE).read_text("utf-8"))
+    if state["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"format version {state['format_version']} is not {FORMAT_VERSION}")
+    if state["step"] != _step(path):
+        raise ValueError(f"it holds step {state['step']}")
+    try:
+        tensors = load_file(path / _TENSORS)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+    return Checkpoint(path, state["step"], state["fingerprint"], tensors)
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:  # it wraps the OSError of a full disk
+        raise OSError(str(error)) from None
+    _sync(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,53 @@
+"""Which device and how many threads a training uses; what `auto` took is announced."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from monge.errors import DeviceError
+from monge.params import TrainParams
+
+SMALL_NETWORKS = 2_000_000
+"""Below so many weights in all, handing work to a second thread costs more than it brings."""
+
+log = logging.getLogger(__name__)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device that `train.device` names; raises DeviceError when it is not here."""
+    available = torch.cuda.is_available()
+    if wanted == "auto":
+        device = torch.device("cuda" if available else "cpu")
+        log.info("train.device: auto takes %s", _describe(device))
+        return device
+    device = torch.device(wanted)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if available else 0
+        if (device.index or 0) >= count:
+            raise DeviceError(
+                f"train.device: {wanted} is not here ({count} CUDA devices found). Use "
+                "train.device: auto, or check the driver with nvidia-smi."
+            )
+    return device
+
+
+def _describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return "the CPU (no CUDA device found)"
+
+
+@contextmanager
+def threads(train: TrainParams, weights: int) -> Iterator[None]:
+    """Run with `train.threads` CPU threads; 0 is one for small networks, all cores for others."""
+    before = torch.get_num_threads()
+    small = weights < SMALL_NETWORKS
+    torch.set_num_threads(train.threads or (1 if small else before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,51 @@
+"""What makes two trainings the same: the parameters that matter and the dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monge.data.packed import PackedDataset
+from monge.params import TrainParams
+
+_WITHOUT_EFFECT = {
+    "device", "threads", "log_every", "grid_every", "checkpoint_every", "keep_checkpoints",
+}  # fmt: skip
+_FAMILIES = {"mlp", "dcgan"}
+_OBJECTIVES = {"wgan", "wgan-gp"}
+
+
+def fingerprint(train: TrainParams, dataset: PackedDataset) -> dict[str, Any]:
+    """Dotted parameter to value, for what decides the weights; unused sections are left out.
+
+    `steps` counts only when the learning rate decays towards it: otherwise more steps continue the
+    same training.
+    """
+    section = train.model_dump(by_alias=True)
+    family = "mlp" if train.net == "mlp" else "dcgan"
+    unused = _WITHOUT_EFFECT | (_FAMILIES - {family}) | (_OBJECTIVES - {train.objective})
+    if train.learning_rate_decay == "none":
+        unused.add("steps")
+    flat: dict[str, Any] = {"dataset": dataset.content_hash}
+    for key, value in section.items():
+        if key in unused:
+            continue
+        if isinstance(value, dict):
+            flat |= {f"train.{key}.{inner}": v for inner, v in value.items()}
+        else:
+            flat[f"train.{key}"] = value
+    return flat
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """One line for each entry that is not the same in both: `train.batch_size: 64 -> 128`."""
+    lines = []
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key, "(unset)"), now.get(key, "(unset)")
+        if old != new:
+            lines.append(f"{key}: {_short(old)} -> {_short(new)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else text[:12] + "..."

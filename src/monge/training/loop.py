@@ -1,0 +1,66 @@
+"""The training loop: Algorithm 1 with everything around it named and put in a room of its own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from monge import objectives
+from monge.data.batches import Batches
+from monge.data.packed import PackedDataset
+from monge.errors import Interrupted
+from monge.params import TrainParams
+from monge.tracking import Run
+from monge.training import checkpoint
+from monge.training.device import choose_device, threads
+from monge.training.fingerprint import fingerprint
+from monge.training.interrupt import StopRequest
+from monge.training.journal import Journal
+from monge.training.resume import resume
+from monge.training.schedule import set_learning_rate
+from monge.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a training stands when it returns."""
+
+    step: int
+    resumed_from: int
+    seconds: float
+
+
+def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -> Outcome:
+    """Train to `params.steps` generator iterations, going on from the newest checkpoint.
+
+    Raises CheckpointMismatch when the checkpoints are of another training, Interrupted on SIGTERM
+    or SIGINT (after saving), StorageError when a checkpoint cannot be written.
+    """
+    began_s = time.monotonic()
+    device = choose_device(params.device)
+    objective = objectives.build(params)
+    state = TrainingState(params, objective, dataset.image_shape, device)
+    identity = fingerprint(params, dataset)
+    resumed_from = resume(state, folder, identity)
+    batches = Batches(dataset.train, params.batch_size, params.seed, device)
+    reals = batches.starting_at(state.step * objective.real_batches)
+    journal = Journal(params, folder, run, state)
+
+    with threads(params, state.weights), StopRequest() as stop:
+        while state.step < params.steps and not stop:
+            set_learning_rate(state.optimizers, objective.learning_rate, params, state.step)
+            readings = objective.iterate(state.networks, state.optimizers, reals, state.noise)
+            state.advance(params.batch_size)
+            journal.record(state, readings)
+            if stop or state.step % params.checkpoint_every == 0 or state.step == params.steps:
+                checkpoint.write(folder, state.step, state.tensors(), identity)
+                checkpoint.prune(folder, params.keep_checkpoints)
+
+    journal.close()
+    if stop and state.step < params.steps:
+        raise Interrupted(
+            f"stopped by {stop.signal_name} at step {state.step} of {params.steps}; the "
+            "checkpoint is saved, and the same command goes on from there."
+        )
+    return Outcome(state.step, resumed_from, time.monotonic() - began_s)

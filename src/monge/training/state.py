@@ -1,0 +1,87 @@
+"""Everything that changes while a training runs, and its passage to and from named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from monge import nets
+from monge.objectives import Noise, Objective
+from monge.params import TrainParams
+from monge.training.average import Average
+
+
+class TrainingState:
+    """Networks, the averaged generator, optimizers, random numbers, and the step they are at.
+
+    `step` counts generator iterations done. What is not here (the order of the data, the learning
+    rate) is a function of the step.
+    """
+
+    def __init__(
+        self,
+        train: TrainParams,
+        objective: Objective,
+        image_shape: tuple[int, int, int],
+        device: torch.device,
+    ) -> None:
+        with torch.random.fork_rng(devices=[]):  # initial weights come from the seed alone
+            torch.manual_seed(train.seed)
+            built = {role: nets.build(role, train, image_shape) for role in objective.roles}
+        self.networks: dict[str, nn.Module] = {r: net.to(device) for r, net in built.items()}
+        self.average = Average(self.networks["generator"], train.average_half_life)
+        self.optimizers = objective.optimizers(self.networks)
+        self.noise = Noise(train.seed, train.latent_dim, device)
+        self.step = 0
+
+    @property
+    def weights(self) -> int:
+        """How many weights all trained networks have."""
+        return sum(p.numel() for net in self.networks.values() for p in net.parameters())
+
+    def advance(self, batch_size: int) -> None:
+        """Count an iteration and let the averaged generator follow."""
+        self.step += 1
+        self.average.update(self.step * batch_size, batch_size)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A snapshot on the CPU by name: `generator.net.0.weight`, `optimizer.critic.3.exp_avg`."""
+        named = dict(self._module_tensors())
+        for role, optimizer in self.optimizers.items():
+            for index, values in optimizer.state_dict()["state"].items():
+                for key, value in values.items():
+                    named[f"optimizer.{role}.{index}.{key}"] = torch.as_tensor(value)
+        named["noise"] = self.noise.generator.get_state()
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in named.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Take up a snapshot. Raises KeyError or RuntimeError if it is of other networks."""
+        with torch.no_grad():
+            for name, tensor in self._module_tensors():
+                if tensor.shape != tensors[name].shape:
+                    raise RuntimeError(f"{name} has another shape")
+                tensor.copy_(tensors[name])
+        for role, optimizer in self.optimizers.items():
+            self._restore_optimizer(optimizer, f"optimizer.{role}.", tensors)
+        self.noise.generator.set_state(tensors["noise"])
+        self.step = step
+
+    def _module_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        modules = {**self.networks, "averaged": self.average.module}
+        for role, module in modules.items():
+            for name, tensor in module.state_dict().items():
+                yield f"{role}.{name}", tensor
+
+    @staticmethod
+    def _restore_optimizer(
+        optimizer: torch.optim.Optimizer, prefix: str, tensors: Mapping[str, Tensor]
+    ) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(prefix):
+                index, key = name.removeprefix(prefix).split(".", 1)
+                state.setdefault(int(index), {})[key] = tensor
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,22 @@
+"""Fixtures that more than one room uses."""
+
+import numpy as np
+import pytest
+
+from monge.data.writer import PackedWriter
+
+
+@pytest.fixture(scope="session")
+def packed_digits(tmp_path_factory):
+    """The folder of a packed dataset: the 1,797 scanned digits, 8x8 grey, ten classes."""
+    from sklearn.datasets import load_digits
+
+    values, classes = load_digits(return_X_y=True)
+    images = np.round(values * 255 / 16).astype(np.uint8).reshape(-1, 1, 8, 8)
+    labels = classes.astype(np.int64)
+    folder = tmp_path_factory.mktemp("digits") / "prepared"
+    with PackedWriter(folder, (1, 8, 8), [str(digit) for digit in range(10)]) as writer:
+        writer.append("train", images[:1437], labels[:1437])
+        writer.append("validation", images[1437:], labels[1437:])
+        writer.finish()
+    return folder

@@ -1,0 +1,87 @@
+"""Kill a small training again and again, and tell what is left. Run as a program.
+
+    python tests/faults/kill_training.py PREPARED FOLDER KILLS SEED NET OBJECTIVE
+
+torch is imported once; each attempt is a forked child that is SIGKILLed at a random moment, every
+other time while it is writing a checkpoint. Afterwards one attempt is left to finish. Prints a JSON
+line with the number of kills and of those that hit a checkpoint being written.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from monge.data.packed import PackedDataset
+from monge.params import TrainParams
+from monge.tracking import NullRun
+from monge.training import loop
+
+STEPS = {"mlp": 300, "dcgan": 120}
+
+
+def parameters(net, objective):
+    return TrainParams.model_validate(
+        {
+            "net": net, "objective": objective, "steps": STEPS[net], "batch_size": 8,
+            "latent_dim": 4, "threads": 1, "log_every": 3, "grid_every": 1000, "checkpoint_every": 5,
+            "keep_checkpoints": 2, "mlp": {"depth": 2, "width": 32}, "dcgan": {"features": 4},
+        }
+    )  # fmt: skip
+
+
+def start(params, dataset, folder):
+    child = os.fork()
+    if child:
+        return child
+    try:
+        loop.train(params, dataset, folder, NullRun("key"))
+    except BaseException as error:
+        print(repr(error), file=sys.stderr)
+        os._exit(1)
+    os._exit(0)
+
+
+def wait_for_partial(folder, limit_s):
+    """Until a checkpoint is being written; whether one was seen."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if any(name.startswith(".partial-") for name in os.listdir(folder)):
+            return True
+        time.sleep(0.0002)
+    return False
+
+
+def kill_once(params, dataset, folder, dice, mid_checkpoint):
+    """Start, kill; (was it still running, was a checkpoint left half written)."""
+    child = start(params, dataset, folder)
+    if mid_checkpoint:
+        while not folder.exists():
+            time.sleep(0.001)
+        wait_for_partial(folder, 5)
+    else:
+        time.sleep(dice.uniform(0.0, 0.25))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    half = folder.exists() and any(n.startswith(".partial-step") for n in os.listdir(folder))
+    return os.WIFSIGNALED(status), half
+
+
+def main():
+    prepared, folder, kills, seed, net, objective = sys.argv[1:]
+    params, dataset = parameters(net, objective), PackedDataset.open(Path(prepared))
+    dice, killed, mid = random.Random(int(seed)), 0, 0
+    for attempt in range(int(kills)):
+        was_running, half = kill_once(params, dataset, Path(folder), dice, attempt % 2 == 1)
+        killed += was_running
+        mid += half
+    child = start(params, dataset, Path(folder))
+    _, status = os.waitpid(child, 0)
+    print(json.dumps({"killed": killed, "mid_checkpoint": mid, "finished": status == 0}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Protects: SIGKILL at any moment, also in the middle of a checkpoint, costs no bit."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SCRIPT = Path(__file__).with_name("kill_training.py")
+
+
+def run(prepared, folder, kills, net, objective):
+    command = [sys.executable, SCRIPT, prepared, folder, str(kills), "0", net, objective]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["finished"], done.stderr
+    return told
+
+
+@pytest.mark.parametrize(
+    ("net", "objective", "kills"), [("mlp", "wgan-gp", 20), ("dcgan", "wgan", 6)]
+)
+def test_a_training_killed_many_times_ends_at_the_bits_of_an_undisturbed_one(
+    packed_digits, tmp_path, net, objective, kills
+):
+    run(packed_digits, tmp_path / "whole", 0, net, objective)
+    told = run(packed_digits, tmp_path / "killed", kills, net, objective)
+    assert told["killed"] >= kills * 3 // 4
+    assert told["mid_checkpoint"] >= 1
+    whole, killed = (
+        load_file(max((tmp_path / name).glob("step-*")) / "tensors.safetensors")
+        for name in ("whole", "killed")
+    )
+    assert whole.keys() == killed.keys()
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    curves = [(tmp_path / name / "history.csv").read_text() for name in ("whole", "killed")]
+    assert curves[0] == curves[1]
