@@ -1,0 +1,254 @@
+"""Rewrite a generator for inference: its layers, in order, as the nodes of an ONNX graph.
+
+Batch norm (evaluation mode) is folded in float64 into the layer before it; a transposed convolution
+of a 1x1 map is one matrix product; reshapes are put off until a layer needs one. What is not known
+here is refused by name, never approximated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from torch import nn
+
+from monge.errors import InputError
+
+Array = NDArray[np.float64]
+
+
+class Graph:
+    """Nodes and weights so far. Shapes are those of one sample, without the batch dimension.
+
+    `shape` is what the layers believe; `stored` is how the tensor `value` really lies. They differ
+    after an Unflatten or Flatten until something asks for the other form.
+    """
+
+    def __init__(self, value: str, shape: tuple[int, ...]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+        self.value = value
+        self.shape = self.stored = shape
+
+    def add(
+        self, operator: str, *inputs: str, output: str | None = None, **attributes: Any
+    ) -> None:
+        """Append a node that takes the current value (and more inputs) to the next value."""
+        output = output or f"{operator.lower()}_{len(self.nodes)}"
+        node = helper.make_node(operator, [self.value, *inputs], [output], output, **attributes)
+        self.nodes.append(node)
+        self.value = output
+
+    def weight(self, name: str, array: NDArray[Any]) -> str:
+        """Store a constant; its name in the graph."""
+        name = f"{name}_{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def need(self, shape: tuple[int, ...]) -> None:
+        """See to it that the current value lies as [n, *shape]."""
+        if self.stored != shape:
+            self.add("Reshape", self.weight("shape", np.array([0, *shape], np.int64)))
+            self.stored = shape
+
+    def now(self, shape: tuple[int, ...]) -> None:
+        """Note the shape that the last node gave."""
+        self.shape = self.stored = shape
+
+
+def lower(generator: nn.Module, graph: Graph) -> None:
+    """Append the generator's layers to a graph. Raises InputError naming what is not known."""
+    layers = [layer for layer in _flat(_layers(generator)) if type(layer) not in _NOTHING]
+    while layers:
+        layer = layers.pop(0)
+        if type(layer) in _AFFINE:
+            norm = layers.pop(0) if layers and type(layers[0]) in _NORMS else None
+            _AFFINE[type(layer)](graph, layer, norm)
+        elif type(layer) in _OTHERS:
+            _OTHERS[type(layer)](graph, layer)
+        else:
+            known = sorted(kind.__name__ for kind in {*_AFFINE, *_OTHERS, *_NOTHING})
+            raise InputError(
+                f"export cannot write the layer {type(layer).__name__}: it knows "
+                f"{', '.join(known)}. Add it to export/lower.py."
+            )
+    graph.need(graph.shape)
+
+
+def _layers(generator: nn.Module) -> Iterable[nn.Module]:
+    """Find the layers that a generator applies, in order."""
+    if isinstance(generator, nn.Sequential):
+        return generator
+    net = getattr(generator, "net", None)
+    if isinstance(net, nn.Sequential):
+        return net
+    raise InputError(
+        f"export cannot see the layers of {type(generator).__name__}: "
+        "a generator keeps them in order in an nn.Sequential named `net`."
+    )
+
+
+def _flat(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    for layer in layers:
+        if type(layer) is nn.Sequential:
+            yield from _flat(layer)
+        else:
+            yield layer
+
+
+def _linear(graph: Graph, layer: Any, norm: Any) -> None:
+    if graph.shape != (layer.in_features,):
+        _refuse(layer, f"takes [{layer.in_features}], is given {list(graph.shape)}")
+    scale, shift = _scale_shift(norm, layer.out_features)
+    weight = _array(layer.weight) * scale[:, None]
+    _gemm(graph, weight.T, _bias(layer, scale, shift), (layer.out_features,))
+
+
+def _transposed(graph: Graph, layer: Any, norm: Any) -> None:
+    _check_convolution(graph, layer)
+    scale, shift = _scale_shift(norm, layer.out_channels)
+    weight = _array(layer.weight) * scale[:, None, None]  # [in, out, kh, kw]
+    bias = _bias(layer, scale, shift)
+    (top, left), (more_y, more_x) = layer.padding, layer.output_padding
+    if graph.shape[1:] == (1, 1) and layer.dilation == (1, 1) and (more_y, more_x) == (0, 0):
+        # Each output pixel sees one input pixel through one tap: the kernel, less the padding.
+        height, width = layer.kernel_size
+        seen = weight[:, :, top : height - top, left : width - left]
+        shape = (layer.out_channels, *seen.shape[2:])
+        per_value = np.repeat(bias, math.prod(shape[1:]))
+        _gemm(graph, seen.reshape(len(seen), -1), per_value, shape)
+        return
+    size = [
+        (graph.shape[1 + i] - 1) * layer.stride[i] - 2 * layer.padding[i]
+        + layer.dilation[i] * (layer.kernel_size[i] - 1) + layer.output_padding[i] + 1
+        for i in (0, 1)
+    ]  # fmt: skip
+    attributes = {"output_padding": list(layer.output_padding)} if more_y or more_x else {}
+    _convolve(graph, "ConvTranspose", layer, weight, bias, size, **attributes)
+
+
+def _convolution(graph: Graph, layer: Any, norm: Any) -> None:
+    _check_convolution(graph, layer)
+    scale, shift = _scale_shift(norm, layer.out_channels)
+    weight = _array(layer.weight) * scale[:, None, None, None]  # [out, in, kh, kw]
+    size = [
+        (graph.shape[1 + i] + 2 * layer.padding[i] - layer.dilation[i] * (layer.kernel_size[i] - 1)
+         - 1) // layer.stride[i] + 1
+        for i in (0, 1)
+    ]  # fmt: skip
+    _convolve(graph, "Conv", layer, weight, _bias(layer, scale, shift), size)
+
+
+def _convolve(
+    graph: Graph,
+    operator: str,
+    layer: Any,
+    weight: Array,
+    bias: Array,
+    size: list[int],
+    **attributes: Any,
+) -> None:
+    graph.need(graph.shape)
+    graph.add(
+        operator,
+        graph.weight("weight", weight.astype(np.float32)),
+        graph.weight("bias", bias.astype(np.float32)),
+        kernel_shape=list(layer.kernel_size),
+        strides=list(layer.stride),
+        pads=[*layer.padding, *layer.padding],
+        dilations=list(layer.dilation),
+        **attributes,
+    )
+    graph.now((layer.out_channels, *size))
+
+
+def _gemm(graph: Graph, weight: Array, bias: Array, shape: tuple[int, ...]) -> None:
+    """[n, in] × weight [in, out] + bias, believed to be [n, *shape] from then on."""
+    graph.need((len(weight),))
+    graph.add(
+        "Gemm",
+        graph.weight("weight", weight.astype(np.float32)),
+        graph.weight("bias", bias.astype(np.float32)),
+    )
+    graph.now((weight.shape[1],))
+    graph.shape = shape
+
+
+def _lone_norm(graph: Graph, layer: Any) -> None:
+    """Batch norm with no layer before it to be folded into: one scale and shift."""
+    scale, shift = _scale_shift(layer, graph.shape[0])
+    graph.need(graph.shape)
+    broadcast = (-1, *(1 for _ in graph.shape[1:]))
+    graph.add("Mul", graph.weight("scale", scale.reshape(broadcast).astype(np.float32)))
+    graph.add("Add", graph.weight("shift", shift.reshape(broadcast).astype(np.float32)))
+
+
+def _unflatten(graph: Graph, layer: Any) -> None:
+    sizes = tuple(int(size) for size in layer.unflattened_size)
+    if layer.dim != 1 or -1 in sizes or math.prod(sizes) != graph.shape[0]:
+        _refuse(layer, f"must split dimension 1 into known sizes, is given {list(graph.shape)}")
+    graph.shape = (*sizes, *graph.shape[1:])
+
+
+def _flatten(graph: Graph, layer: Any) -> None:
+    if (layer.start_dim, layer.end_dim) != (1, -1):
+        _refuse(layer, "must flatten dimensions 1 to -1")
+    graph.shape = (math.prod(graph.shape),)
+
+
+def _scale_shift(norm: Any, channels: int) -> tuple[Array, Array]:
+    """Batch norm in evaluation mode as scale · x + shift, float64 [channels] (1 and 0 without)."""
+    if norm is None:
+        return np.ones(channels), np.zeros(channels)
+    if norm.num_features != channels:
+        _refuse(norm, f"takes {norm.num_features} channels, is given {channels}")
+    if norm.running_mean is None:
+        _refuse(norm, "has no running statistics: an image would depend on its batch")
+    scale = 1.0 / np.sqrt(_array(norm.running_var) + norm.eps)
+    if norm.weight is not None:
+        scale = scale * _array(norm.weight)
+    shift = -_array(norm.running_mean) * scale
+    return scale, shift if norm.bias is None else shift + _array(norm.bias)
+
+
+def _bias(layer: Any, scale: Array, shift: Array) -> Array:
+    return shift if layer.bias is None else _array(layer.bias) * scale + shift
+
+
+def _array(tensor: Any) -> Array:
+    return np.asarray(tensor.detach().cpu().double().numpy())
+
+
+def _check_convolution(graph: Graph, layer: Any) -> None:
+    if layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        _refuse(layer, "must have one group and a number of zeros as padding")
+    if len(graph.shape) != 3 or graph.shape[0] != layer.in_channels:
+        _refuse(layer, f"takes {layer.in_channels} channels, is given {list(graph.shape)}")
+
+
+def _refuse(layer: nn.Module, problem: str) -> NoReturn:
+    raise InputError(f"export cannot write this {type(layer).__name__}: it {problem}.")
+
+
+_AFFINE: dict[type, Callable[[Graph, Any, Any], None]] = {
+    nn.Linear: _linear,
+    nn.ConvTranspose2d: _transposed,
+    nn.Conv2d: _convolution,
+}
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_OTHERS: dict[type, Callable[[Graph, Any], None]] = {
+    nn.BatchNorm1d: _lone_norm,
+    nn.BatchNorm2d: _lone_norm,
+    nn.ReLU: lambda graph, _: graph.add("Relu"),
+    nn.LeakyReLU: lambda graph, layer: graph.add("LeakyRelu", alpha=layer.negative_slope),
+    nn.Tanh: lambda graph, _: graph.add("Tanh"),
+    nn.Sigmoid: lambda graph, _: graph.add("Sigmoid"),
+    nn.Unflatten: _unflatten,
+    nn.Flatten: _flatten,
+}
+_NOTHING = (nn.Identity, nn.Dropout)

@@ -1,0 +1,106 @@
+"""Write a generator as one self-contained ONNX file that carries its contract."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from torch import nn
+
+from monge import __version__
+from monge.contract import METADATA_KEY, Contract
+from monge.errors import InputError, ModelFileError, StorageError
+from monge.export.lower import Graph, lower
+
+# Operators as they have been since opset 13, the first in which all of them are in their present
+# form; IR version 7 came with it. Every ONNX Runtime since 1.6 reads that.
+OPSET = 13
+IR_VERSION = 7
+MAX_BYTES = 2**31 - 1  # protobuf's limit; a file beyond it could not hold its own weights
+
+INPUT, OUTPUT = "latents", "images"
+VALUES = "values"  # the images [n, C, H, W] in [-1, 1], before they become bytes
+
+
+def write_generator(generator: nn.Module, contract: Contract, path: Path) -> None:
+    """Write `generator` in evaluation mode as an ONNX file with its contract; atomic.
+
+    The file takes `latents` float32 [n, latent_dim] and gives `images` uint8 [n, H, W, C]. The same
+    weights and contract give the same bytes. Raises InputError for a layer that export does not
+    know, ModelFileError where contract and network disagree, StorageError on a full disk.
+    """
+    data = serialise(generator, contract)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        partial = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.chmod(0o644)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: the generator file cannot be written ({error.strerror}). "
+            "Free space or name another place, then export again."
+        ) from error
+
+
+def serialise(generator: nn.Module, contract: Contract) -> bytes:
+    """Build the bytes of the generator file."""
+    weights = sum(tensor.numel() * 4 for tensor in generator.state_dict().values())
+    if weights > MAX_BYTES:
+        raise InputError(
+            f"the generator's weights take {weights / 2**30:.1f} GiB, an ONNX file holds less than "
+            "2: train a narrower net."
+        )
+    graph = Graph(INPUT, (contract.latent_dim,))
+    lower(generator, graph)
+    height, width, channels = contract.image_shape
+    if graph.shape != (channels, height, width):
+        raise ModelFileError(
+            f"the network draws {list(graph.shape)} (C, H, W), its contract says "
+            f"{[channels, height, width]}: export with the parameters it was trained with."
+        )
+    _to_bytes(graph)
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "generator",
+            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", contract.latent_dim])],
+            [
+                helper.make_tensor_value_info(
+                    OUTPUT, TensorProto.UINT8, ["n", *contract.image_shape]
+                )
+            ],
+            graph.weights,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="monge",
+        producer_version=__version__,
+    )
+    helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def _to_bytes(graph: Graph) -> None:
+    """round((x + 1) · 127.5), clipped to 0..255, uint8, channels last."""
+    graph.nodes[-1].output[0] = graph.value = VALUES
+    for operator, operand in (("Add", 1.0), ("Mul", 127.5)):
+        graph.add(operator, graph.weight("to_grey", np.array(operand, np.float32)))
+    graph.add("Round")
+    low, high = (graph.weight("grey", np.array(level, np.float32)) for level in (0, 255))
+    graph.add("Clip", low, high)
+    graph.add("Cast", to=TensorProto.UINT8)
+    graph.add("Transpose", output=OUTPUT, perm=[0, 2, 3, 1])

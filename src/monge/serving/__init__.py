@@ -1,0 +1,1 @@
+"""What an application needs: images from a generator file, without torch."""

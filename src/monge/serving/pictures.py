@@ -1,0 +1,116 @@
+"""Write images where people and programs can use them: a grid, an array, a folder of pictures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monge.errors import InputError, StorageError
+from monge.pictures import TILE_PX, tile
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Images = NDArray[np.uint8]
+
+MAX_GRID_PIXELS = 200_000_000
+
+
+def grid(images: Images, columns: int | None = None, scale: int | None = None) -> Image.Image:
+    """Tile uint8 [n, H, W, C] row by row, each pixel enlarged to scale × scale.
+
+    By default about as many columns as rows, and tiny images enlarged until they can be seen.
+    Raises InputError for what is too large to look at.
+    """
+    n, height, width, _ = _check(images)
+    if n == 0:
+        raise InputError("a grid needs at least one image.")
+    # Left to itself, `tile` enlarges to less than twice its smallest tile.
+    sides = [side * scale if scale else max(side, 2 * TILE_PX) for side in (height, width)]
+    if n * sides[0] * sides[1] > MAX_GRID_PIXELS:
+        raise InputError(
+            f"a grid of {n} images would have more than {MAX_GRID_PIXELS // 10**6} million pixels: "
+            "write fewer, or an .npz file or a folder of pictures."
+        )
+    return _picture(tile(images, columns, scale))
+
+
+def write(images: Images, output: Path) -> None:
+    """Write uint8 [n, H, W, C] to `x.png` (a grid), `x.npz` (key `images`), or a new folder.
+
+    The folder gets 00000.png, 00001.png and so on. What is there afterwards is whole. Raises
+    InputError for another suffix or a folder that has files, StorageError on a full disk.
+    """
+    output = Path(output)
+    _check(images)
+    suffix = output.suffix.lower()
+    if output.is_dir() or suffix == "":
+        _whole(output, lambda place: _write_folder(images, place), folder=True)
+    elif suffix == ".png":
+        picture = grid(images)
+        _whole(output, lambda place: picture.save(place, "PNG"))
+    elif suffix == ".npz":
+        _whole(output, lambda place: _write_array(images, place))
+    else:
+        raise InputError(
+            f"{output}: cannot write {suffix}. Name a .png (one grid), an .npz (the array), or a "
+            "folder (one PNG an image)."
+        )
+
+
+def _write_folder(images: Images, folder: Path) -> None:
+    folder.mkdir()
+    digits = max(5, len(str(len(images) - 1)))
+    for i, image in enumerate(images):
+        _picture(image).save(folder / f"{i:0{digits}}.png", "PNG")
+
+
+def _write_array(images: Images, place: Path) -> None:
+    with place.open("wb") as file:  # given a name, numpy would add a suffix to it
+        np.savez(file, images=images)
+
+
+def _whole(output: Path, fill: Callable[[Path], None], *, folder: bool = False) -> None:
+    """Let `fill` write aside, in a folder that is removed, and move the result into its place."""
+    if folder and output.is_dir() and any(output.iterdir()):
+        raise InputError(f"{output}: this folder has files. Name a new one.")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+        try:
+            fill(aside / "new")
+            if not folder:
+                _sync(aside / "new")
+            (aside / "new").replace(output)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(
+            f"{output}: cannot be written: {error.strerror or error}. "
+            "Free space, or name another place."
+        ) from None
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _picture(image: Images) -> Image.Image:
+    from PIL import Image
+
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def _check(images: Any) -> tuple[int, int, int, int]:
+    shape: tuple[int, ...] = getattr(images, "shape", ())
+    if len(shape) != 4 or shape[3] not in (1, 3) or images.dtype != np.uint8:
+        raise InputError(f"images must be uint8 [n, H, W, 1 or 3], got shape {tuple(shape)}.")
+    return shape[0], shape[1], shape[2], shape[3]

@@ -1,0 +1,258 @@
+"""Draw images from a generator file with numpy and ONNX Runtime, and nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monge.contract import METADATA_KEY, Contract
+from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError
+from monge.latents import latents, slerp
+
+Images = NDArray[np.uint8]
+Provider = Literal["auto", "cpu", "cuda"]
+
+MAX_FILE_BYTES = 2 << 30
+MAX_IMAGES = 10_000_000
+MAX_RESULT_BYTES = 8 << 30
+_BATCH = 64
+_BATCH_BYTES = 8 << 20  # of finished images; what the network holds meanwhile is a multiple of it
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+_log = logging.getLogger(__name__)
+
+
+class Sampler:
+    """Images from a generator file; image i of a seed is the same however it is asked for.
+
+    `contract` is what the file says of itself, `provider` what it really runs on ("cpu" or "cuda"),
+    `model_hash` the SHA-256 of the file.
+    """
+
+    def __init__(self, session: Any, contract: Contract, model_hash: str) -> None:
+        self.contract = contract
+        self.model_hash = model_hash
+        self._session = session
+        names = {name: short for short, name in _PROVIDERS.items()}
+        first = session.get_providers()[0]
+        self.provider: str = names.get(first, first)
+        height, width, channels = contract.image_shape
+        self._batch = max(1, min(_BATCH, _BATCH_BYTES // (height * width * channels)))
+
+    @classmethod
+    def load(
+        cls, model: str | Path, provider: Provider | str = "auto", threads: int = 0
+    ) -> Sampler:
+        """Open a generator file or a registry address such as `models:/NAME@champion`.
+
+        `auto` takes a GPU that is there and says so by logging; `threads` 0 is one a core. Raises
+        ModelFileError, DeviceError, MissingExtra, InputError.
+        """
+        if provider not in ("auto", *_PROVIDERS):
+            raise InputError(f"provider must be auto, cpu or cuda, got {provider!r}.")
+        if not 0 <= threads <= 1024:
+            raise InputError(f"threads must be from 0 (one a core) to 1024, got {threads}.")
+        path = _locate(model)
+        data = _read(path)
+        runtime = _onnxruntime()
+        session = _open(runtime, data, path, provider, threads)
+        contract = _contract(session, path)
+        sampler = cls(session, contract, hashlib.sha256(data).hexdigest())
+        _log.info("%s runs on %s", path, sampler.provider)
+        return sampler
+
+    def sample(self, n: int, seed: int = 0, first: int = 0) -> Images:
+        """Images first .. first + n − 1 of a seed: uint8 [n, H, W, C]."""
+        result = self._allocate(n)
+        for start in range(0, n, self._batch):
+            count = min(self._batch, n - start)
+            drawn = latents(seed, first + start, count, self.contract.latent_dim)
+            result[start : start + count] = self._draw(drawn)
+        return result
+
+    def run(self, batch: NDArray[Any]) -> Images:
+        """Draw the images of given latents [n, latent_dim], finite: uint8 [n, H, W, C]."""
+        batch = np.asarray(batch)
+        dim = self.contract.latent_dim
+        if batch.ndim != 2 or batch.shape[1] != dim or batch.dtype.kind not in "fiu":
+            raise InputError(
+                f"latents must be numbers of shape [n, {dim}], got {batch.dtype} "
+                f"{list(batch.shape)}."
+            )
+        batch = np.ascontiguousarray(batch, np.float32)
+        if not np.isfinite(batch).all():
+            raise InputError("latents must be finite numbers.")
+        result = self._allocate(len(batch))
+        for start in range(0, len(batch), self._batch):
+            stop = start + self._batch
+            result[start:stop] = self._draw(batch[start:stop])
+        return result
+
+    def interpolate(self, seed: int, rows: int, steps: int) -> Images:
+        """Spherical walks: row r goes from image 2r of a seed to image 2r + 1 in `steps` images.
+
+        uint8 [rows, steps, H, W, C]; both ends are included, so `steps` is at least 2.
+        """
+        if rows < 0 or not 2 <= steps <= MAX_IMAGES:
+            raise InputError(f"need rows >= 0 and steps >= 2, got {rows} rows of {steps} steps.")
+        self._check_count(rows * steps)
+        ends = latents(seed, 0, 2 * rows, self.contract.latent_dim)
+        walk = slerp(ends[0::2, None], ends[1::2, None], np.linspace(0.0, 1.0, steps))
+        images = self.run(walk.reshape(rows * steps, self.contract.latent_dim))
+        return images.reshape(rows, steps, *self.contract.image_shape)
+
+    def _draw(self, batch: NDArray[np.float32]) -> Images:
+        """One batch through the network.
+
+        On the CPU a row's bits do not depend on its batch (a test holds ONNX Runtime to that). On a
+        GPU the convolution is chosen by the batch size, so there is only one: padded.
+        """
+        count = len(batch)
+        if self.provider != "cpu" and count < self._batch:
+            batch = np.pad(batch, ((0, self._batch - count), (0, 0)))
+        images: Images = self._session.run(["images"], {"latents": batch})[0]
+        return images[:count]
+
+    def _allocate(self, n: int) -> Images:
+        self._check_count(n)
+        return np.empty((n, *self.contract.image_shape), np.uint8)
+
+    def _check_count(self, n: int) -> None:
+        if not 0 <= n <= MAX_IMAGES:
+            raise InputError(f"the number of images must be from 0 to {MAX_IMAGES}, got {n}.")
+        size = n * int(np.prod(self.contract.image_shape))
+        if size > MAX_RESULT_BYTES:
+            raise InputError(
+                f"{n} images take {size / 2**30:.0f} GiB, more than the {MAX_RESULT_BYTES >> 30} "
+                "that one call gives: draw them in parts (`first` continues a seed)."
+            )
+
+
+def _locate(model: str | Path) -> Path:
+    if not str(model).startswith("models:/"):
+        return Path(model)
+    # A registry is a thing of the pipeline; an application with a file needs nothing of it.
+    try:
+        from monge.registry.models import fetch
+
+        return Path(fetch(str(model)))
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"{model}: a registry address needs the package {error.name}: "
+            "pip install 'monge[pipeline]', or give a .onnx file."
+        ) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            what = "is not a file" if path.exists() else "no such file"
+            raise ModelFileError(
+                f"{path}: {what}. Give a generator.onnx (`monge export` writes one) "
+                "or models:/NAME@champion."
+            )
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelFileError(f"{path}: larger than 2 GiB, which no generator file is.")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}.") from None
+
+
+def _onnxruntime() -> Any:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when the library is loaded
+    try:
+        import onnxruntime  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise MissingExtra(
+            "ONNX Runtime is not installed: pip install 'monge[serve]' (on a GPU machine "
+            "'monge[serve,cuda]')."
+        ) from None
+    return onnxruntime
+
+
+def _open(runtime: Any, data: bytes, path: Path, provider: str, threads: int) -> Any:
+    """Open a session on the asked provider; `auto` is CUDA where it works, and else the CPU."""
+    problem = "there is no CUDA device here"
+    if provider != "cpu" and _has_gpu():
+        try:
+            return _session(runtime, data, "cuda", threads)
+        except Exception as error:
+            problem = f"CUDA does not start here: {_line(error)}"
+            _log.warning("%s", problem)
+    try:
+        session = _session(runtime, data, "cpu", threads)
+    except Exception as error:  # ONNX Runtime raises a dozen kinds, of no common base
+        raise ModelFileError(
+            f"{path}: not an ONNX file that can be loaded (truncated?): {_line(error)}"
+        ) from None
+    # Only now, so that a damaged file is called one whatever was asked for.
+    if provider == "cuda":
+        raise DeviceError(f"{problem}. Use provider cpu or auto.")
+    return session
+
+
+def _session(runtime: Any, data: bytes, provider: str, threads: int) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised, and need not be printed as well
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if provider == "cpu":
+        return runtime.InferenceSession(data, options, providers=[_PROVIDERS["cpu"]])
+    runtime.preload_dlls()
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    # The heuristic choice of convolution is the same in each process, the search by timing is not.
+    settings = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+    session = runtime.InferenceSession(data, options, providers=[(_PROVIDERS["cuda"], settings)])
+    if session.get_providers()[0] != _PROVIDERS["cuda"]:
+        raise DeviceError("ONNX Runtime fell back to the CPU")
+    return session
+
+
+def _has_gpu() -> bool:
+    """Ask the CUDA driver, in a millisecond, before megabytes of libraries are loaded."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return (
+        driver.cuInit(0) == 0
+        and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+        and count.value > 0
+    )
+
+
+def _contract(session: Any, path: Path) -> Contract:
+    """Read the contract of an opened file, which its input and output must keep."""
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ModelFileError(
+            f"{path}: an ONNX file, but no generator of monge's: it has no contract in its "
+            f"metadata ({METADATA_KEY})."
+        )
+    try:
+        contract = Contract.from_json(text)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    for kind, tensors, wanted in (
+        ("input", session.get_inputs(), ("latents", "tensor(float)", [contract.latent_dim])),
+        ("output", session.get_outputs(), ("images", "tensor(uint8)", [*contract.image_shape])),
+    ):
+        found = [(tensor.name, tensor.type, tensor.shape[1:]) for tensor in tensors]
+        if found != [wanted]:
+            raise ModelFileError(
+                f"{path}: breaks its contract: its {kind} must be {wanted}, got {found}."
+            )
+    return contract
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

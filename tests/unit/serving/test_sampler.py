@@ -1,0 +1,303 @@
+"""The sampler: light, bounded, honest about its device, and the same image every time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from monge.contract import METADATA_KEY, Contract
+from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError
+from monge.latents import latents, slerp
+from monge.serving import sampler as module
+from monge.serving.sampler import Sampler
+
+DIM, SHAPE = 8, (6, 5, 3)
+CONTRACT = Contract(latent_dim=DIM, image_shape=SHAPE, classes=("a", "b"))
+
+
+def _model(output: str = "images", contract: str | None = None) -> onnx.ModelProto:
+    """A generator of one random layer: wide enough that rounding would show a changed sum."""
+    values = np.random.default_rng(0).normal(0, 40, (DIM, int(np.prod(SHAPE)))).astype(np.float32)
+    constants: dict[str, np.ndarray] = {
+        "weight": values,
+        "middle": np.array(127.5, np.float32),
+        "low": np.array(0, np.float32),
+        "high": np.array(255, np.float32),
+        "shape": np.array([-1, *SHAPE], np.int64),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["latents", "weight"], ["a"]),
+        helper.make_node("Add", ["a", "middle"], ["b"]),
+        helper.make_node("Round", ["b"], ["c"]),
+        helper.make_node("Clip", ["c", "low", "high"], ["d"]),
+        helper.make_node("Cast", ["d"], ["e"], to=TensorProto.UINT8),
+        helper.make_node("Reshape", ["e", "shape"], [output]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("latents", TensorProto.FLOAT, ["n", DIM])],
+        [helper.make_tensor_value_info(output, TensorProto.UINT8, ["n", *SHAPE])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    helper.set_model_props(model, {METADATA_KEY: contract or CONTRACT.to_json()})
+    return model
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    onnx.save(_model(), tmp_path / "generator.onnx")
+    return tmp_path / "generator.onnx"
+
+
+def _expected(drawn: np.ndarray) -> np.ndarray:
+    weight = np.random.default_rng(0).normal(0, 40, (DIM, int(np.prod(SHAPE)))).astype(np.float32)
+    values = drawn.astype(np.float64) @ weight + 127.5
+    return np.clip(np.rint(values), 0, 255).reshape(-1, *SHAPE)
+
+
+def test_it_draws_what_the_file_computes_from_the_counted_latents(path: Path) -> None:
+    sampler = Sampler.load(path, "cpu")
+    images = sampler.sample(70, seed=3, first=5)
+    assert images.dtype == np.uint8
+    assert images.shape == (70, *SHAPE)
+    np.testing.assert_allclose(images, _expected(latents(3, 5, 70, DIM)), atol=1)
+    assert sampler.contract == CONTRACT
+    assert sampler.model_hash == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_image_i_of_a_seed_is_the_same_however_it_is_asked_for(path: Path, threads: int) -> None:
+    whole = Sampler.load(path, "cpu").sample(200, seed=9)
+    sampler = Sampler.load(path, "cpu", threads)
+    for first, n in ((0, 1), (0, 2), (0, 64), (0, 65), (63, 2), (17, 100), (199, 1)):
+        np.testing.assert_array_equal(sampler.sample(n, 9, first), whole[first : first + n])
+    np.testing.assert_array_equal(sampler.run(latents(9, 0, 200, DIM)), whole)
+
+
+def test_other_seeds_give_other_images(path: Path) -> None:
+    sampler = Sampler.load(path, "cpu")
+    assert (sampler.sample(4, seed=0) != sampler.sample(4, seed=1)).mean() > 0.5
+    assert sampler.sample(0).shape == (0, *SHAPE)
+
+
+def test_a_padded_batch_gives_the_same_images(path: Path) -> None:
+    """What is done on a GPU, whose convolutions depend on the batch size."""
+    sampler = Sampler.load(path, "cpu")
+    expected = sampler.sample(70, seed=1)
+    sizes = []
+
+    class Recording:
+        def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            sizes.append(len(feed["latents"]))
+            images: list[np.ndarray] = inner.run(names, feed)
+            return images
+
+    inner, sampler._session, sampler.provider = sampler._session, Recording(), "cuda"
+    np.testing.assert_array_equal(sampler.sample(70, seed=1), expected)
+    assert sizes == [64, 64]
+
+
+def test_large_images_are_drawn_few_at_a_time(path: Path) -> None:
+    class Session:
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    contract = Contract(latent_dim=4, image_shape=(1024, 1024, 3))
+    assert Sampler(Session(), contract, "")._batch == 2
+
+
+def test_an_interpolation_walks_the_sphere_from_image_to_image(path: Path) -> None:
+    sampler = Sampler.load(path, "cpu")
+    walk = sampler.interpolate(4, 3, 5)
+    images = sampler.sample(6, seed=4)
+    assert walk.shape == (3, 5, *SHAPE)
+    np.testing.assert_array_equal(walk[:, 0], images[0::2])
+    np.testing.assert_array_equal(walk[:, -1], images[1::2])
+    ends = latents(4, 2, 2, DIM)
+    np.testing.assert_array_equal(walk[1, 2], sampler.run(slerp(ends[:1], ends[1:], 0.5))[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda s: s.sample(-1), "number of images"),
+        (lambda s: s.sample(10_000_001), "number of images"),
+        (lambda s: s.sample(1, seed=-1), "seed"),
+        (lambda s: s.sample(2, first=2**64 - 1), "indices"),
+        (lambda s: s.run(np.zeros((2, 7))), "shape"),
+        (lambda s: s.run(np.zeros(8)), "shape"),
+        (lambda s: s.run(np.array([["x"] * 8])), "numbers"),
+        (lambda s: s.run(np.full((1, 8), np.nan)), "finite"),
+        (lambda s: s.run(np.full((1, 8), 1e39)), "finite"),
+        (lambda s: s.interpolate(0, 1, 1), "steps"),
+        (lambda s: s.interpolate(0, 10_000, 10_000), "number of images"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
+def test_what_makes_no_sense_is_refused(path: Path, call: Any, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        call(Sampler.load(path, "cpu"))
+
+
+def test_more_than_memory_should_hold_is_refused_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_RESULT_BYTES", 1000)
+    with pytest.raises(InputError, match="in parts"):
+        Sampler.load(path, "cpu").sample(12)
+
+
+def test_a_missing_file_says_where_files_come_from(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"no such file.*monge export"):
+        Sampler.load(tmp_path / "none.onnx")
+    with pytest.raises(ModelFileError, match="not a file"):
+        Sampler.load(tmp_path)
+
+
+@pytest.mark.parametrize("provider", ["auto", "cpu", "cuda"])
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty", "noise"])
+def test_a_damaged_file_is_refused_in_one_line(
+    path: Path, damage: str, provider: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = path.read_bytes()
+    path.write_bytes(
+        {
+            "truncated": data[: len(data) // 2],
+            "text": b"not a model",
+            "empty": b"",
+            "noise": np.random.default_rng(0).bytes(5000),
+        }[damage]
+    )
+    with pytest.raises(ModelFileError, match=r"generator\.onnx") as caught:
+        Sampler.load(path, provider)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_foreign_onnx_file_is_told_from_a_generator(path: Path) -> None:
+    model = _model()
+    del model.metadata_props[:]
+    onnx.save(model, path)
+    with pytest.raises(ModelFileError, match="has no contract"):
+        Sampler.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"latent_dim": 9}, "input must be"),
+        ({"image_shape": [5, 6, 3]}, "output must be"),
+        ({"format_version": 2}, "upgrade monge"),
+        ({"step": "x"}, "step must be"),
+    ],
+)
+def test_a_file_that_breaks_its_contract_is_refused(
+    path: Path, change: dict[str, object], told: str
+) -> None:
+    onnx.save(_model(contract=json.dumps(json.loads(CONTRACT.to_json()) | change)), path)
+    with pytest.raises(ModelFileError, match=told) as caught:
+        Sampler.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_an_output_of_another_name_is_refused(path: Path) -> None:
+    onnx.save(_model("pictures"), path)
+    with pytest.raises(ModelFileError, match="output must be"):
+        Sampler.load(path)
+
+
+def test_a_file_larger_than_any_generator_is_not_read(path: Path) -> None:
+    os.truncate(path, (2 << 30) + 1)  # sparse: takes no space
+    with pytest.raises(ModelFileError, match="2 GiB"):
+        Sampler.load(path)
+
+
+def test_a_provider_or_thread_count_that_is_none_is_refused(path: Path) -> None:
+    with pytest.raises(InputError, match="provider"):
+        Sampler.load(path, "tpu")
+    with pytest.raises(InputError, match="threads"):
+        Sampler.load(path, threads=-1)
+
+
+@pytest.mark.skipif(module._has_gpu(), reason="there is a GPU here")
+def test_cuda_without_a_gpu_is_refused_and_auto_says_what_it_took(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(DeviceError, match="no CUDA device"):
+        Sampler.load(path, "cuda")
+    with caplog.at_level("INFO"):
+        assert Sampler.load(path).provider == "cpu"
+    assert "runs on cpu" in caplog.text
+
+
+@pytest.mark.skipif(module._has_gpu(), reason="there is a GPU here")
+def test_a_gpu_whose_cuda_does_not_start_is_not_taken_for_one_that_does(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The driver answers, the runtime cannot: the silent fall back to the CPU must not happen."""
+    monkeypatch.setattr(module, "_has_gpu", lambda: True)
+    with pytest.raises(DeviceError, match="CUDA does not start"):
+        Sampler.load(path, "cuda")
+    assert Sampler.load(path).provider == "cpu"
+    assert "CUDA does not start" in caplog.text
+
+
+def test_on_a_gpu_the_provider_is_read_from_the_session(path: Path) -> None:
+    if not module._has_gpu():
+        pytest.skip("no GPU here; the refusals above are what can be seen without one")
+    sampler = Sampler.load(path, "cuda")
+    assert sampler.provider == "cuda"
+    np.testing.assert_allclose(sampler.sample(70), Sampler.load(path, "cpu").sample(70), atol=1)
+
+
+def test_a_registry_address_without_the_pipeline_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    monkeypatch.setitem(sys.modules, "monge.registry.models", None)
+    with pytest.raises(MissingExtra, match=r"monge\[pipeline\]"):
+        Sampler.load("models:/digits@champion")
+
+
+def test_sampling_imports_nothing_heavy_and_leaves_nothing_in_the_home_folder(
+    path: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys, numpy\n"
+        "from pathlib import Path\n"
+        "from monge.serving.sampler import Sampler\n"
+        "from monge.serving.pictures import write\n"
+        "write(Sampler.load(sys.argv[1]).sample(4), Path(sys.argv[2]))\n"
+        "heavy = {'torch', 'onnx', 'mlflow', 'scipy', 'pydantic', 'sklearn', 'matplotlib',\n"
+        "         'yaml', 'prefect', 'sympy'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+        "print(sorted(n for n in sys.modules if n.startswith('monge')))\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ORT_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(tmp_path / "grid.png")],
+        capture_output=True, text=True, check=True, timeout=120,
+        env=environment | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")},
+    )  # fmt: skip
+    heavy, ours = done.stdout.splitlines()
+    assert heavy == "[]"
+    assert ours == str(
+        ["monge", "monge.contract", "monge.errors", "monge.latents", "monge.pictures",
+         "monge.serving", "monge.serving.pictures", "monge.serving.sampler"]
+    )  # fmt: skip
+    assert (tmp_path / "grid.png").is_file()
+    assert list(home.rglob("*")) == []
