@@ -1,0 +1,16 @@
+"""Which generator is the champion: versions in the MLflow registry, the gate, and promotion."""
+
+from monge.registry.gate import Figure, Verdict, decide
+from monge.registry.models import Registry, Version, fetch
+from monge.registry.promote import Promotion, promote
+
+__all__ = [
+    "Figure",
+    "Promotion",
+    "Registry",
+    "Verdict",
+    "Version",
+    "decide",
+    "fetch",
+    "promote",
+]

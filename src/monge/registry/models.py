@@ -1,0 +1,237 @@
+"""Versions of a generator in the MLflow registry: put in, named by aliases, fetched by hash."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from monge.errors import InputError, MissingExtra, ModelFileError, ServiceError
+from monge.paths import Paths
+from monge.registry.logged_model import MODEL_FILE, log_model
+from monge.tracking import mlflow_store
+from monge.tracking.files import locked, write_whole
+
+HASH_TAG = "monge.sha256"
+EXPERIMENT = "monge"
+LOCAL_PAGE = "http://127.0.0.1:5000"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version; `model_hash` is the SHA-256 of its generator.onnx."""
+
+    name: str
+    number: int
+    run_id: str | None
+    model_hash: str
+    tags: dict[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+
+class Registry:
+    """The versions of one name, at the address where the runs are tracked.
+
+    Methods raise ServiceError when the registry does not answer, MissingExtra without MLflow.
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.root, self.name = root, name
+        self.state = Paths(root).state
+        with _answering(root):
+            self._client = mlflow_store.connect(root, self.state)
+
+    def versions(self) -> list[Version]:
+        """All whole versions, oldest first; empty when the name is unknown."""
+        with _answering(self.root):
+            found = self._client.search_model_versions(f"name='{self.name}'")
+            if not found:
+                return []
+            named = self._client.get_registered_model(self.name).aliases
+        versions = [
+            Version(
+                self.name,
+                int(item.version),
+                item.run_id,
+                item.tags[HASH_TAG],
+                dict(item.tags),
+                tuple(sorted(a for a, number in named.items() if int(number) == int(item.version))),
+            )
+            for item in found
+            if HASH_TAG in item.tags
+        ]
+        return sorted(versions, key=lambda version: version.number)
+
+    def names(self) -> list[str]:
+        """Every registered name."""
+        with _answering(self.root):
+            return sorted(item.name for item in self._client.search_registered_models())
+
+    def aliased(self, alias: str) -> Version | None:
+        """The version that an alias points to."""
+        return next((item for item in self.versions() if alias in item.aliases), None)
+
+    def champion(self) -> Version | None:
+        """The version that applications are to use."""
+        return self.aliased("champion")
+
+    def register(
+        self, model: Path, *, run_key: str, tags: Mapping[str, str], experiment: str = EXPERIMENT
+    ) -> Version:
+        """Log the file into the training's run and register it; the same file only once.
+
+        Raises ModelFileError when the file is missing or no ONNX model.
+        """
+        model_hash = _sha256(model)
+        with locked(self.state / "registry.lock"):
+            known = next((v for v in self.versions() if v.model_hash == model_hash), None)
+            if known is not None:
+                return known
+            with _answering(self.root):
+                number = self._register(model, model_hash, run_key, tags, experiment)
+        return next(item for item in self.versions() if item.number == number)
+
+    def _register(
+        self, model: Path, model_hash: str, run_key: str, tags: Mapping[str, str], experiment: str
+    ) -> int:
+        from mlflow.exceptions import MlflowException
+
+        client = self._client
+        run_id = mlflow_store.find_or_create_run(client, self.root, self.state, run_key, experiment)
+        source, model_id = log_model(client, run_id, model)
+        try:
+            client.create_registered_model(self.name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        # The tags go in with the version, in one transaction: a version has its hash or is not.
+        version = client.create_model_version(
+            self.name,
+            source,
+            run_id,
+            tags={**_texts(tags), HASH_TAG: model_hash},
+            model_id=model_id,
+            await_creation_for=60,
+        )
+        return int(version.version)
+
+    def set_tags(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        with _answering(self.root):
+            for name, text in _texts(tags).items():
+                self._client.set_model_version_tag(self.name, str(version.number), name, text)
+
+    def set_alias(self, alias: str, version: Version) -> None:
+        """Point an alias to a version; it leaves the version that it pointed to."""
+        with _answering(self.root):
+            self._client.set_registered_model_alias(self.name, alias, str(version.number))
+
+    def run_page(self, version: Version) -> str:
+        """Where a browser shows the version's run; `make mlflow` serves a database's pages."""
+        with _answering(self.root):
+            info = self._client.get_run(version.run_id).info
+        where = mlflow_store.address(self.root)
+        server = where if where.startswith("http") else LOCAL_PAGE
+        return f"{server.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
+
+    def fetch(self, version: Version) -> Path:
+        """The version's generator.onnx on this disk, cached by its hash.
+
+        Raises ModelFileError when the registry's bytes are not those that were registered.
+        """
+        cached = self.state / "models" / f"{version.model_hash}.onnx"
+        if cached.exists() and _sha256(cached) == version.model_hash:
+            return cached
+        with _answering(self.root), tempfile.TemporaryDirectory() as folder:
+            from mlflow.artifacts import download_artifacts
+
+            where = self._client.get_model_version_download_uri(self.name, str(version.number))
+            data = Path(
+                download_artifacts(
+                    artifact_uri=f"{where}/{MODEL_FILE}",
+                    dst_path=folder,
+                    tracking_uri=mlflow_store.address(self.root),
+                )
+            ).read_bytes()
+        if hashlib.sha256(data).hexdigest() != version.model_hash:
+            raise ModelFileError(
+                f"models:/{self.name}/{version.number}: the registry's file is not the one that "
+                "was registered (its SHA-256 differs). Do not use it; register the model again."
+            )
+        write_whole(cached, data)
+        return cached
+
+
+def fetch(address: str, root: Path | None = None) -> Path:
+    """The generator.onnx of `models:/name@alias` or `models:/name/3`, on this disk.
+
+    Raises InputError when there is none, ServiceError when the registry does not answer.
+    """
+    match = re.fullmatch(r"models:/([^/@:]+)(?:@([^/@]+)|/(\d+))", address)
+    if match is None:
+        raise InputError(f"{address}: must read models:/NAME@ALIAS or models:/NAME/NUMBER.")
+    name, alias, number = match.groups()
+    root = root or Path.cwd()
+    where = mlflow_store.address(root)
+    # Asking must not create a database.
+    if where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).exists():
+        raise InputError(
+            f"{address}: there is no registry at {where}. Run monge promote in the project's "
+            "folder, or set MLFLOW_TRACKING_URI."
+        )
+    registry = Registry(root, name)
+    versions = registry.versions()
+    for version in versions:
+        if alias in version.aliases or (number and version.number == int(number)):
+            return registry.fetch(version)
+    raise InputError(f"{address}: not in the registry at {where}; {_what_exists(registry)}.")
+
+
+def _what_exists(registry: Registry) -> str:
+    lines = [
+        f"{version.number}{''.join(f' @{alias}' for alias in version.aliases)}"
+        for version in registry.versions()
+    ]
+    if lines:
+        return f"{registry.name} has version {', '.join(lines)}"
+    names = registry.names()
+    return f"it has {', '.join(names)}" if names else "it is empty"
+
+
+@contextmanager
+def _answering(root: Path) -> Iterator[None]:
+    """Turn what MLflow and its transports raise into a ServiceError of one line."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtra(
+            f"The registry needs MLflow ({error}): pip install 'monge[pipeline]'."
+        ) from error
+    except Exception as error:
+        theirs = type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "requests."))
+        if not (theirs or isinstance(error, OSError)):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ServiceError(
+            f"The registry at {mlflow_store.address(root)} failed: {reason} "
+            "Start or check it, then run the same command again."
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: no such file. Run monge export first.") from None
+
+
+def _texts(tags: Mapping[str, str]) -> dict[str, str]:
+    return {
+        mlflow_store.plain(name): str(value)[: mlflow_store.MOST_CHARACTERS]
+        for name, value in tags.items()
+    }

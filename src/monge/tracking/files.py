@@ -1,0 +1,82 @@
+"""Files that are whole or absent, and locks that a killed process lets go of."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from monge.errors import StorageError
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn an OSError while writing `path` into a StorageError with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror or error}). Free space or allow writing "
+            "there, then run the same command again."
+        ) from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file: sibling, fsync, rename. Raises StorageError."""
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def lock(path: Path, *, wait: bool = True) -> int | None:
+    """An exclusive lock on a file, as a descriptor to close; None if it is taken and not `wait`.
+
+    The kernel drops it with the process, so a killed holder never blocks the next one.
+    """
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                # The holder before us may have removed the file: then our lock guards nothing.
+                if _names(path, handle):
+                    return handle
+            except BlockingIOError:
+                os.close(handle)
+                return None
+            except OSError:
+                os.close(handle)
+                raise
+            os.close(handle)
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _names(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock, waiting for it."""
+    handle = lock(path)
+    assert handle is not None  # waiting never returns None
+    try:
+        yield
+    finally:
+        os.close(handle)

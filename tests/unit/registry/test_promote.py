@@ -1,0 +1,160 @@
+"""Promotion moves the champion's alias only for a better file, and leaves a trail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monge.errors import InputError
+from monge.params import PromoteParams
+from monge.registry import Promotion, Registry, promote
+
+Generator = Callable[[float], Path]
+PARAMS = PromoteParams(name="digits", metric="frechet", min_improvement=2.0)
+
+
+def report(value: float | None, protocol: str = "p", noise: float = 0.1) -> dict[str, Any]:
+    frechet = {
+        "value": value, "noise": noise, "better": "lower",
+        "protocol": [{"protocol_hash": protocol}],
+    }  # fmt: skip
+    return {"frechet": frechet, "seconds": 3.0}
+
+
+def never(_: Path) -> dict[str, Any]:
+    raise AssertionError("the champion was measured again without need")
+
+
+def run(
+    project: Path,
+    model: Path,
+    figures: dict[str, Any],
+    rejudge: Callable[[Path], dict[str, Any]] = never,
+) -> Promotion:
+    registry = Registry(project, "digits")
+    return promote(
+        registry, model, figures, PARAMS, run_key="run", tags={"git": "abc"}, rejudge=rejudge
+    )
+
+
+def aliases(project: Path) -> dict[str, int]:
+    versions = Registry(project, "digits").versions()
+    return {alias: version.number for version in versions for alias in version.aliases}
+
+
+def test_the_better_file_becomes_champion_and_the_old_one_previous(
+    project: Path, generator: Generator
+) -> None:
+    first = run(project, generator(1.0), report(10.0))
+    assert first.promoted
+    assert aliases(project) == {"challenger": 1, "champion": 1}
+    worse = run(project, generator(2.0), report(9.9))
+    assert not worse.promoted
+    assert worse.champion is not None
+    assert worse.champion.number == 1
+    assert aliases(project) == {"challenger": 2, "champion": 1}
+    better = run(project, generator(3.0), report(5.0))
+    assert better.promoted
+    assert better.version == better.champion
+    assert aliases(project) == {"challenger": 3, "champion": 3, "previous": 1}
+    assert better.reason == better.version.tags["monge.reason"]
+    assert "5 ± 0.1 against the champion's 10 ± 0.1" in better.reason
+    assert better.version.tags["monge.verdict"] == "promoted"
+    assert better.version.tags["monge.against"] == "1"
+    assert better.version.tags["git"] == "abc"
+    assert json.loads(better.version.tags["monge.figure.frechet"])["value"] == 5.0
+
+
+def test_the_champion_promoted_again_changes_nothing(project: Path, generator: Generator) -> None:
+    run(project, generator(1.0), report(10.0))
+    run(project, generator(2.0), report(11.0))
+    before = Registry(project, "digits").versions()
+    again = run(project, generator(1.0), report(1.0))
+    assert not again.promoted
+    assert again.reason == "Unchanged: this file is the champion already (version 1)."
+    assert Registry(project, "digits").versions() == before
+
+
+def test_the_champion_is_measured_again_under_a_new_protocol_from_its_own_file(
+    project: Path, generator: Generator
+) -> None:
+    champion = generator(1.0)
+    run(project, champion, report(10.0, protocol="old"))
+    judged: list[bytes] = []
+
+    def rejudge(path: Path) -> dict[str, Any]:
+        judged.append(path.read_bytes())
+        return report(2.0, protocol="new")
+
+    kept = run(project, generator(2.0), report(5.0, protocol="new"), rejudge)
+    assert judged == [champion.read_bytes()]
+    assert not kept.promoted  # 5 beats the old 10, not the 2 of the same protocol
+    assert aliases(project)["champion"] == 1
+
+
+def test_a_figure_that_is_no_number_is_registered_but_never_champion(
+    project: Path, generator: Generator
+) -> None:
+    result = run(project, generator(1.0), report(None))
+    assert not result.promoted
+    assert result.champion is None
+    assert aliases(project) == {"challenger": 1}
+    assert "unknown" in result.reason
+
+
+def test_a_report_without_the_metric_registers_nothing(project: Path, generator: Generator) -> None:
+    with pytest.raises(InputError, match="no figure 'frechet'"):
+        run(project, generator(1.0), {"seconds": 3.0})
+    assert Registry(project, "digits").names() == []
+
+
+@pytest.mark.parametrize("call", ["set_tags", "set_alias"])
+def test_dying_before_the_champions_alias_is_completed_by_the_next_call(
+    project: Path, generator: Generator, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    run(project, generator(1.0), report(10.0))
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, call, dies)
+        with pytest.raises(KeyboardInterrupt):
+            run(project, generator(2.0), report(5.0))
+    assert aliases(project)["champion"] == 1
+    assert run(project, generator(2.0), report(5.0)).promoted
+    assert aliases(project) == {"challenger": 2, "champion": 2, "previous": 1}
+
+
+def test_of_two_processes_promoting_at_once_the_better_file_wins(
+    project: Path, generator: Generator
+) -> None:
+    run(project, generator(1.0), report(10.0))
+    code = """
+import json, sys
+from pathlib import Path
+from monge.params import PromoteParams
+from monge.registry import Registry, promote
+root, model, report = sys.argv[1:]
+promote(
+    Registry(Path(root), "digits"), Path(model), json.loads(report), PromoteParams(name="digits"),
+    run_key="run", tags={}, rejudge=lambda path: sys.exit("rejudged"),
+)
+"""
+    rivals = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, project, generator(weight), json.dumps(report(value))]
+        )
+        for weight, value in ((2.0, 5.0), (3.0, 3.0))
+    ]
+    assert [rival.wait(120) for rival in rivals] == [0, 0]
+    champion = Registry(project, "digits").champion()
+    assert champion is not None
+    assert json.loads(champion.tags["monge.figure.frechet"])["value"] == 3.0
+    assert list(aliases(project)).count("champion") == 1
