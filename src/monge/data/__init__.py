@@ -1,0 +1,1 @@
+"""Where images come from, how they are packed, and the packed format that everything reads."""

@@ -1,0 +1,240 @@
+"""From the bytes of one image file to pixels uint8 [C, size, size], each step stated.
+
+| in the file                | becomes                                                            |
+|----------------------------|--------------------------------------------------------------------|
+| EXIF or TIFF orientation   | applied                                                            |
+| several frames or pages    | the first                                                          |
+| 1 bit                      | 0 and 255                                                          |
+| palette                    | the palette's colours                                              |
+| alpha, transparent colour  | composited over `background` (in 8 bit, before resizing)           |
+| CMYK, YCbCr, LAB, HSV      | RGB by Pillow's conversion; embedded colour profiles are ignored   |
+| 16 bit (I;16, RGB PNG)     | the high byte: v >> 8                                              |
+| 32-bit integer (I)         | v >> 8 when all of 0..65535, else refused                          |
+| float (F)                  | round(255 v) when all of 0..1, else refused: the scale is unknown  |
+| RGB asked as grey          | ITU-R 601 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16         |
+| grey asked as RGB          | the three channels alike                                           |
+| not square                 | `crop`: the centre square; `pad`: centred on `background`          |
+| another size               | Lanczos with antialiasing (sharpest of Pillow's, StyleGAN's choice)|
+
+A large JPEG is decoded at 1/2, 1/4 or 1/8 when that still leaves four times the wanted size.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+# Raster formats with decoders of their own: none that starts another program (EPS, PDF, WMF).
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP",
+)  # fmt: skip
+MAX_FILE_BYTES = 256 * 2**20
+
+CONVERSION = {
+    "alpha": "composited over background before resizing",
+    "bits_16": "high byte",
+    "colour_profile": "ignored",
+    "float": "0..1 times 255, rounded; others refused",
+    "frames": "first",
+    "grey": "ITU-R 601 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16",
+    "large_jpeg": "decoded at a fraction that leaves at least 4 times the size",
+    "orientation": "applied",
+    "resize": "Pillow Lanczos, antialiased",
+}
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+_JPEG_MARGIN = 4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every image becomes; `background` is #rrggbb."""
+
+    size: int
+    colour: str
+    fit: str
+    background: str
+    max_pixels: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (1 if self.colour == "grey" else 3, self.size, self.size)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands where an image's bytes would be, with the reason why they are not there."""
+
+    reason: str
+
+
+# Encoded bytes, the path of a file, pixels [H, W] or [H, W, 3], or why there is none of these.
+Encoded = bytes | str | NDArray[np.uint8] | Unreadable
+
+
+class RejectedError(Exception):
+    """This image cannot be used; the message is the reason given to the user."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The images of a chunk that could be read, uint8 [k, C, H, W]; `reasons` has None for those.
+
+    `reasons` is as long as the chunk.
+    """
+
+    images: NDArray[np.uint8]
+    reasons: list[str | None]
+
+
+def decode_chunk(chunk: list[Encoded], recipe: Recipe) -> Decoded:
+    """Decode what can be decoded; a decoder that fails on one image costs only that image."""
+    images: list[NDArray[np.uint8]] = []
+    reasons: list[str | None] = []
+    limit = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        # Pillow's own bomb check works on frames that the header does not show: give it our limit.
+        Image.MAX_IMAGE_PIXELS = recipe.max_pixels
+        try:
+            for encoded in chunk:
+                try:
+                    images.append(decode(encoded, recipe))
+                    reasons.append(None)
+                except Exception as error:  # decoders raise anything on bad bytes
+                    reasons.append(_reason(error, recipe))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    stacked = np.stack(images) if images else np.empty((0, *recipe.image_shape), np.uint8)
+    return Decoded(stacked, reasons)
+
+
+def decode(encoded: Encoded, recipe: Recipe) -> NDArray[np.uint8]:
+    """One image as uint8 [C, size, size]; raises RejectedError or what a decoder raises."""
+    image = _open(encoded)
+    if image.width * image.height > recipe.max_pixels:
+        raise RejectedError(
+            f"{image.width} x {image.height} pixels are over the limit {recipe.max_pixels}"
+        )
+    wanted = _JPEG_MARGIN * recipe.size
+    if recipe.fit == "crop" or image.width == image.height:
+        image.draft(None, (wanted, wanted))
+    image.load()
+    image = _fitted(_coloured(_upright(image), recipe), recipe)
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+@functools.cache
+def image_extensions() -> frozenset[str]:
+    """List the file name endings (lower case, with the dot) that are taken for images."""
+    known = Image.registered_extensions().items()
+    return frozenset(extension for extension, kind in known if kind in FORMATS)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(kind for kind in FORMATS if kind in Image.OPEN)
+
+
+def _open(encoded: Encoded) -> Image.Image:
+    if isinstance(encoded, Unreadable):
+        raise RejectedError(encoded.reason)
+    if isinstance(encoded, np.ndarray):
+        return Image.fromarray(encoded)
+    if isinstance(encoded, str):
+        with open(encoded, "rb") as file:
+            encoded = file.read(MAX_FILE_BYTES + 1)
+    if len(encoded) > MAX_FILE_BYTES:
+        raise RejectedError(f"the file is larger than {MAX_FILE_BYTES} bytes")
+    if not encoded:
+        raise RejectedError("the file is empty")
+    return Image.open(io.BytesIO(encoded), formats=_formats())
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # Pillow turns a TIFF itself while loading, and then its orientation reads 1.
+    how = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    return image if how is None else image.transpose(how)
+
+
+def _coloured(image: Image.Image, recipe: Recipe) -> Image.Image:
+    """Bring an image to mode L or RGB."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        image = _from_integers(image)
+    elif image.mode == "F":
+        image = _from_floats(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, recipe.background)
+        image = Image.alpha_composite(ground, image)
+    if image.mode != "RGB" and (recipe.colour == "rgb" or image.mode not in ("1", "L")):
+        image = image.convert("RGB")
+    if recipe.colour == "grey" and image.mode != "L":
+        image = image.convert("L")
+    return image
+
+
+def _from_integers(image: Image.Image) -> Image.Image:
+    pixels = np.asarray(image)
+    if pixels.min() < 0 or pixels.max() > 0xFFFF:
+        raise RejectedError("32-bit integer pixels outside 0..65535")
+    return Image.fromarray((pixels >> 8).astype(np.uint8))
+
+
+def _from_floats(image: Image.Image) -> Image.Image:
+    pixels = np.asarray(image)
+    if not (pixels.min() >= 0 and pixels.max() <= 1):  # also refuses NaN
+        raise RejectedError("float pixels outside 0..1, so their scale is unknown")
+    return Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
+
+
+def _fitted(image: Image.Image, recipe: Recipe) -> Image.Image:
+    size = recipe.size
+    if recipe.fit == "crop":
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        if image.width != image.height:
+            image = image.crop((left, top, left + side, top + side))
+        return _resized(image, (size, size))
+    longest = max(image.size)
+    width, height = (max(1, round(side * size / longest)) for side in image.size)
+    canvas = Image.new("RGB", (size, size), recipe.background).convert(image.mode)
+    canvas.paste(_resized(image, (width, height)), ((size - width) // 2, (size - height) // 2))
+    return canvas
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _reason(error: Exception, recipe: Recipe) -> str:
+    """Put a decoder's complaint into one line that is the same on every run."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of a format that is read"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"more pixels than the limit {recipe.max_pixels}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    message: Any = " ".join(str(error).split())
+    return re.sub(r"0x[0-9a-fA-F]+", "0x", message)[:200] or type(error).__name__

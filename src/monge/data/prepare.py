@@ -1,0 +1,226 @@
+"""The stage `prepare`: every image decoded, checked, ordered by path and packed."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from monge.data.decode import CONVERSION, Encoded, Recipe
+from monge.data.layout import Layout, organise
+from monge.data.packed import SPLITS, Images, PackedDataset
+from monge.data.pool import Chunk, decode_all
+from monge.data.replacement import storage_error, write_whole
+from monge.data.sources import Item, Source, open_source
+from monge.data.writer import PackedWriter
+from monge.errors import SourceError
+from monge.params import PrepareParams
+
+logger = logging.getLogger(__name__)
+
+_CHUNK_IMAGES = 64
+_CHUNK_BYTES = 2**20
+_COPY_BYTES = 16 * 2**20
+_QUIET_S = 2.0
+_LOG_EVERY_S = 10.0
+# What decides the bytes; `workers` and the limits do not.
+_RECORDED = ("background", "colour", "fit", "max_pixels", "seed", "size", "validation_fraction")
+
+
+def prepare(params: PrepareParams, root: Path, downloads: Path, out: Path) -> PackedDataset:
+    """Pack the images that `params` name into the folder `out`; `params.path` is below `root`.
+
+    The same images and parameters give the same bytes, whatever the number of workers or the
+    order in the archive. What `out` held before stays until the new dataset is complete.
+    Raises SourceError (no images, too many rejected, unsafe archive), ServiceError or MissingExtra
+    (torchvision's datasets), StorageError.
+    """
+    recipe = Recipe(params.size, params.colour, params.fit, params.background, params.max_pixels)
+    with _sigterm_unwinds():
+        source = open_source(params, root, downloads)
+        with _arrivals_file(out) as file:
+            arrivals = _decode(source, recipe, params.workers or _cores(), file, out)
+            _refuse_too_many_rejected(arrivals, params)
+            paths = sorted(arrivals.rows)
+            layout = organise(paths, params.validation_fraction, params.seed)
+            rows = np.array([arrivals.rows[path] for path in paths], np.int64)
+            images = np.memmap(file, np.uint8, "r", shape=(len(rows), *recipe.image_shape))
+            dataset = _pack(images, rows, layout, source, arrivals, params, out)
+    for path, reason in sorted(arrivals.rejected.items()):
+        logger.warning("rejected %s: %s", path, reason)
+    logger.info(
+        "packed %d images to train on and %d to validate with, %s each, %d classes, %d rejected",
+        len(dataset.train), len(dataset.validation), "x".join(map(str, recipe.image_shape)),
+        len(dataset.class_names), len(arrivals.rejected),
+    )  # fmt: skip
+    return dataset
+
+
+@dataclass
+class _Arrivals:
+    """What came out of decoding, in whatever order: each good path's row, each bad one's reason."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
+
+
+def _decode(
+    source: Source, recipe: Recipe, workers: int, file: io.RawIOBase, out: Path
+) -> _Arrivals:
+    arrivals = _Arrivals()
+    results = decode_all(_chunks(source.items), recipe, workers)
+    with closing(results), _progress(source.count) as advance:
+        for names, decoded in results:
+            for name, reason in zip(names, decoded.reasons, strict=True):
+                if reason is None:
+                    arrivals.rows[name] = len(arrivals.rows)
+                else:
+                    arrivals.rejected[name] = reason
+            try:
+                write_whole(file, decoded.images)
+            except OSError as error:
+                raise storage_error(out, error) from None
+            advance(len(names))
+    return arrivals
+
+
+def _chunks(items: Iterable[Item]) -> Iterator[Chunk]:
+    """Enough images at once to be worth a message, few enough to bound memory and share fairly."""
+    names: list[str] = []
+    encoded: list[Encoded] = []
+    size_bytes = 0
+    for name, content in items:
+        names.append(name)
+        encoded.append(content)
+        size_bytes += _weight(content)
+        if len(names) == _CHUNK_IMAGES or size_bytes >= _CHUNK_BYTES:
+            yield names, encoded
+            names, encoded, size_bytes = [], [], 0
+    if names:
+        yield names, encoded
+
+
+def _weight(content: Encoded) -> int:
+    if isinstance(content, bytes):
+        return len(content)
+    if isinstance(content, np.ndarray):
+        return content.nbytes
+    try:
+        return os.path.getsize(content) if isinstance(content, str) else 0
+    except OSError:
+        return 0
+
+
+def _refuse_too_many_rejected(arrivals: _Arrivals, params: PrepareParams) -> None:
+    bad, total = len(arrivals.rejected), len(arrivals.rejected) + len(arrivals.rows)
+    if not bad or (bad <= params.max_rejected_fraction * total and arrivals.rows):
+        return
+    first = "; ".join(f"{path}: {why}" for path, why in sorted(arrivals.rejected.items())[:3])
+    more = "; ..." if bad > 3 else ""
+    raise SourceError(
+        f"{bad} of {total} images cannot be read (limit {params.max_rejected_fraction:g}): "
+        f"{first}{more}. Remove them, or raise prepare.max_rejected_fraction."
+    )
+
+
+def _pack(
+    images: Images,
+    rows: np.ndarray[Any, np.dtype[np.int64]],
+    layout: Layout,
+    source: Source,
+    arrivals: _Arrivals,
+    params: PrepareParams,
+    out: Path,
+) -> PackedDataset:
+    names = layout.class_names
+    if source.titles:
+        names = [source.titles[int(name)] for name in names]
+    channels, height, width = images.shape[1:]
+    step = max(1, _COPY_BYTES // (channels * height * width))
+    with PackedWriter(out, (channels, height, width), names) as writer:
+        for split in SPLITS:
+            members = layout.rows(split)
+            for start in range(0, len(members), step):
+                part = members[start : start + step]
+                labels = None if layout.labels is None else layout.labels[part]
+                writer.append(split, images[rows[part]], labels)
+        return writer.finish(
+            source=source.description,
+            params={key: getattr(params, key) for key in _RECORDED},
+            conversion=CONVERSION,
+            rejected=[
+                {"path": path, "reason": reason}
+                for path, reason in sorted(arrivals.rejected.items())
+            ],
+            skipped_files=source.skipped,
+        )
+
+
+@contextmanager
+def _arrivals_file(out: Path) -> Iterator[io.RawIOBase]:
+    """Open a file on the disk of `out` without a name, so that it cannot outlive the process."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=out.parent, buffering=0)  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise storage_error(out, error) from None
+    with file:
+        yield file
+
+
+@contextmanager
+def _progress(total: int | None) -> Iterator[Any]:
+    """Show a bar on a terminal, log lines elsewhere, neither for quick work."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        with tqdm(total=total, desc="prepare", unit=" images", delay=_QUIET_S) as bar:
+            yield bar.update
+        return
+    done, due = 0, time.monotonic() + _LOG_EVERY_S
+
+    def advance(count: int) -> None:
+        nonlocal done, due
+        done += count
+        if time.monotonic() >= due:
+            due = time.monotonic() + _LOG_EVERY_S
+            logger.info("decoded %d%s images", done, f" of {total}" if total else "")
+
+    yield advance
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that workers and unfinished files go at once."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))

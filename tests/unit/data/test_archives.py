@@ -1,0 +1,260 @@
+"""Archives are streamed whole or refused by name; nothing in them can reach outside."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monge.data.decode import MAX_FILE_BYTES, Unreadable
+from monge.data.sources import Item, open_source
+from monge.errors import SourceError
+from monge.params import PrepareParams
+
+
+def png(shade: int, size: int = 8) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(shade).integers(0, 256, (size, size), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    return file.getvalue()
+
+
+FILES = {
+    "set/dog/2.png": png(2),
+    "set/cat/1.png": png(1),
+    "set/readme.txt": b"hello",
+    "set/.hidden.png": png(3),
+    "__MACOSX/set/cat/1.png": b"resource fork",
+    "set/cat/0.PNG": png(4),
+}
+WANTED = {"set/dog/2.png": png(2), "set/cat/1.png": png(1), "set/cat/0.PNG": png(4)}
+
+
+def read(path: Path, **params: Any) -> list[Item]:
+    asked = PrepareParams(source="archive", path=path.name, **params)
+    return list(open_source(asked, path.parent, path.parent).items)
+
+
+def make_zip(path: Path, files: dict[str, bytes] = FILES, kind: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", kind) as file:
+        file.mkdir("set")
+        for name, content in files.items():
+            file.writestr(name, content)
+    return path
+
+
+def add(file: tarfile.TarFile, name: str, content: bytes = b"", **header: object) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    for key, value in header.items():
+        setattr(member, key, value)
+    file.addfile(member, io.BytesIO(content))
+
+
+def make_tar(path: Path, mode: str = "w", files: dict[str, bytes] = FILES) -> Path:
+    with tarfile.open(path, mode) as file:  # type: ignore[call-overload]
+        add(file, "set", type=tarfile.DIRTYPE)
+        for name, content in files.items():
+            add(file, name, content)
+    return path
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_zip_gives_its_images_and_nothing_else(tmp_path: Path, kind: int) -> None:
+    assert dict(read(make_zip(tmp_path / "a.zip", kind=kind))) == WANTED
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_tar_gives_its_images_whatever_its_name(tmp_path: Path, mode: str) -> None:
+    assert dict(read(make_tar(tmp_path / "images", mode))) == WANTED
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_tar_with_long_names_is_read(tmp_path: Path, form: int) -> None:
+    name = "é" * 60 + "/" + "x" * 120 + ".png"
+    with tarfile.open(tmp_path / "a.tar", "w", format=form) as file:
+        add(file, name, png(1))
+    assert read(tmp_path / "a.tar") == [(name, png(1))]
+
+
+def test_leading_dot_slash_is_no_hidden_folder(tmp_path: Path) -> None:
+    assert read(make_tar(tmp_path / "a.tar", files={"./cat/1.png": png(1)}))[0][0] == "cat/1.png"
+
+
+def test_skipped_files_are_counted_and_nothing_is_extracted(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar")
+    source = open_source(PrepareParams(source="archive", path="a.tar"), tmp_path, tmp_path)
+    assert len(list(source.items)) == 3
+    assert source.skipped == 1
+    assert source.description == {"kind": "archive", "name": "a.tar"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+UNSAFE_NAMES = {
+    "/etc/a.png": "absolute path",
+    "C:\\a.png": "absolute path",
+    "\\\\server\\a.png": "absolute path",
+    "../a.png": r"leaves the archive by '\.\.'",
+    "cat/../../a.png": r"leaves the archive by '\.\.'",
+    "cat\\..\\a.png": r"leaves the archive by '\.\.'",
+    "../notes.txt": r"leaves the archive by '\.\.'",
+}
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+@pytest.mark.parametrize("name", UNSAFE_NAMES)
+def test_escaping_names_condemn_the_archive(
+    tmp_path: Path, name: str, make: Callable[..., Path]
+) -> None:
+    path = make(tmp_path / "a", files={"cat/1.png": png(1), name: png(2)})
+    with pytest.raises(SourceError, match=UNSAFE_NAMES[name]) as caught:
+        read(path)
+    assert repr(name) in str(caught.value)
+    assert str(caught.value).startswith("a: unsafe archive")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE],
+)
+def test_links_and_devices_condemn_a_tar(tmp_path: Path, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        add(file, "cat/1.png", png(1))
+        add(file, "cat/2.png", type=kind, linkname="1.png")
+    with pytest.raises(SourceError, match=r"'cat/2\.png' is a link or a device"):
+        read(tmp_path / "a.tar")
+
+
+def test_links_condemn_a_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        link = zipfile.ZipInfo("cat/2.png")
+        link.external_attr = 0o120777 << 16
+        file.writestr(link, "/etc/passwd")
+    with pytest.raises(SourceError, match=r"'cat/2\.png' is a link or a device"):
+        read(tmp_path / "a.zip")
+
+
+def test_encrypted_zip_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"cat/1.png": png(1)}, zipfile.ZIP_STORED)
+    content = bytearray(path.read_bytes())
+    # General purpose flag, bit 0, of the file's entry in the central directory.
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"'cat/1\.png' is encrypted"):
+        read(path)
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_the_same_name_twice_is_refused(
+    tmp_path: Path, make: Callable[..., Path], recwarn: pytest.WarningsRecorder
+) -> None:
+    path = make(tmp_path / "a", files={"cat/1.png": png(1), "./cat/1.png": png(2)})
+    with pytest.raises(SourceError, match="is there twice"):
+        read(path)
+
+
+def test_absurd_declared_sizes_are_refused_before_reading(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("cat/1.png")
+    member.size = MAX_FILE_BYTES + 1
+    (tmp_path / "a.tar").write_bytes(member.tobuf() + bytes(10240))
+    with pytest.raises(SourceError, match=f"claims {MAX_FILE_BYTES + 1} bytes"):
+        read(tmp_path / "a.tar")
+
+
+def test_zip_bomb_is_refused_before_reading(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"1.png": png(1), "2.png": bytes(100 * 2**20)})
+    with pytest.raises(SourceError, match=r"'2\.png' expands more than 200 times"):
+        read(path)
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz"])
+def test_compressed_tar_bomb_is_stopped(tmp_path: Path, mode: str) -> None:
+    path = make_tar(tmp_path / "a", mode, {"1.png": png(1), "2.txt": bytes(96 * 2**20)})
+    with pytest.raises(SourceError, match="expanded more than 200 times"):
+        read(path)
+
+
+def test_more_images_than_allowed_are_refused(tmp_path: Path) -> None:
+    for path in (make_zip(tmp_path / "a.zip"), make_tar(tmp_path / "a.tar")):
+        assert len(read(path, max_images=3)) == 3
+        with pytest.raises(SourceError, match=r"more than 2 images.*prepare\.max_images"):
+            read(path, max_images=2)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_a_tar_cut_anywhere_is_refused_never_silently_shorter(tmp_path: Path, mode: str) -> None:
+    path = make_tar(tmp_path / "a", mode)
+    content = path.read_bytes()
+    # For the plain one the end-of-archive blocks are padding: cut before them.
+    length = len(content) if mode != "w" else content.rstrip(b"\0").__len__()
+    for end in {1, 7, length // 3, length // 2, length - 700, length - 5} - {0}:
+        path.write_bytes(content[: max(1, end)])
+        with pytest.raises(SourceError, match=r"damaged archive|no image found"):
+            read(path)
+
+
+def test_a_tar_cut_between_members_is_refused(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar", files={"1.png": png(1), "2.png": png(2)})
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"2.png")])
+    with pytest.raises(SourceError, match=r"damaged archive.*stops after 1\.png"):
+        read(path)
+
+
+def test_a_damaged_header_inside_a_tar_is_not_taken_for_its_end(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar", files={"1.png": png(1), "2.png": png(2), "3.png": png(3)})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"2.png")] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"damaged archive.*stops after 1\.png"):
+        read(path)
+
+
+def test_a_flipped_bit_in_a_compressed_tar_is_found(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a", "w:xz", {"1.png": png(1, 64)})
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="damaged archive"):
+        read(path)
+
+
+def test_one_damaged_zip_member_costs_only_itself(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"1.png": png(1), "2.png": png(2)}, zipfile.ZIP_STORED)
+    content = bytearray(path.read_bytes())
+    content[content.index(png(1)) + 40] ^= 1
+    path.write_bytes(content)
+    items = dict(read(path))
+    damaged = items["1.png"]
+    assert isinstance(damaged, Unreadable)
+    assert "damaged in the archive" in damaged.reason
+    assert items["2.png"] == png(2)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(2000), b"PK\x03\x04 no", b"BZh9 no"])
+def test_what_is_no_archive_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(SourceError, match=r"^(a\.zip: damaged archive|no image found)") as caught:
+        read(tmp_path / "a.zip")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_archive_without_images_says_so(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"a.txt": b"", "b.json": b""})
+    with pytest.raises(SourceError, match=r"no image found in a\.zip \(2 other files\)"):
+        read(path)
+
+
+def test_missing_file_and_folder_say_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SourceError, match=r"folder: is a folder\. Set prepare\.source to folder"):
+        read(tmp_path / "folder")
+    with pytest.raises(SourceError, match=r"none\.zip: no such file"):
+        read(tmp_path / "none.zip")
