@@ -38,6 +38,11 @@ class Paths:
         return self.root / "reports"
 
     @property
+    def pictures(self) -> Path:
+        """The report's pictures (written by evaluate)."""
+        return self.reports / "pictures"
+
+    @property
     def metrics(self) -> Path:
         """Every figure with its protocol (written by evaluate)."""
         return self.reports / "metrics.json"

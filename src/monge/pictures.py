@@ -14,7 +14,7 @@ TILE_PX = 40
 def tile(
     images: NDArray[np.uint8], columns: int | None = None, scale: int | None = None
 ) -> NDArray[np.uint8]:
-    """Lay images [n, H, W, C] out in rows: uint8 [H', W', C], a dark gap between them.
+    """Lay images [n, H, W, C] out in rows: uint8 [H', W', C], a grey gap between them.
 
     Small images are enlarged without smoothing, so that every pixel of an 8x8 digit shows.
     """
@@ -25,7 +25,7 @@ def tile(
     gap = max(1, scale // 2)
     tall, wide = height * scale, width * scale
     shape = (rows * (tall + gap) - gap, columns * (wide + gap) - gap, channels)
-    picture = np.full(shape, 40, np.uint8)
+    picture = np.full(shape, 90, np.uint8)
     for i, image in enumerate(images):
         top, left = i // columns * (tall + gap), i % columns * (wide + gap)
         enlarged = image.repeat(scale, axis=0).repeat(scale, axis=1)

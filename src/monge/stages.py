@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from monge.errors import InputError, Interrupted
+from monge.files import write_whole
 from monge.params import Params
 from monge.paths import Paths
 
@@ -105,8 +106,9 @@ def evaluate(params: Params, paths: Paths) -> list[str]:
     with _run(params, paths, sampler.contract.run or sampler.model_hash[:12]) as run:
         figures = {f"evaluate.{name}": f.value for name, f in judgement.figures.items()}
         run.metrics(figures, sampler.contract.step, again=True)
-        for path in sorted(paths.reports.glob("*.[pj][ns]*")):
-            run.file(path, "reports")
+        run.file(paths.metrics, "reports")
+        for path in sorted(paths.pictures.iterdir()):
+            run.file(path, "reports/pictures")
     return report.lines(judgement)
 
 
@@ -191,9 +193,7 @@ def _note_promotion(paths: Paths, sentence: str, promotion: Promotion, page: str
         "champion": f"models:/{champion.name}@champion" if champion else str(paths.model),
         "run_page": page,
     }
-    partial = paths.promotion.with_suffix(".partial")
-    partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    partial.replace(paths.promotion)
+    write_whole(paths.promotion, (json.dumps(facts, indent=1) + "\n").encode("utf-8"))
 
 
 @contextmanager

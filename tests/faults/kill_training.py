@@ -27,8 +27,9 @@ def parameters(net, objective):
     return TrainParams.model_validate(
         {
             "net": net, "objective": objective, "steps": STEPS[net], "batch_size": 8,
-            "latent_dim": 4, "threads": 1, "log_every": 3, "grid_every": 1000, "checkpoint_every": 5,
-            "keep_checkpoints": 2, "mlp": {"depth": 2, "width": 32}, "dcgan": {"features": 4},
+            "latent_dim": 4, "threads": 1, "log_every": 3, "grid_every": 1000,
+            "checkpoint_every": 5, "keep_checkpoints": 2,
+            "mlp": {"depth": 2, "width": 32}, "dcgan": {"features": 4},
         }
     )  # fmt: skip
 

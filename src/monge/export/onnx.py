@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,9 @@ from torch import nn
 
 from monge import __version__
 from monge.contract import METADATA_KEY, Contract
-from monge.errors import InputError, ModelFileError, StorageError
+from monge.errors import InputError, ModelFileError
 from monge.export.lower import Graph, lower
+from monge.files import write_whole
 
 # Operators as they have been since opset 13, the first in which all of them are in their present
 # form; IR version 7 came with it. Every ONNX Runtime since 1.6 reads that.
@@ -33,25 +32,7 @@ def write_generator(generator: nn.Module, contract: Contract, path: Path) -> Non
     weights and contract give the same bytes. Raises InputError for a layer that export does not
     know, ModelFileError where contract and network disagree, StorageError on a full disk.
     """
-    data = serialise(generator, contract)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        partial = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.chmod(0o644)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"{path}: the generator file cannot be written ({error.strerror}). "
-            "Free space or name another place, then export again."
-        ) from error
+    write_whole(path, serialise(generator, contract))
 
 
 def serialise(generator: nn.Module, contract: Contract) -> bytes:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monge.errors import InputError, MissingExtra, ModelFileError, ServiceError
+from monge.files import locked, write_whole
 from monge.paths import Paths
 from monge.registry.logged_model import MODEL_FILE, log_model
 from monge.tracking import mlflow_store
-from monge.tracking.files import locked, write_whole
 
 HASH_TAG = "monge.sha256"
 EXPERIMENT = "monge"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from monge.errors import InputError
+from monge.files import locked
 from monge.params import PromoteParams
 from monge.registry.gate import Figure, Verdict, decide, read
 from monge.registry.models import EXPERIMENT, Registry, Version
-from monge.tracking.files import locked
 
 Report = Mapping[str, Any]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from monge.errors import StorageError
+from monge.files import storing
 from monge.tracking import mlflow_store
-from monge.tracking.files import storing
 from monge.tracking.memory import highest_steps, remember
 from monge.tracking.spool import Event, Spool, abandoned
 

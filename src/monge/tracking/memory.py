@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monge.tracking.files import locked, write_whole
+from monge.files import locked, write_whole
 from monge.tracking.spool import Event
 
 

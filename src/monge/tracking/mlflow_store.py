@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from monge.tracking.files import locked
+from monge.files import locked
 from monge.tracking.memory import recall, remember
 from monge.tracking.spool import Event
 

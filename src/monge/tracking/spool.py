@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from monge.tracking.files import lock, storing, write_whole
+from monge.files import lock, storing, write_whole
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monge.files import storing
 from monge.tracking.courier import Courier
-from monge.tracking.files import storing
 from monge.tracking.memory import highest_steps, raised, recall
 from monge.tracking.mlflow_store import plain
 from monge.tracking.run import Status

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from monge.files import write_whole
 from monge.latents import latents
 from monge.params import TrainParams
 from monge.pictures import tile
@@ -106,6 +107,4 @@ def _cut(history: Path, step: int) -> None:
     if not rows:
         history.unlink()
         return
-    partial = history.with_suffix(".partial")
-    partial.write_text("".join(lines[:1] + rows), encoding="utf-8")
-    partial.replace(history)
+    write_whole(history, "".join(lines[:1] + rows).encode("utf-8"))

@@ -15,6 +15,7 @@ from torch import nn
 from monge import nets
 from monge.data.packed import PackedDataset
 from monge.errors import CheckpointMismatch
+from monge.files import write_whole
 from monge.params import TrainParams
 from monge.training import checkpoint
 from monge.training.fingerprint import differences, fingerprint
@@ -108,8 +109,5 @@ def run_key(folder: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no training here yet, or its name was lost: it gets a new one
     key = secrets.token_hex(6)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, (json.dumps({"key": key}) + "\n").encode("ascii"))
     return key

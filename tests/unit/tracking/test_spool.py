@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from monge.errors import StorageError
-from monge.tracking.files import lock, write_whole
+from monge.files import lock, write_whole
 from monge.tracking.memory import recall, remember
 from monge.tracking.spool import abandoned, own, written
 

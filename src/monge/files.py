@@ -34,6 +34,7 @@ def write_whole(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            os.chmod(name, 0o644)  # mkstemp's files are for their owner alone
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""Run a command as a child whose every line is logged and who never outlives us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+GRACE_S = 30.0
+"""How long a child may take to save its work after SIGTERM."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: its exit code (negative: the signal that killed it) and its last lines."""
+
+    code: int
+    tail: tuple[str, ...]
+
+
+def run(command: Sequence[str], log: Callable[[str], None]) -> Ended:
+    """Run to the end, handing each line to `log`.
+
+    If anything stops us meanwhile (a cancelled run, Ctrl-C), the child and its children get
+    SIGTERM, then SIGKILL, before we go on stopping: DVC leaves its stage running otherwise.
+    """
+    tail: deque[str] = deque(maxlen=20)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        bufsize=1, env=_environment(), start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            text = line.rstrip()
+            if text:
+                tail.append(text)
+                log(text)
+        return Ended(process.wait(), tuple(tail))
+    except BaseException:
+        _end(process)
+        raise
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with this interpreter's commands first on the path: `monge`, `dvc`, `mlflow`."""
+    commands = str(Path(sys.executable).parent)
+    path = os.pathsep.join([commands, os.environ.get("PATH", os.defpath)])
+    return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            continue
+        if number is signal.SIGTERM and not _group_is_gone(process.pid, GRACE_S):
+            continue
+        return
+
+
+def _group_is_gone(group: int, within_s: float) -> bool:
+    """Whether every process of the group ends in time: the leader may go before its children."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):
+            return True
+        time.sleep(0.1)
+    return False

@@ -1,0 +1,111 @@
+"""The chain: prepare, train, export, evaluate, promote.
+
+    python -m pipelines.retrain [--set section.key=value ...]
+
+Prefect decides when and again; DVC decides what is stale; the work is `monge <stage>`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from monge.errors import InputError
+from monge.params import load
+from pipelines import artifacts, settings, summary
+from pipelines.child import Ended, run
+
+FILE_STAGES = ("prepare", "train", "export", "evaluate")
+# What DVC tells somebody at a keyboard after every stage; the README tells it once.
+_HINTS = ("To track the changes", "git add", "To enable auto", "dvc config", "Use `dvc push`")
+DIED = "Died"
+"""Name of the state of a stage that ended for an outside reason: the only one that is retried."""
+
+
+def _died(_task: Any, _run: Any, state: State[Any]) -> bool:
+    return state.name == DIED
+
+
+@task(
+    task_run_name="{stage}", retries=2, retry_delay_seconds=5, retry_condition_fn=_died,
+    cache_policy=NO_CACHE,
+)  # fmt: skip
+def run_stage(stage: str) -> Any:
+    """One stage in a process of its own: the first four through DVC, which knows if it is stale."""
+    log = get_run_logger()
+    if stage in FILE_STAGES:
+        command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    else:
+        command = ["monge", stage]
+    ended = run(command, lambda line: None if line.strip().startswith(_HINTS) else log.info(line))
+    return None if ended.code == 0 else _failed(stage, ended)
+
+
+def _failed(stage: str, ended: Ended) -> State[Any]:
+    """The state of a stage that did not end well, in one line and without a traceback."""
+    code = stage_exit_code(ended)
+    outside = code == 3 or code < 0 or 128 < code <= 128 + signal.NSIG
+    words = [line for line in ended.tail if not line.startswith(("ERROR:", "Running stage", ">"))]
+    told = next((i for i, line in enumerate(words) if line.startswith("monge: ")), -1)
+    reason = "\n".join(words[told:]) if words else "no word of why"
+    return Failed(
+        name=DIED if outside else "Failed", message=f"{stage} ended with exit code {code}: {reason}"
+    )
+
+
+def stage_exit_code(ended: Ended) -> int:
+    """The stage's own exit code: DVC exits with its own and puts the stage's in its last line."""
+    for line in reversed(ended.tail):
+        match = re.search(r"failed to run: .*, exited with (-?\d+)", line)
+        if match:
+            return int(match[1])
+    if any("is busy" in line for line in ended.tail):  # another DVC in this folder: wait and retry
+        return 3
+    return ended.code
+
+
+@flow(name="retrain")
+def retrain(changes: list[str] | None = None) -> Any:
+    """Run the chain; `changes` are written into params.yaml first, as section.key=value."""
+    log = get_run_logger()
+    try:
+        settings.apply(changes or [], Path("params.yaml"), log.info)
+    except InputError as error:
+        return Failed(message=str(error))
+    for stage in (*FILE_STAGES, "promote"):
+        state = run_stage(stage, return_state=True)
+        if not state.is_completed():
+            return Failed(message=state.message)
+    artifacts.publish(Path.cwd())
+    return None
+
+
+def main() -> int:
+    """Run the flow once, on the embedded server or the one at PREFECT_API_URL."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.retrain", description=__doc__)
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    changes = parser.parse_args().set
+    try:
+        load("params.yaml", changes)  # before Prefect takes its seconds to start
+    except InputError as error:
+        print(f"retrain: {error}", file=sys.stderr)
+        return error.exit_code
+    state: State[Any] = retrain(changes, return_state=True)  # type: ignore[assignment]
+    if state.is_completed():
+        print("\n".join(summary.lines(Path.cwd())))
+        return 0
+    print(f"\nretrain: {state.message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

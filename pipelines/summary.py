@@ -1,0 +1,58 @@
+"""What a person wants to know when the chain is through, read from the files that it left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from monge.paths import Paths
+
+
+def lines(root: Path) -> list[str]:
+    """The closing lines of a run: pictures, figures, champion, and what to do next."""
+    paths = Paths(root)
+    promotion = promotion_facts(paths)
+    rows = [
+        (
+            "pictures",
+            f"{_short(paths.pictures / 'samples.png', root)} (real ones: real.png beside it)",
+        ),
+        ("figures", f"{figures_line(paths)} ({_short(paths.metrics, root)})"),
+        ("champion", promotion["sentence"]),
+        ("sample", f".venv/bin/monge sample {promotion['champion']} -n 64 --seed 7 -o grid.png"),
+        ("history", "make mlflow (runs, curves, registry), make prefect (flow runs, schedules)"),
+        (
+            "your images",
+            'make run SET="prepare.source=folder prepare.path=DIR prepare.size=64 '
+            'prepare.colour=rgb train.net=dcgan train.wgan-gp.learning_rate=1e-4"',
+        ),
+    ]
+    return ["", *(f"  {label:<12} {text}" for label, text in rows)]
+
+
+def promotion_facts(paths: Paths) -> dict[str, Any]:
+    """What the last `monge promote` decided."""
+    facts: dict[str, Any] = json.loads(paths.promotion.read_text(encoding="utf-8"))
+    return facts
+
+
+def figures(paths: Paths) -> dict[str, dict[str, Any]]:
+    """The last evaluation's figures by name."""
+    document: dict[str, dict[str, Any]] = json.loads(paths.metrics.read_text(encoding="utf-8"))
+    return document
+
+
+def figures_line(paths: Paths) -> str:
+    """The two or three figures that say most, in one line."""
+    parts = []
+    for name, figure in figures(paths).items():
+        if name in ("frechet", "classifier_score", "sliced_wasserstein"):
+            floor = figure.get("floor")
+            beside = f" (real images: {floor:.3g})" if isinstance(floor, float) else ""
+            parts.append(f"{name} {figure['value']:.3g}{beside}")
+    return ", ".join(parts)
+
+
+def _short(path: Path, root: Path) -> str:
+    return str(path.relative_to(root))

@@ -1,0 +1,1 @@
+"""Judging a sampler against a dataset, and drawing the report."""

@@ -1,0 +1,58 @@
+"""Judge a sampler against a dataset: every figure with its noise, its floor and its protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monge.data.packed import PackedDataset
+from monge.errors import InputError
+from monge.evaluation.by_features import feature_figures
+from monge.evaluation.by_pixels import neighbours, pixel_figures
+from monge.evaluation.evidence import Evidence, Sample, shown
+from monge.evaluation.judgement import Figure, Judgement
+from monge.metrics.features import extractor
+from monge.params import EvaluateParams
+
+__all__ = ["Figure", "Judgement", "judge"]
+
+GRID_IMAGES = 64
+
+
+def judge(
+    sample: Sample,
+    dataset: PackedDataset,
+    params: EvaluateParams,
+    cache: Path,
+    *,
+    generator_hash: str,
+) -> Judgement:
+    """All figures for `sample` ((first, count) -> uint8 [count, H, W, C]) on a packed dataset.
+
+    The reference is the training images; a figure is the mean over disjoint subsets of generated
+    images, its noise their standard error, its floor the same for held-out images in their place.
+    A feature classifier that must be trained is kept in `cache`. Raises InputError when the
+    parameters do not fit the dataset, ModelFileError when the images do not, StorageError.
+    """
+    if params.images < 10 * params.repeats:
+        raise InputError(
+            f"evaluate.images: must be at least 10 times evaluate.repeats, got {params.images} "
+            f"for {params.repeats} repeats. Raise the one or lower the other."
+        )
+    evidence = Evidence(sample, dataset, params, generator_hash)
+    look = extractor(
+        params.features,
+        dataset.train,
+        dataset.validation,
+        dataset_hash=dataset.content_hash,
+        cache=cache,
+    )
+    by_features, classes = feature_figures(evidence, look)
+    ratio, nearest = neighbours(evidence)
+    figures = by_features | pixel_figures(evidence) | {"nearest_train_distance": ratio}
+    return Judgement(
+        figures=figures,
+        samples=shown(evidence.generated(0, min(GRID_IMAGES, params.images))),
+        reals=shown(dataset.train.take(evidence.reference[:GRID_IMAGES])),
+        neighbours=nearest,
+        classes=classes,
+    )

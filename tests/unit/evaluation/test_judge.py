@@ -1,0 +1,309 @@
+"""A judgement on real digits: figures, floors, protocols, pictures, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from monge.data.packed import PackedDataset
+from monge.data.writer import PackedWriter
+from monge.errors import InputError, ModelFileError, StorageError
+from monge.evaluation import report
+from monge.evaluation.evidence import Sample
+from monge.evaluation.judge import Judgement, judge
+from monge.evaluation.judgement import sealed
+from monge.params import EvaluateParams
+
+PARAMS = EvaluateParams(images=600, transport_images=100, projections=32, repeats=4)
+FIGURES = {
+    "frechet", "classifier_score", "class_balance", "class_fraction_min", "class_fraction_max",
+    "wasserstein1_pixels", "wasserstein1_mean_image", "sliced_wasserstein",
+    "nearest_train_distance",
+}  # fmt: skip
+
+
+def _pack(folder: Path, *, labelled: bool = True, held_out: int = 360) -> PackedDataset:
+    digits = load_digits()
+    pixels = np.rint(digits.images * 255 / 16).astype(np.uint8)[:, None]
+    order = np.random.default_rng(0).permutation(len(pixels))
+    names = [str(name) for name in range(10)] if labelled else []
+    with PackedWriter(folder, (1, 8, 8), names) as writer:
+        for split, chosen in (("train", order[held_out:]), ("validation", order[:held_out])):
+            labels = digits.target[chosen].astype(np.int64) if labelled else None
+            writer.append(split, pixels[chosen], labels)  # type: ignore[arg-type]
+        return writer.finish(source={"kind": "test"})
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+    return _pack(tmp_path_factory.mktemp("digits") / "prepared")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def _copies(dataset: PackedDataset, noise: float = 0.0, classes: int = 10) -> Sample:
+    """A generator that memorised training images and adds noise to them."""
+    labels = dataset.train.labels
+    pool = np.arange(len(dataset.train))
+    if labels is not None:
+        pool = pool[labels < classes]
+
+    def sample(first: int, count: int) -> np.ndarray:
+        images = []
+        for index in range(first, first + count):
+            generator = np.random.default_rng(index)
+            image = dataset.train.take(pool[generator.integers(len(pool), size=1)])[0]
+            images.append(np.clip(image + noise * generator.normal(size=image.shape), 0, 255))
+        return np.stack(images).astype(np.uint8).transpose(0, 2, 3, 1)
+
+    return sample
+
+
+@pytest.fixture(scope="module")
+def good(digits: PackedDataset, cache: Path) -> Judgement:
+    return judge(_copies(digits), digits, PARAMS, cache, generator_hash="good")
+
+
+@pytest.fixture(scope="module")
+def noisy(digits: PackedDataset, cache: Path) -> Judgement:
+    return judge(_copies(digits, noise=50.0), digits, PARAMS, cache, generator_hash="noisy")
+
+
+def test_training_images_themselves_score_about_the_floor(good: Judgement) -> None:
+    assert set(good.figures) == FIGURES
+    for name in ("frechet", "sliced_wasserstein", "wasserstein1_pixels", "classifier_score"):
+        figure = good.figures[name]
+        assert figure.floor is not None
+        assert 0.5 * figure.floor < figure.value < 2.0 * figure.floor, name
+        assert 0.0 < figure.noise < 0.2 * figure.value, name
+
+
+def test_copied_training_images_are_found_out(good: Judgement) -> None:
+    assert good.figures["nearest_train_distance"].value == 0.0
+    np.testing.assert_array_equal(good.neighbours.found[:, 0], good.neighbours.generated)
+    assert (good.neighbours.distances[:, 0] == 0).all()
+    assert (np.diff(good.neighbours.distances, axis=1) >= 0).all()
+
+
+def test_every_figure_that_can_be_improved_is_worse_for_noisy_images(
+    good: Judgement, noisy: Judgement
+) -> None:
+    for name in ("frechet", "classifier_score", "sliced_wasserstein", "wasserstein1_pixels"):
+        better, worse = good.figures[name], noisy.figures[name]
+        sign = 1 if better.better == "lower" else -1
+        assert sign * (worse.value - better.value) > 3 * np.hypot(worse.noise, better.noise), name
+    assert noisy.figures["nearest_train_distance"].value > 0.7
+
+
+def test_dropped_classes_show_in_the_balance(digits: PackedDataset, cache: Path) -> None:
+    judgement = judge(_copies(digits, classes=5), digits, PARAMS, cache, generator_hash="five")
+    assert judgement.classes is not None
+    assert judgement.classes.generated[5:].sum() < 0.05
+    assert judgement.figures["class_balance"].value == pytest.approx(0.5, abs=0.05)
+    assert judgement.figures["class_fraction_min"].value < 0.02
+    assert judgement.figures["class_fraction_max"].value > 0.15
+    floor = judgement.figures["class_balance"].floor
+    assert floor is not None
+    assert floor < 0.15
+
+
+def test_the_protocol_is_one_for_two_generators_and_another_for_other_sizes(
+    good: Judgement, noisy: Judgement, digits: PackedDataset, cache: Path
+) -> None:
+    hashes = {figure.protocol_hash for figure in good.figures.values()}
+    assert len(hashes) == len(good.figures)
+    for name, figure in good.figures.items():
+        assert figure.protocol_hash == noisy.figures[name].protocol_hash
+        assert figure.protocol["generator_hash"] == "good"
+        assert figure.protocol["dataset_hash"] == digits.content_hash
+        assert {"real_images", "generated_images", "seed", "resizer"} <= set(figure.protocol)
+    other = PARAMS.model_copy(update={"seed": 1})
+    again = judge(_copies(digits), digits, other, cache, generator_hash="good")
+    for name, figure in again.figures.items():
+        assert figure.protocol_hash != good.figures[name].protocol_hash
+
+
+def test_the_protocol_hash_covers_everything_but_the_generator() -> None:
+    protocol = {"figure": "x", "seed": 0, "generator_hash": "a"}
+    assert (
+        sealed(protocol)["protocol_hash"]
+        == sealed(protocol | {"generator_hash": "b"})["protocol_hash"]
+    )
+    assert sealed(protocol)["protocol_hash"] != sealed(protocol | {"seed": 1})["protocol_hash"]
+
+
+def test_value_and_floor_rest_on_subsets_of_one_size_within_the_held_out(
+    good: Judgement, digits: PackedDataset
+) -> None:
+    protocol = good.figures["frechet"].protocol
+    assert protocol["images_per_subset"] <= len(digits.validation)
+    assert protocol["subsets"] * protocol["images_per_subset"] == protocol["generated_images"]
+    assert protocol["generated_images"] <= PARAMS.images
+    assert protocol["extractor"] == "classifier"
+    assert protocol["extractor_accuracy"] > 0.9
+
+
+def test_the_judgement_does_not_depend_on_the_batch_size(
+    good: Judgement, digits: PackedDataset, cache: Path
+) -> None:
+    params = PARAMS.model_copy(update={"batch_size": 37})
+    again = judge(_copies(digits), digits, params, cache, generator_hash="good")
+    for name, figure in good.figures.items():
+        assert again.figures[name].value == pytest.approx(figure.value, rel=1e-3), name
+        assert again.figures[name].protocol_hash == figure.protocol_hash
+
+
+def test_data_without_classes_have_no_class_figures(tmp_path: Path) -> None:
+    dataset = _pack(tmp_path / "prepared", labelled=False)
+    judgement = judge(_copies(dataset), dataset, PARAMS, tmp_path / "cache", generator_hash="x")
+    assert set(judgement.figures) == {
+        name for name in FIGURES if not name.startswith("class")
+    }  # fmt: skip
+    assert judgement.figures["frechet"].protocol["extractor"] == "random"
+    report.write_report(judgement, None, tmp_path / "reports", None)
+    assert {path.name for path in (tmp_path / "reports" / report.PICTURES).iterdir()} == {
+        report.SAMPLES, report.REAL, report.NEIGHBOURS
+    }  # fmt: skip
+
+
+def test_too_few_held_out_images_give_figures_without_a_floor(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = _pack(tmp_path / "prepared", labelled=False, held_out=3)
+    judgement = judge(_copies(dataset), dataset, PARAMS, tmp_path / "cache", generator_hash="x")
+    assert "prepare.validation_fraction" in caplog.text
+    assert all(figure.floor is None for figure in judgement.figures.values())
+    assert all("floor" not in entry for entry in report.document(judgement).values())
+    assert "-" in report.lines(judgement)[1]
+
+
+def test_images_of_another_shape_are_refused_with_both_shapes(
+    digits: PackedDataset, cache: Path
+) -> None:
+    def coloured(first: int, count: int) -> np.ndarray:
+        return np.zeros((count, 16, 16, 3), np.uint8)
+
+    with pytest.raises(
+        ModelFileError, match=re.escape("[16, 16, 3] and the dataset has [8, 8, 1]")
+    ):
+        judge(coloured, digits, PARAMS, cache, generator_hash="x")
+
+
+def test_more_repeats_than_the_images_carry_are_refused(digits: PackedDataset, cache: Path) -> None:
+    params = EvaluateParams(images=50, repeats=6)
+    with pytest.raises(InputError, match=r"evaluate\.images: must be at least 10 times"):
+        judge(_copies(digits), digits, params, cache, generator_hash="x")
+
+
+def _history(path: Path) -> Path:
+    rows = [f"{50 * i},{4 / i},1.0" for i in range(1, 40)]
+    path.write_text("\n".join(["step,wasserstein_estimate,rate", *rows, "2000,nan,1", "2050,"]))
+    return path
+
+
+def _interpolations(rows: int, steps: int) -> np.ndarray:
+    return np.zeros((rows, steps, 8, 8, 1), np.uint8)
+
+
+def test_the_report_is_whole_readable_and_strict_json(good: Judgement, tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    report.write_report(good, _history(tmp_path / "history.csv"), folder, _interpolations)
+    assert {path.name for path in folder.iterdir()} == {report.METRICS, report.PICTURES}
+    assert {path.name for path in (folder / report.PICTURES).iterdir()} == set(report.FILES)
+    for path in (folder / report.PICTURES).iterdir():
+        with Image.open(path) as picture:
+            picture.load()
+            assert min(picture.size) > 200
+
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is not JSON")
+
+    read = json.loads((folder / report.METRICS).read_text(), parse_constant=refuse)
+    assert set(read) == FIGURES
+    for name, figure in good.figures.items():
+        assert read[name]["value"] == figure.value
+        assert read[name]["noise"] == figure.noise
+        assert read[name]["floor"] == figure.floor
+        assert read[name]["better"] in ("lower", "higher", "neither")
+        assert read[name]["protocol"] == [figure.protocol]
+
+
+def test_dvc_shows_figures_and_leaves_the_protocol_out(good: Judgement) -> None:
+    """Through DVC's own reading of a metrics file (dvc.repo.metrics.show)."""
+    metrics = pytest.importorskip("dvc.repo.metrics.show")
+    shown = metrics._extract_metrics(report.document(good), "metrics.json")
+    assert set(shown) == FIGURES
+    assert shown["frechet"]["value"] == good.figures["frechet"].value
+    assert "protocol" not in shown["frechet"]
+
+
+def test_the_grid_shows_the_pixels_themselves(good: Judgement, tmp_path: Path) -> None:
+    report.write_report(good, None, tmp_path, None)
+    with Image.open(tmp_path / report.PICTURES / report.SAMPLES) as picture:
+        drawn = np.asarray(picture.convert("L"))
+    first = good.samples[0, :, :, 0].repeat(7, axis=0).repeat(7, axis=1)
+    places = np.lib.stride_tricks.sliding_window_view(drawn[:120, :100], first.shape)
+    assert (places == first).all(axis=(2, 3)).any()
+
+
+def test_an_older_picture_does_not_stay_beside_a_newer_judgement(
+    good: Judgement, tmp_path: Path
+) -> None:
+    report.write_report(good, _history(tmp_path / "h.csv"), tmp_path / "r", _interpolations)
+    (tmp_path / "r" / "own-notes.txt").write_text("keep")
+    report.write_report(good, None, tmp_path / "r", None)
+    names = {path.name for path in (tmp_path / "r").rglob("*")}
+    assert report.LEARNING_CURVE not in names
+    assert report.INTERPOLATIONS not in names
+    assert "own-notes.txt" in names
+
+
+def test_a_failure_while_drawing_leaves_the_old_report(good: Judgement, tmp_path: Path) -> None:
+    report.write_report(good, None, tmp_path / "r", None)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").rglob("*.*")}
+
+    def broken(rows: int, steps: int) -> np.ndarray:
+        raise RuntimeError("no image")
+
+    with pytest.raises(RuntimeError, match="no image"):
+        report.write_report(good, None, tmp_path / "r", broken)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "r").rglob("*.*")} == before
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(
+    good: Judgement, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        report.write_report(good, None, tmp_path / "file", None)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "step\n1\n2\n", "step,wasserstein_estimate\n1,nan\n2,inf\n", None]
+)
+def test_a_history_without_a_curve_is_said_and_skipped(
+    good: Judgement, tmp_path: Path, text: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = tmp_path / "history.csv"
+    if text is not None:
+        history.write_text(text)
+    report.write_report(good, history, tmp_path / "r", None)
+    assert not (tmp_path / "r" / report.PICTURES / report.LEARNING_CURVE).exists()
+    assert "history.csv" in caplog.text
+
+
+def test_the_table_is_aligned_and_has_every_figure(good: Judgement) -> None:
+    lines = report.lines(good)
+    assert len(lines) == 1 + len(FIGURES)
+    column = lines[0].index("better")
+    assert all(line[column:] in ("better", "lower", "higher", "neither") for line in lines)
+    assert f"{good.figures['frechet'].value:.4g}" in lines[1]
