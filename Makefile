@@ -15,6 +15,8 @@ export DO_NOT_TRACK ?= true
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export DVC_NO_ANALYTICS ?= 1
 export ORT_DISABLE_TELEMETRY ?= 1
+# Optional: 60,000 photographs for the tests that would rather have real ones.
+export MONGE_CIFAR_ARCHIVE ?= $(abspath $(wildcard ../shared/data/cifar10-jpeg.tar.xz))
 
 .PHONY: run test lint format lock mlflow prefect schedule clean help
 
@@ -44,9 +46,12 @@ prefect: .venv/ready ## Prefect's server and page, on port 4200.
 schedule: .venv/ready ## Retrain on a schedule: CRON="0 3 * * *". Needs `make prefect` running.
 	@$(BIN)/python -m pipelines.deployments --cron "$(CRON)"
 
-lock: .venv/ready ## Resolve the pins anew: requirements.lock, for Linux, Python 3.11 to 3.13.
+lock: .venv/ready ## Resolve the pins anew: requirements*.lock, for Linux, Python 3.11 to 3.13.
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --constraint requirements.lock --extra serve \
+		pyproject.toml -o requirements-serve.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header requirements-uv.in -o requirements-uv.lock
 
@@ -56,7 +61,7 @@ clean: ## Remove the environment and every output; data/raw and the DVC cache st
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
-.venv/ready: requirements.lock requirements-uv.lock pyproject.toml
+.venv/ready: requirements.lock requirements-uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "monge needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is another: make PYTHON=python3.12"; exit 1; }
 	@echo "making .venv from requirements.lock: 6.7 GB of packages, a minute or more"

@@ -104,7 +104,8 @@ def main() -> int:
         print("\n".join(summary.lines(Path.cwd())))
         return 0
     print(f"\nretrain: {state.message}", file=sys.stderr)
-    return 1
+    told = re.search(r"ended with exit code (\d+)", state.message or "")
+    return int(told[1]) if told else 1
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ def lines(root: Path) -> list[str]:
         (
             "your images",
             'make run SET="prepare.source=folder prepare.path=DIR prepare.size=64 '
-            'prepare.colour=rgb train.net=dcgan train.wgan-gp.learning_rate=1e-4"',
+            "prepare.colour=rgb train.net=dcgan train.wgan-gp.learning_rate=1e-4 "
+            'promote.name=mine"',
         ),
     ]
     return ["", *(f"  {label:<12} {text}" for label, text in rows)]

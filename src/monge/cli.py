@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from monge import __version__
-from monge.errors import InputError, MongeError, StorageError
+from monge.errors import InputError, MissingExtra, MongeError, StorageError
 
 app = typer.Typer(
     name="monge",
@@ -175,6 +175,8 @@ def main() -> None:
         code = done.exit_code
     except (MongeError, OSError, KeyboardInterrupt, typer.Abort) as error:
         code = _report(error, debug)
+    except ModuleNotFoundError as error:
+        code = _report(_missing(error), debug)
     except Exception as error:
         code = _usage(error, debug)
     _leave(code if isinstance(code, int) else 0)
@@ -196,6 +198,18 @@ def _report(error: BaseException, debug: bool) -> int:
         )
     _say(str(error))
     return error.exit_code if isinstance(error, MongeError) else 3
+
+
+def _missing(error: ModuleNotFoundError) -> MongeError:
+    """A package of an extra that is not installed; one of ours is a bug."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("monge", ""):
+        raise error
+    extra = "pipeline" if package in ("mlflow", "dvc", "prefect", "torchvision") else "train"
+    return MissingExtra(
+        f"this command needs the package {package}: pip install 'monge[{extra}]' "
+        "(an application that only samples needs 'monge[serve]')."
+    )
 
 
 def _usage(error: Exception, debug: bool) -> int:

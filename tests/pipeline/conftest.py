@@ -1,0 +1,89 @@
+"""Whole projects to run the chain in: copies of this repository's, without its history."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = Path(sys.executable).parent
+PARTS = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", "pipelines", "src")
+TINY = (
+    "train.steps=240", "train.batch_size=16", "train.latent_dim=8", "train.mlp.depth=2",
+    "train.mlp.width=32", "train.checkpoint_every=20", "train.log_every=20", "train.grid_every=120",
+    "evaluate.images=300", "evaluate.transport_images=50", "evaluate.repeats=3",
+    "evaluate.projections=32", "evaluate.features=random", "promote.name=tiny",
+)  # fmt: skip
+
+
+class Project:
+    """A project's folder, and the commands that a person gives in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, folder / part)
+        (folder / ".dvc").mkdir()
+        for name in ("config", ".gitignore"):
+            shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)
+        shutil.copytree(ROOT / "data" / "raw", folder / "data" / "raw")
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        path = f"{COMMANDS}{os.pathsep}{os.environ['PATH']}"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)
+        return kept | {"PATH": path, "HOME": str(self.folder.parent), "DVC_NO_ANALYTICS": "1"}
+
+    def run(self, *command, check=True, **environment) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(part) for part in command], cwd=self.folder, text=True, timeout=280,
+            env=self.environment | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stdout
+        return done
+
+    def start(self, *command, **environment) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(part) for part in command], cwd=self.folder, text=True, start_new_session=True,
+            env=self.environment | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def retrain(self, *changes, check=True, **environment) -> subprocess.CompletedProcess[str]:
+        return self.run(*self.retrain_command(*changes), check=check, **environment)
+
+    @staticmethod
+    def retrain_command(*changes: str) -> list[str]:
+        flags = [part for change in changes for part in ("--set", change)]
+        return [sys.executable, "-m", "pipelines.retrain", *flags]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A fresh project with tiny parameters still to be set: `project.retrain(*TINY)`."""
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The embedded default, run through once: what `make run` leaves in a fresh clone."""
+    import time
+
+    project = Project(tmp_path_factory.mktemp("default") / "project")
+    began = time.monotonic()
+    done = project.retrain()
+    return project, done.stdout, time.monotonic() - began
+
+
+@pytest.fixture
+def tiny():
+    return TINY

@@ -1,0 +1,83 @@
+"""Protects: a person's own folder and a real archive of photographs go through the whole chain."""
+
+import io
+import json
+import os
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.timeout(600)
+
+QUICK = (
+    "prepare.colour=rgb", "train.net=dcgan", "train.wgan-gp.learning_rate=1e-4", "train.steps=4",
+    "train.dcgan.features=4", "train.latent_dim=16", "train.checkpoint_every=2",
+    "train.log_every=1", "evaluate.images=200", "evaluate.transport_images=40",
+    "evaluate.repeats=2", "evaluate.projections=16", "evaluate.features=random",
+    "promote.name=mine",
+)  # fmt: skip
+
+
+def contract(project):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(
+        project.folder / "models/generator.onnx", providers=["CPUExecutionProvider"]
+    )
+    return json.loads(session.get_modelmeta().custom_metadata_map["monge.contract"])
+
+
+def test_a_folder_of_72_pixel_rgba_pngs_is_drawn_at_64(project):
+    dice = np.random.default_rng(0)
+    for i in range(80):
+        pixels = dice.integers(0, 256, (72, 72, 4), dtype=np.uint8)
+        place = project.folder / "data/raw" / ("cats" if i % 2 else "dogs") / f"{i}.png"
+        place.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels, "RGBA").save(place)
+    cut = project.folder / "data/raw/cats/cut.jpg"
+    picture = io.BytesIO()
+    Image.new("RGB", (72, 72)).save(picture, "JPEG")
+    cut.write_bytes(picture.getvalue()[:-200])
+    changes = ("prepare.source=folder", "prepare.size=64", "prepare.max_rejected_fraction=0.05")
+    output = project.retrain(*changes, *QUICK).stdout
+    assert "mine version 1. Promoted" in output
+    assert contract(project)["image_shape"] == [64, 64, 3]
+    manifest = json.loads((project.folder / "data/prepared/manifest.json").read_text())
+    assert manifest["class_names"] == ["cats", "dogs"]
+    assert "cut.jpg" in json.dumps(manifest["rejected"])
+    project.run("monge", "sample", "models:/mine@champion", "-n", 3, "-o", "three")
+    pictures = sorted(path.name for path in (project.folder / "three").iterdir())
+    assert pictures == ["00000.png", "00001.png", "00002.png"]
+
+
+def archive_like_cifar(path):
+    """32-pixel JPEGs under train/<class>/ and test/<class>/, when the real ones are not here."""
+    dice = np.random.default_rng(0)
+    with tarfile.open(path, "w:xz") as tar:
+        for split, count in (("train", 300), ("test", 60)):
+            for i in range(count):
+                data = io.BytesIO()
+                pixels = dice.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(data, "JPEG")
+                member = tarfile.TarInfo(f"{split}/class{i % 3}/{i}.jpg")
+                member.size = data.tell()
+                data.seek(0)
+                tar.addfile(member, data)
+    return path
+
+
+def test_an_archive_of_photographs_goes_through(project):
+    real = os.environ.get("MONGE_CIFAR_ARCHIVE")
+    if not real:
+        print("no MONGE_CIFAR_ARCHIVE: an archive made here stands in for the photographs")
+    place = real or archive_like_cifar(project.folder / "data/raw/made.tar.xz")
+    changes = ("prepare.source=archive", f"prepare.path={place}", "prepare.size=32")
+    output = project.retrain(*changes, *QUICK).stdout
+    assert "mine version 1. Promoted" in output
+    assert contract(project)["image_shape"] == [32, 32, 3]
+    manifest = json.loads((project.folder / "data/prepared/manifest.json").read_text())
+    counts = {name: split["count"] for name, split in manifest["splits"].items()}
+    assert counts == ({"train": 50000, "validation": 10000} if real else
+                      {"train": 300, "validation": 60})  # fmt: skip
