@@ -32,6 +32,9 @@ _ENVIRONMENT = {
 }
 
 
+_SQLITE = "sqlite:///"
+
+
 class RefusedError(Exception):
     """MLflow will not take this event, however often it is sent."""
 
@@ -58,7 +61,27 @@ def connect(root: Path, state: Path) -> Any:
 
     where = address(root)
     with locked(state / "connect.lock"):
+        if where.startswith(_SQLITE):
+            _make_whole(Path(where.removeprefix(_SQLITE)), state / "new.db")
         return MlflowClient(where, os.environ.get("MLFLOW_REGISTRY_URI") or where)
+
+
+def _make_whole(database: Path, aside: Path) -> None:
+    """Make an absent database aside and rename it into place: making one takes seconds.
+
+    MLflow cannot open a database whose making was killed, and would never mend it.
+    """
+    if database.exists():
+        return
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    for leftover in aside.parent.glob(f"{aside.name}*"):
+        leftover.unlink()
+    engine = create_sqlalchemy_engine(f"{_SQLITE}{aside}")
+    _initialize_tables(engine)
+    engine.dispose()
+    database.parent.mkdir(parents=True, exist_ok=True)
+    aside.replace(database)
 
 
 def find_or_create_run(client: Any, root: Path, state: Path, key: str, experiment: str) -> str:

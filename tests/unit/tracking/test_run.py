@@ -320,3 +320,31 @@ def test_the_environment_names_revision_and_dirtiness(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("2")
     assert environment(tmp_path)["git.dirty"] == "true"
     assert int(facts["cpu_count"]) >= 1
+
+
+def test_a_kill_while_the_database_is_made_leaves_none_that_cannot_be_opened(tmp_path):
+    """MLflow needs seconds to make one, and never mends one that is half made."""
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    code = (
+        "import sys; from pathlib import Path; from monge.tracking import mlflow_store\n"
+        "root = Path(sys.argv[1]); print(len(mlflow_store.connect(root, root / '.monge')"
+        ".search_experiments()))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".monge/new.db")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(0.1)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1
