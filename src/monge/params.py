@@ -96,6 +96,7 @@ class TrainParams(Section):
     log_every: Annotated[int, Field(ge=1)] = 50
     grid_every: Annotated[int, Field(ge=1)] = 500
     checkpoint_every: Annotated[int, Field(ge=1)] = 500
+    checkpoint_every_minutes: Annotated[float, Field(gt=0.0, le=1e6)] = 10.0
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 3
     mlp: MlpParams = MlpParams()
     dcgan: DcganParams = DcganParams()

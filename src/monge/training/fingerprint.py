@@ -8,7 +8,8 @@ from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 
 _WITHOUT_EFFECT = {
-    "device", "threads", "log_every", "grid_every", "checkpoint_every", "keep_checkpoints",
+    "device", "threads", "log_every", "grid_every", "checkpoint_every",
+    "checkpoint_every_minutes", "keep_checkpoints",
 }  # fmt: skip
 _FAMILIES = {"mlp", "dcgan"}
 _OBJECTIVES = {"wgan", "wgan-gp"}

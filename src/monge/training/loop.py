@@ -12,7 +12,6 @@ from monge.data.packed import PackedDataset
 from monge.errors import Interrupted
 from monge.params import TrainParams
 from monge.tracking import Run
-from monge.training import checkpoint
 from monge.training.device import choose_device, threads
 from monge.training.fingerprint import fingerprint
 from monge.training.interrupt import StopRequest
@@ -20,6 +19,7 @@ from monge.training.journal import Journal
 from monge.training.resume import resume
 from monge.training.schedule import set_learning_rate
 from monge.training.state import TrainingState
+from monge.training.writer import CheckpointWriter
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,16 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     reals = batches.starting_at(state.step * objective.real_batches)
     journal = Journal(params, folder, run, state)
 
-    with threads(params, state.weights), StopRequest() as stop:
+    checkpoints = CheckpointWriter(params, folder, identity)
+
+    with threads(params, state.weights), StopRequest() as stop, checkpoints:
         while state.step < params.steps and not stop:
             set_learning_rate(state.optimizers, objective.learning_rate, params, state.step)
             readings = objective.iterate(state.networks, state.optimizers, reals, state.noise)
             state.advance(params.batch_size)
             journal.record(state, readings)
-            if stop or state.step % params.checkpoint_every == 0 or state.step == params.steps:
-                checkpoint.write(folder, state.step, state.tensors(), identity)
-                checkpoint.prune(folder, params.keep_checkpoints)
+            if stop or checkpoints.due(state.step):
+                checkpoints.save(state)
 
     journal.close()
     if stop and state.step < params.steps:
