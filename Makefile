@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-SET ?=
+export SET ?=
 CRON ?= 0 3 * * *
 
 # Byte code makes every start two to three times faster.
@@ -21,7 +21,7 @@ export MONGE_CIFAR_ARCHIVE ?= $(abspath $(wildcard ../shared/data/cifar10-jpeg.t
 .PHONY: run test lint format lock mlflow prefect schedule clean help
 
 run: .venv/ready ## The chain. SET="section.key=value ..." changes params.yaml first.
-	@$(BIN)/python -m pipelines.retrain $(addprefix --set ,$(SET))
+	@MONGE_SET="$$SET" $(BIN)/python -m pipelines
 
 test: .venv/ready lint ## Lint, types, floors, and every test. TESTS=path selects some.
 	@$(BIN)/python -m pytest $(TESTS)

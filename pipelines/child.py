@@ -9,8 +9,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+
+_running: subprocess.Popen[str] | None = None
+stopping = False
+"""Whether somebody asked us to stop: what runs saves its work and ends, and nothing new starts."""
 
 GRACE_S = 30.0
 """How long a child may take to save its work after SIGTERM."""
@@ -30,11 +36,13 @@ def run(command: Sequence[str], log: Callable[[str], None]) -> Ended:
     If anything stops us meanwhile (a cancelled run, Ctrl-C), the child and its children get
     SIGTERM, then SIGKILL, before we go on stopping: DVC leaves its stage running otherwise.
     """
+    global _running  # noqa: PLW0603 (a signal handler can be told nothing)
     tail: deque[str] = deque(maxlen=20)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         bufsize=1, env=_environment(), start_new_session=True,
     )  # fmt: skip
+    _running = process
     try:
         assert process.stdout is not None
         for line in process.stdout:
@@ -46,6 +54,18 @@ def run(command: Sequence[str], log: Callable[[str], None]) -> Ended:
     except BaseException:
         _end(process)
         raise
+    finally:
+        _running = None
+
+
+def stop(_number: int, _frame: FrameType | None) -> None:
+    """Handle a signal: the running child gets SIGTERM, at a second signal SIGKILL."""
+    global stopping  # noqa: PLW0603
+    number = signal.SIGKILL if stopping else signal.SIGTERM
+    stopping = True
+    if _running is not None:
+        with suppress(ProcessLookupError):
+            os.killpg(_running.pid, number)
 
 
 def _environment() -> dict[str, str]:

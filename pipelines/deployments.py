@@ -10,19 +10,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import urllib.error
-import urllib.request
+
+from pipelines.server import answers
 
 LOCAL_API = "http://127.0.0.1:4200/api"
 NAME = "scheduled"
-
-
-def _answers(api: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{api}/health", timeout=5) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
 
 
 def main() -> int:
@@ -34,7 +26,7 @@ def main() -> int:
     chosen = parser.parse_args()
     # Before Prefect is imported: it reads its address then.
     api = os.environ.setdefault("PREFECT_API_URL", LOCAL_API)
-    if not _answers(api):
+    if not answers(api):
         print(
             f"schedule: no Prefect server at {api}. Start one with `make prefect`, or set "
             "PREFECT_API_URL.",

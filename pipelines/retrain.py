@@ -1,13 +1,12 @@
 """The chain: prepare, train, export, evaluate, promote.
 
-    python -m pipelines.retrain [--set section.key=value ...]
+    python -m pipelines [--set section.key=value ...]
 
 Prefect decides when and again; DVC decides what is stale; the work is `monge <stage>`.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import signal
 import sys
@@ -20,15 +19,18 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from monge.errors import InputError
-from monge.params import load
-from pipelines import artifacts, settings, summary
-from pipelines.child import Ended, run
+from pipelines import artifacts, child, settings, summary
+from pipelines.child import Ended
 
 FILE_STAGES = ("prepare", "train", "export", "evaluate")
 # What DVC tells somebody at a keyboard after every stage; the README tells it once.
-_HINTS = ("To track the changes", "git add", "To enable auto", "dvc config", "Use `dvc push`")
+_HINTS = (
+    "To track the changes", "git add", "To enable auto", "dvc config", "Use `dvc push`",
+    "WARNING: Process '",  # a killed DVC's lock that this one has just removed
+)  # fmt: skip
 DIED = "Died"
 """Name of the state of a stage that ended for an outside reason: the only one that is retried."""
+STOPPED = "stopped; what was done is kept, and the same command goes on"
 
 
 def _died(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -42,21 +44,29 @@ def _died(_task: Any, _run: Any, state: State[Any]) -> bool:
 def run_stage(stage: str) -> Any:
     """One stage in a process of its own: the first four through DVC, which knows if it is stale."""
     log = get_run_logger()
+    if child.stopping:
+        return Failed(message=STOPPED)
     if stage in FILE_STAGES:
         command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
     else:
         command = ["monge", stage]
-    ended = run(command, lambda line: None if line.strip().startswith(_HINTS) else log.info(line))
-    return None if ended.code == 0 else _failed(stage, ended)
+    ended = child.run(command, lambda line: None if _hint(line) else log.info(line))
+    if ended.code == 0:
+        return None
+    return Failed(message=STOPPED) if child.stopping else _failed(stage, ended)
+
+
+def _hint(line: str) -> bool:
+    return line.strip().startswith(_HINTS)
 
 
 def _failed(stage: str, ended: Ended) -> State[Any]:
     """The state of a stage that did not end well, in one line and without a traceback."""
     code = stage_exit_code(ended)
     outside = code == 3 or code < 0 or 128 < code <= 128 + signal.NSIG
-    words = [line for line in ended.tail if not line.startswith(("ERROR:", "Running stage", ">"))]
-    told = next((i for i, line in enumerate(words) if line.startswith("monge: ")), -1)
-    reason = "\n".join(words[told:]) if words else "no word of why"
+    own = [line for line in ended.tail if "failed to run: " not in line]
+    told = next((i for i, line in enumerate(own) if line.startswith("monge: ")), len(own) - 1)
+    reason = "\n".join(own[told:]) if own else "no word of why"
     return Failed(
         name=DIED if outside else "Failed", message=f"{stage} ended with exit code {code}: {reason}"
     )
@@ -70,7 +80,7 @@ def stage_exit_code(ended: Ended) -> int:
             return int(match[1])
     if any("is busy" in line for line in ended.tail):  # another DVC in this folder: wait and retry
         return 3
-    return ended.code
+    return 3 if ended.code == 255 else ended.code  # 255: DVC itself could not go on
 
 
 @flow(name="retrain")
@@ -89,24 +99,17 @@ def retrain(changes: list[str] | None = None) -> Any:
     return None
 
 
-def main() -> int:
-    """Run the flow once, on the embedded server or the one at PREFECT_API_URL."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.retrain", description=__doc__)
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    changes = parser.parse_args().set
-    try:
-        load("params.yaml", changes)  # before Prefect takes its seconds to start
-    except InputError as error:
-        print(f"retrain: {error}", file=sys.stderr)
-        return error.exit_code
+def main(changes: list[str]) -> int:
+    """Run the flow once; the first Ctrl-C lets the stage in hand save its work and end."""
+    signal.signal(signal.SIGINT, child.stop)
     state: State[Any] = retrain(changes, return_state=True)  # type: ignore[assignment]
     if state.is_completed():
         print("\n".join(summary.lines(Path.cwd())))
         return 0
     print(f"\nretrain: {state.message}", file=sys.stderr)
     told = re.search(r"ended with exit code (\d+)", state.message or "")
-    return int(told[1]) if told else 1
+    return 130 if child.stopping else int(told[1]) if told else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

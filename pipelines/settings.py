@@ -8,7 +8,20 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from monge.params import load
+from monge.errors import SourceError
+from monge.params import Params, load
+
+
+def checked(changes: Sequence[str], path: Path) -> Params:
+    """The parameters with the changes laid over them. Raises ParamsError, SourceError."""
+    params = load(path, list(changes))
+    place = path.parent / params.prepare.path
+    if not place.exists():  # DVC watches it, whatever the source
+        raise SourceError(
+            f"prepare.path: {params.prepare.path}: no such folder or file. Name the one that holds "
+            "your images."
+        )
+    return params
 
 
 def apply(changes: Sequence[str], path: Path, log: Callable[[str], None]) -> None:
@@ -17,7 +30,7 @@ def apply(changes: Sequence[str], path: Path, log: Callable[[str], None]) -> Non
     The file is changed, and not only this run, because DVC compares it with the last run's: so
     `dvc.lock` stays true. Raises ParamsError, with the file untouched.
     """
-    load(path, list(changes))
+    checked(changes, path)
     if not changes:
         return
     yaml = YAML()

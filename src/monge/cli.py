@@ -72,13 +72,7 @@ def options(
 @app.command()
 def prepare(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
     """Images to a packed dataset: data/prepared."""
-    dataset = _stage("prepare", params, override)
-    channels, height, width = dataset.image_shape
-    classes = f", {len(dataset.class_names)} classes" if dataset.class_names else ""
-    typer.echo(
-        f"{len(dataset.train)} images to train on, {len(dataset.validation)} to judge by, "
-        f"{height}x{width}, {'grey' if channels == 1 else 'rgb'}{classes}"
-    )
+    _stage("prepare", params, override)  # it logs what it packed
 
 
 @app.command()
@@ -106,9 +100,15 @@ def train(
 
 
 @app.command()
-def export(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+def export(
+    params: ParamsFile = Path("params.yaml"),
+    override: Overrides = None,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Also from a training that is not at its end.")
+    ] = False,
+) -> None:
     """The newest checkpoint to models/generator.onnx."""
-    path, parity = _stage("export", params, override)
+    path, parity = _stage("export", params, override, unfinished=unfinished)
     typer.echo(
         f"{path}: equals the network on {parity.images} images (largest difference "
         f"{parity.max_difference:.1e}, {parity.differing_fraction:.2%} of grey levels apart)"
@@ -207,8 +207,8 @@ def _missing(error: ModuleNotFoundError) -> MongeError:
         raise error
     extra = "pipeline" if package in ("mlflow", "dvc", "prefect", "torchvision") else "train"
     return MissingExtra(
-        f"this command needs the package {package}: pip install 'monge[{extra}]' "
-        "(an application that only samples needs 'monge[serve]')."
+        f"this command needs more than is installed (no module {package}): "
+        f"pip install 'monge[{extra}]'."
     )
 
 

@@ -80,6 +80,17 @@ class WganGpParams(Section):
     penalty_weight: Annotated[float, Field(gt=0.0, le=1e6)] = 10.0
 
 
+class GuardParams(Section):
+    """What becomes of a training that goes wrong."""
+
+    patience: Annotated[int, Field(ge=1)] = 200
+    on_divergence: Literal["fail", "retry"] = "fail"
+    on_dead_critic: Literal["fail", "warn"] = "fail"
+    on_frozen_generator: Literal["fail", "warn"] = "fail"
+    on_exploding_critic: Literal["fail", "warn"] = "warn"
+    on_collapse: Literal["fail", "warn"] = "warn"
+
+
 class TrainParams(Section):
     """The networks, the objective, and how long."""
 
@@ -88,6 +99,8 @@ class TrainParams(Section):
     latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64
     steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 4000
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
+    flip: bool = False
+    data: Literal["auto", "resident", "streamed"] = "auto"
     learning_rate_decay: Literal["none", "linear"] = "linear"
     average_half_life: Annotated[int, Field(ge=0)] = 20_000
     seed: Seed = 0
@@ -98,6 +111,7 @@ class TrainParams(Section):
     checkpoint_every: Annotated[int, Field(ge=1)] = 500
     checkpoint_every_minutes: Annotated[float, Field(gt=0.0, le=1e6)] = 10.0
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 3
+    guards: GuardParams = GuardParams()
     mlp: MlpParams = MlpParams()
     dcgan: DcganParams = DcganParams()
     wgan: WganParams = WganParams()

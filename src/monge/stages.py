@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from monge.errors import InputError, Interrupted
+from monge.errors import CheckpointMismatch, InputError, Interrupted
 from monge.files import write_whole
 from monge.params import Params
 from monge.paths import Paths
@@ -60,7 +60,7 @@ def train(
             return loop.train(params.train, dataset, folder, run)
 
 
-def export(params: Params, paths: Paths) -> tuple[Path, Parity]:
+def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[Path, Parity]:
     """The newest checkpoint's generator to `models/generator.onnx`, held to the network."""
     from monge.contract import Contract
     from monge.data.packed import PackedDataset
@@ -71,12 +71,16 @@ def export(params: Params, paths: Paths) -> tuple[Path, Parity]:
     dataset = PackedDataset.open(paths.prepared)
     weights = params.export.weights
     generator, step = resume.generator(params.train, dataset, paths.checkpoints, weights)
-    if step < params.train.steps:
-        log.warning("the training is at step %d of %d", step, params.train.steps)
+    if step < params.train.steps and not unfinished:
+        raise CheckpointMismatch(
+            f"{paths.checkpoints}: the training is at step {step} of {params.train.steps}. Finish "
+            "it with `monge train`, or export it as it is with `monge export --unfinished`."
+        )
     channels, height, width = dataset.image_shape
     contract = Contract(
         latent_dim=params.train.latent_dim,
         image_shape=(height, width, channels),
+        classes=dataset.class_names,
         dataset_hash=dataset.content_hash,
         git_revision=environment(paths.root).get("git.revision"),
         run=resume.run_key(paths.checkpoints),
@@ -126,6 +130,9 @@ def promote(params: Params, paths: Paths) -> str:
     sampler = Sampler.load(paths.model, provider)
     contract = sampler.contract
     figures = _judged_figures(paths, sampler.model_hash)
+    if any((paths.state / "spool").glob("*")):  # figures that waited for the server go first
+        with _run(params, paths, contract.run or sampler.model_hash[:12]):
+            pass
     registry = Registry(paths.root, params.promote.name)
     promotion = decide(
         registry,

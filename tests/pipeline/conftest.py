@@ -64,7 +64,7 @@ class Project:
     @staticmethod
     def retrain_command(*changes: str) -> list[str]:
         flags = [part for change in changes for part in ("--set", change)]
-        return [sys.executable, "-m", "pipelines.retrain", *flags]
+        return [sys.executable, "-m", "pipelines", *flags]
 
 
 @pytest.fixture

@@ -81,6 +81,7 @@ def test_the_whole_chain_killed_at_once_is_run_again_to_the_same_bits(project, t
     for number in running:
         os.killpg(os.getpgid(number), signal.SIGKILL)
     flow.wait()
+    time.sleep(1)
     assert flow.stdout is not None
     flow.stdout.close()
     output = project.retrain().stdout
@@ -91,9 +92,13 @@ def test_the_whole_chain_killed_at_once_is_run_again_to_the_same_bits(project, t
 def test_stopping_the_flow_stops_the_training_which_saves_first(project, tiny):
     flow = project.start(*project.retrain_command("train.steps=100000", *tiny[1:]))
     wait_for_step(project, 20, flow)
-    os.kill(flow.pid, signal.SIGINT)
+    os.killpg(flow.pid, signal.SIGINT)  # as a terminal does
+    began = time.monotonic()
     output, _ = flow.communicate(timeout=90)
-    assert flow.returncode != 0
+    assert time.monotonic() - began < 60
+    assert flow.returncode == 130
+    assert "stopped; what was done is kept, and the same command goes on" in output
+    assert "Traceback" not in output
     deadline = time.monotonic() + 20
     while trainers(project) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -112,6 +117,13 @@ def test_bad_input_is_one_clear_line_and_no_retry(project):
         "  train.stepz: unknown key. Did you mean train.steps?",
     ]
     assert time.monotonic() - began < 20
+    done = project.retrain("prepare.source=folder", "prepare.path=no/where", check=False)
+    assert done.returncode == 2
+    assert "retrain: prepare.path: no/where: no such folder or file" in done.stdout
+    done = project.retrain(check=False, PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert done.returncode == 3
+    assert "no Prefect server answers at http://127.0.0.1:9/api" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
     empty = project.folder / "data" / "empty"
     empty.mkdir()
     done = project.retrain("prepare.source=folder", "prepare.path=data/empty", check=False)

@@ -1,72 +1,140 @@
-"""Batches of real images for a training: a stateless order, so any position can be resumed."""
+"""Batches of real images for a training: kept on the device where they fit, streamed otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monge.data.budget import free_bytes
+from monge.data.order import Order
 from monge.data.packed import Split
+from monge.data.reader import ReadAhead, SplitFiles
+from monge.errors import DeviceError
+from monge.params import TrainParams
 
+RESIDENT_SHARE = 0.5
+"""`train.data: auto` keeps a split that takes at most this share of the memory that is free."""
 
-class Order:
-    """Which images batch k holds: seeded permutations of 0..n-1, one an epoch, end to end.
+AHEAD = 4
+"""Batches that the reader may be ahead of the training."""
 
-    A batch may begin in one epoch and end in the next, so no image is left out. It depends on
-    (seed, n, batch_size, k) alone: to resume at batch k is to ask for batch k.
-    """
+_LOAD_BYTES = 2**26
+_ORDER_IMAGES = 2**14
 
-    def __init__(self, n: int, batch_size: int, seed: int) -> None:
-        self.n, self.batch_size, self.seed = n, batch_size, seed
-        self._epochs: dict[int, NDArray[np.int64]] = {}
-
-    def batch(self, k: int) -> NDArray[np.int64]:
-        """Image indices of batch k: int64 [batch_size]."""
-        first, end = k * self.batch_size, (k + 1) * self.batch_size
-        parts = []
-        for epoch in range(first // self.n, (end - 1) // self.n + 1):
-            start = epoch * self.n
-            parts.append(self._epoch(epoch)[max(first - start, 0) : end - start])
-        return np.concatenate(parts)
-
-    def _epoch(self, epoch: int) -> NDArray[np.int64]:
-        if epoch not in self._epochs:
-            self._epochs = {e: p for e, p in self._epochs.items() if e >= epoch - 1}
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
-            self._epochs[epoch] = order.astype(np.int64, copy=False)
-        return self._epochs[epoch]
+log = logging.getLogger(__name__)
 
 
 class Batches:
     """Real images [n, C, H, W] in [-1, 1] on a device, batch after batch from any position.
 
-    On a GPU with room for it the whole split is kept there as uint8 and gathered there; otherwise
-    batches are gathered from the memory-mapped file. Both give the same batches.
+    The split is kept on the device as uint8 and batches are gathered there, or it is streamed from
+    its files by a thread that reads ahead. Both give the same batches. A context manager: on
+    leaving, no thread and no open file is left.
+
+    `budget_bytes` is what `train.data: auto` may keep, instead of its share of the free memory.
+    Raises DeviceError when `train.data: resident` does not fit; reading raises DatasetError or
+    StorageError.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, device: torch.device) -> None:
-        self.order = Order(len(split), batch_size, seed)
-        self.split = split
+    def __init__(
+        self,
+        split: Split,
+        train: TrainParams,
+        device: torch.device,
+        budget_bytes: int | None = None,
+    ) -> None:
+        self.order = Order(len(split), train.batch_size, train.seed, flip=train.flip)
         self.device = device
-        self.resident = _copy_if_it_fits(split, device)
-
-    def batch(self, k: int) -> Tensor:
-        """Batch k of the training: float32 [batch_size, C, H, W] in [-1, 1]."""
-        indices = self.order.batch(k)
-        if self.resident is not None:
-            images = self.resident[torch.from_numpy(indices).to(self.device)]
-        else:
-            images = torch.from_numpy(self.split.take(indices)).to(self.device)
-        return normalise(images)
+        self.resident = _stays(split, train.data, device, budget_bytes)
+        self._shape = split.shape
+        # Opened now and kept: a dataset that takes this one's place later is another dataset.
+        self._files = SplitFiles(split)
+        self._images: Tensor | None = None  # loaded when the first batch is wanted
+        self._running: Generator[Tensor] | None = None
 
     def starting_at(self, k: int) -> Iterator[Tensor]:
-        """Batches k, k + 1, ... for ever."""
+        """Batches k, k + 1, ... for ever: float32 [batch_size, C, H, W]. Ends the iterator before.
+
+        A batch is the caller's to keep.
+        """
+        self._stop()
+        self._running = self._kept(k) if self.resident else self._streamed(k)
+        return self._running
+
+    def close(self) -> None:
+        """End the reader's thread and close the files."""
+        self._stop()
+        self._files.close()
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _stop(self) -> None:
+        if self._running is not None:
+            self._running.close()
+
+    def _kept(self, k: int) -> Generator[Tensor]:
+        if self._images is None:
+            self._images = self._load()
+        count = max(1, _ORDER_IMAGES // self.order.batch_size)
         while True:
-            yield self.batch(k)
-            k += 1
+            indices, mirrored = self.order.batches(k, count)
+            which = _sent(indices, self.device).unbind(0)
+            sides = [None] * count if mirrored is None else self._sides(mirrored).unbind(0)
+            for images, side in zip(which, sides, strict=True):
+                yield _finished(self._images.index_select(0, images), side)
+            k += count
+
+    def _load(self) -> Tensor:
+        """The split as one uint8 tensor [n, C, H, W] on the device."""
+        try:
+            images = torch.empty(self._shape, dtype=torch.uint8, device=self.device)
+        except RuntimeError as error:  # torch's several out-of-memory errors
+            raise _does_not_fit(self._shape, self.device, free_bytes(self.device)) from error
+        step = max(1, _LOAD_BYTES // self._files.image_bytes)
+        for first in range(0, len(images), step):
+            rows = images[first : first + step]
+            host = rows if rows.device.type == "cpu" else torch.empty_like(rows, device="cpu")
+            self._files.read_range(first, host.numpy())
+            rows.copy_(host)
+        return images
+
+    def _streamed(self, k: int) -> Generator[Tensor]:
+        stream = None
+        if self.device.type == "cuda":
+            stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        with ReadAhead(lambda k: self._read(k, stream), k, AHEAD) as reader:
+            for images, side, arrived in reader:
+                if arrived is not None:
+                    _take_over(self.device, arrived, images, side)
+                yield _finished(images, side)
+
+    def _read(
+        self, k: int, stream: torch.cuda.Stream | None
+    ) -> tuple[Tensor, Tensor | None, torch.cuda.Event | None]:
+        """Batch k as uint8 and its sides, on the device; on a GPU, the event of their arrival."""
+        self._files.expect(self.order.batch(k + AHEAD))
+        indices, mirrored = self.order.batches(k)
+        shape = (self.order.batch_size, *self._shape[1:])
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=stream is not None)
+        self._files.read(indices[0], images.numpy())
+        with torch.cuda.stream(stream):  # does nothing where there is none
+            images = images.to(self.device, non_blocking=True)
+            side = None if mirrored is None else self._sides(mirrored)[0]
+            return images, side, None if stream is None else stream.record_event()
+
+    def _sides(self, mirrored: NDArray[np.bool_]) -> Tensor:
+        """Each image's place among a batch and its mirror image, end to end: int64 [count, n]."""
+        n = self.order.batch_size
+        return _sent(np.arange(n) + n * mirrored, self.device)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -74,11 +142,54 @@ def normalise(images: Tensor) -> Tensor:
     return images.float().div_(127.5).sub_(1.0)
 
 
-def _copy_if_it_fits(split: Split, device: torch.device) -> Tensor | None:
-    """The split as one uint8 tensor on a GPU if it takes at most half of what is free there."""
-    if device.type != "cuda":
-        return None
-    free_bytes, _ = torch.cuda.mem_get_info(device)
-    if sum(shard.nbytes for shard in split.shards) > free_bytes // 2:
-        return None
-    return torch.cat([torch.tensor(shard, device=device) for shard in split.shards])
+def _finished(images: Tensor, side: Tensor | None) -> Tensor:
+    """Choose each image or its mirror, left to right, and normalise."""
+    if side is not None:
+        images = torch.cat([images, images.flip(-1)]).index_select(0, side)
+    return normalise(images)
+
+
+def _take_over(device: torch.device, arrived: torch.cuda.Event, *copied: Tensor | None) -> None:
+    """Make the training's stream wait for another's copies, which are not reused before it ends."""
+    stream = torch.cuda.current_stream(device)
+    stream.wait_event(arrived)
+    for tensor in copied:
+        if tensor is not None:
+            tensor.record_stream(stream)
+
+
+def _sent(array: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Numbers on the device; nothing waits for the copy."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _stays(split: Split, wanted: str, device: torch.device, budget_bytes: int | None) -> bool:
+    """Whether the split is kept on the device; says so, and why, in the log."""
+    size = int(np.prod(split.shape))
+    free = free_bytes(device)
+    budget = int(free * RESIDENT_SHARE) if budget_bytes is None else budget_bytes
+    stays = size <= budget if wanted == "auto" else wanted == "resident"
+    if stays and size > free:
+        raise _does_not_fit(split.shape, device, free)
+    log.info(
+        "train.data: %s%s: %s images, %s; up to %s may be kept on %s",
+        "resident" if stays else "streamed", " (auto)" if wanted == "auto" else "",
+        f"{len(split):,}", _megabytes(size), _megabytes(budget), _place(device),
+    )  # fmt: skip
+    return stays
+
+
+def _does_not_fit(shape: tuple[int, ...], device: torch.device, free: int) -> DeviceError:
+    return DeviceError(
+        f"train.data: the training images take {_megabytes(int(np.prod(shape)))} and "
+        f"{_megabytes(free)} are free on {_place(device)}. Use train.data: streamed."
+    )
+
+
+def _place(device: torch.device) -> str:
+    return "the CPU" if device.type == "cpu" else str(device)
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"

@@ -216,6 +216,8 @@ def _answering(root: Path) -> Iterator[None]:
         if not (theirs or isinstance(error, OSError)):
             raise
         reason = " ".join(str(error).split())[:200]
+        if "Max retries exceeded" in reason or "Connection refused" in reason:
+            reason = "it does not answer."
         raise ServiceError(
             f"The registry at {mlflow_store.address(root)} failed: {reason} "
             "Start or check it, then run the same command again."

@@ -48,13 +48,15 @@ class Journal:
             total=train.steps, initial=state.step, unit="it", desc="train", dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
         )  # fmt: skip
-        self._last = (time.monotonic(), state.step)
-        self._last_line_s = -math.inf
+        self._last = self._began = (time.monotonic(), state.step)
+        self._last_line_s = self._began[0] - _LOG_LINE_EVERY_S / 2
 
     def record(self, state: TrainingState, readings: Mapping[str, Tensor]) -> None:
         """After each iteration: log what is due."""
         self.bar.update()
         step = state.step
+        if self.bar.disable and time.monotonic() - self._last_line_s >= _LOG_LINE_EVERY_S:
+            self._line(step, float(readings.get("wasserstein_estimate", math.nan)))
         if step % self.train.log_every == 0 or step == self.train.steps:
             self._figures(step, {name: float(value) for name, value in readings.items()})
         if step % self.train.grid_every == 0 or step == self.train.steps:
@@ -73,13 +75,16 @@ class Journal:
         self.run.metrics({**figures, **rate}, step)
         estimate = figures.get("wasserstein_estimate", math.nan)
         self.bar.set_postfix_str(f"wasserstein estimate {estimate:.4g}", refresh=False)
-        if self.bar.disable and now - self._last_line_s >= _LOG_LINE_EVERY_S:
-            self._last_line_s = now
-            left_s = (self.train.steps - step) / steps_per_s
-            log.info(
-                "step %d of %d, wasserstein estimate %.4g, %.1f it/s, %.0f s left",
-                step, self.train.steps, estimate, steps_per_s, left_s,
-            )  # fmt: skip
+
+    def _line(self, step: int, estimate: float) -> None:
+        """Progress where there is no terminal, by the clock: the first line comes soon."""
+        self._last_line_s = now = time.monotonic()
+        steps_per_s = (step - self._began[1]) / max(now - self._began[0], 1e-9)
+        log.info(
+            "step %d of %d, wasserstein estimate %.4g, %.3g it/s, %.0f s left",
+            step, self.train.steps, estimate, steps_per_s,
+            (self.train.steps - step) / max(steps_per_s, 1e-9),
+        )  # fmt: skip
 
     def _append(self, step: int, figures: Mapping[str, float]) -> None:
         new = not self.history.exists()

@@ -14,6 +14,7 @@ from monge.params import TrainParams
 from monge.tracking import Run
 from monge.training.device import choose_device, threads
 from monge.training.fingerprint import fingerprint
+from monge.training.guards import Guards, goes_back_once
 from monge.training.interrupt import StopRequest
 from monge.training.journal import Journal
 from monge.training.resume import resume
@@ -31,11 +32,13 @@ class Outcome:
     seconds: float
 
 
+@goes_back_once
 def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -> Outcome:
     """Train to `params.steps` generator iterations, going on from the newest checkpoint.
 
     Raises CheckpointMismatch when the checkpoints are of another training, Interrupted on SIGTERM
-    or SIGINT (after saving), StorageError when a checkpoint cannot be written.
+    or SIGINT (after saving), StorageError when a checkpoint cannot be written, TrainingError when
+    a guard finds that it has gone wrong.
     """
     began_s = time.monotonic()
     device = choose_device(params.device)
@@ -43,19 +46,22 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     state = TrainingState(params, objective, dataset.image_shape, device)
     identity = fingerprint(params, dataset)
     resumed_from = resume(state, folder, identity)
-    batches = Batches(dataset.train, params.batch_size, params.seed, device)
-    reals = batches.starting_at(state.step * objective.real_batches)
     journal = Journal(params, folder, run, state)
-
+    guards = Guards(params, dataset, folder, run)
     checkpoints = CheckpointWriter(params, folder, identity)
+    batches = Batches(dataset.train, params, device)
+    reals = batches.starting_at(state.step * objective.real_batches)
 
-    with threads(params, state.weights), StopRequest() as stop, checkpoints:
+    with batches, threads(params, state.weights), StopRequest() as stop, checkpoints:
         while state.step < params.steps and not stop:
-            set_learning_rate(state.optimizers, objective.learning_rate, params, state.step)
+            rate = objective.learning_rate * guards.rate_factor(state.step)
+            set_learning_rate(state.optimizers, rate, params, state.step)
             readings = objective.iterate(state.networks, state.optimizers, reals, state.noise)
             state.advance(params.batch_size)
+            guards.watch(state, readings)
             journal.record(state, readings)
             if stop or checkpoints.due(state.step):
+                guards.check_finite(state)
                 checkpoints.save(state)
 
     journal.close()

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 
 from monge import objectives
-from monge.data.batches import Batches, Order
 from monge.data.packed import PackedDataset
 from monge.errors import Busy, CheckpointMismatch, DeviceError, Interrupted, StorageError
 from monge.params import TrainParams
@@ -326,36 +325,6 @@ def test_the_initial_weights_depend_on_the_seed_alone():
     name = "generator.net.0.weight"
     assert torch.equal(a.tensors()[name], b.tensors()[name])
     assert not torch.equal(a.tensors()[name], c.tensors()[name])
-
-
-def test_every_epoch_shows_every_image_once_in_another_order():
-    order = Order(10, 4, seed=3)
-    stream = np.concatenate([order.batch(k) for k in range(5)])
-    assert sorted(stream[:10]) == list(range(10)) == sorted(stream[10:])
-    assert list(stream[:10]) != list(stream[10:])
-    assert list(Order(10, 4, seed=4).batch(0)) != list(order.batch(0))
-
-
-def test_any_batch_can_be_asked_for_out_of_order():
-    sequential = Order(7, 5, seed=0)
-    expected = [sequential.batch(k) for k in range(20)]
-    jumping = Order(7, 5, seed=0)
-    for k in (19, 0, 7, 3, 19):
-        assert np.array_equal(jumping.batch(k), expected[k])
-
-
-def test_a_batch_larger_than_the_dataset_spans_epochs():
-    batch = Order(3, 8, seed=0).batch(0)
-    assert np.bincount(batch, minlength=3).max() <= 3
-    assert len(batch) == 8
-
-
-def test_batches_are_the_images_in_minus_one_to_one(dataset):
-    batches = Batches(dataset.train, 16, 0, torch.device("cpu"))
-    images = next(batches.starting_at(2))
-    expected = dataset.train.take(Order(len(dataset.train), 16, 0).batch(2))
-    np.testing.assert_allclose(images.numpy(), expected / 127.5 - 1.0, atol=1e-6)
-    assert images.dtype == torch.float32
 
 
 def test_the_run_key_is_chosen_once_and_a_damaged_one_replaced(tmp_path):

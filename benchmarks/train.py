@@ -1,0 +1,321 @@
+"""The speed of the training beside what a user would write instead.
+
+    python benchmarks/train.py [--case digits ...] [--rounds 5] [--seconds 4] [--out FILE.json]
+
+Contenders, all with the same networks, objective, batch and device:
+
+    tutorial   the critic's loss is back-propagated into the generator (fakes are not detached),
+               images come from a DataLoader that decodes one file after the other with PIL
+    textbook   the same with the fakes detached: Algorithm 1 as one would write it, eager
+    resident   the textbook loop with the whole dataset on the device
+    monge      what `monge train` runs
+
+Rounds are interleaved in shuffled order in one process; figures are medians with the smallest and
+largest. An image counts when the critic has seen it as real. The share of the matrix peak is the
+iteration's floating-point operations (counted by torch on the textbook loop) over its time, against
+a large matrix product measured here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import platform
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from monge import nets, objectives
+from monge.data.batches import Batches
+from monge.data.packed import Split
+from monge.data.writer import PackedWriter
+from monge.params import TrainParams
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to train: parameters, and the images' shape and file format."""
+
+    train: dict[str, Any]
+    shape: tuple[int, int, int]
+    files: str
+    images: int
+
+    @property
+    def params(self) -> TrainParams:
+        return TrainParams.model_validate(self.train)
+
+
+DIGITS = {"net": "mlp", "latent_dim": 64, "mlp": {"depth": 3, "width": 128}}
+DCGAN = {"net": "dcgan", "latent_dim": 100, "dcgan": {"features": 64}}
+CASES = {
+    "digits": Case(DIGITS | {"objective": "wgan-gp"}, (1, 8, 8), "PNG", 1438),
+    "digits-wgan": Case(DIGITS | {"objective": "wgan"}, (1, 8, 8), "PNG", 1438),
+    "dcgan64-wgan": Case(DCGAN | {"objective": "wgan"}, (3, 64, 64), "JPEG", 512),
+    "dcgan64-wgan-gp": Case(DCGAN | {"objective": "wgan-gp"}, (3, 64, 64), "JPEG", 512),
+    "dcgan64-wgan-256": Case(
+        DCGAN | {"objective": "wgan", "batch_size": 256}, (3, 64, 64), "JPEG", 1024
+    ),
+    "dcgan64-wgan-gp-256": Case(
+        DCGAN | {"objective": "wgan-gp", "batch_size": 256}, (3, 64, 64), "JPEG", 1024
+    ),
+}
+
+
+class Files(Dataset[Tensor]):
+    """Image files decoded one by one with PIL, as tutorials do."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        with Image.open(self.paths[index]) as picture:
+            pixels = np.asarray(picture, np.float32)
+        if pixels.ndim == 2:
+            pixels = pixels[:, :, None]
+        return torch.from_numpy(pixels.transpose(2, 0, 1) / 127.5 - 1.0)
+
+
+def textbook(
+    case: Case, device: torch.device, reals: Iterator[Tensor], *, detached: bool = True
+) -> Step:
+    """Algorithm 1 of both papers, written plainly."""
+    params = case.params
+    torch.manual_seed(0)
+    generator = nets.build("generator", params, case.shape).to(device)
+    critic = nets.build("critic", params, case.shape).to(device)
+    gp = params.objective == "wgan-gp"
+    rate = params.wgan_gp.learning_rate if gp else params.wgan.learning_rate
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.Adam(network.parameters(), lr=rate, betas=(0.0, 0.9))
+        if gp
+        else torch.optim.RMSprop(network.parameters(), lr=rate)
+        for network in (critic, generator)
+    ]
+
+    def penalty(real: Tensor, fake: Tensor) -> Tensor:
+        eps = torch.rand(len(real), 1, 1, 1, device=device)
+        mixed = (eps * real + (1 - eps) * fake).requires_grad_(True)
+        mixed = mixed.view_as(mixed)  # torch's counter of operations wants no leaf here
+        scores = critic(mixed)
+        (gradient,) = torch.autograd.grad(
+            scores, mixed, torch.ones_like(scores), create_graph=True, retain_graph=True
+        )
+        norms = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+        mean: Tensor = ((norms - 1) ** 2).mean()
+        return mean
+
+    def iteration() -> None:
+        for _ in range(5):
+            real = next(reals).to(device)
+            fake = generator(torch.randn(len(real), params.latent_dim, device=device))
+            fake = fake.detach() if detached else fake
+            loss = critic(fake).mean() - critic(real).mean()
+            if gp:
+                loss = loss + params.wgan_gp.penalty_weight * penalty(real, fake)
+            optimizers[0].zero_grad()
+            loss.backward(retain_graph=not detached)
+            optimizers[0].step()
+            if not gp:
+                for weight in critic.parameters():
+                    weight.data.clamp_(-params.wgan.clip, params.wgan.clip)
+        noise = torch.randn(params.batch_size, params.latent_dim, device=device)
+        loss = -critic(generator(noise)).mean()
+        optimizers[1].zero_grad()
+        loss.backward()
+        optimizers[1].step()
+
+    return iteration
+
+
+def ours(case: Case, device: torch.device, split: Split) -> Step:
+    """One iteration as the training loop runs it."""
+    from monge.training.schedule import set_learning_rate
+    from monge.training.state import TrainingState
+
+    params = case.params
+    objective = objectives.build(params)
+    state = TrainingState(params, objective, case.shape, device)
+    reals = Batches(split, params, device).starting_at(0)
+
+    def iteration() -> None:
+        set_learning_rate(state.optimizers, objective.learning_rate, params, state.step)
+        objective.iterate(state.networks, state.optimizers, reals, state.noise)
+        state.advance(params.batch_size)
+
+    return iteration
+
+
+def contenders(case: Case, device: torch.device, folder: Path) -> dict[str, Step]:
+    """The four loops, each ready to run an iteration."""
+    dice = np.random.default_rng(0)
+    images = dice.integers(0, 256, (case.images, *case.shape), dtype=np.uint8)
+    paths = []
+    for i, image in enumerate(images):
+        data = io.BytesIO()
+        pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+        Image.fromarray(pixels).save(data, case.files)
+        paths.append(folder / f"{i}.{case.files.lower()}")
+        paths[-1].write_bytes(data.getvalue())
+
+    def from_files() -> Iterator[Tensor]:
+        loader = DataLoader(Files(paths), case.params.batch_size, shuffle=True, drop_last=True)
+        while True:
+            yield from loader
+
+    resident = (torch.from_numpy(images).float() / 127.5 - 1.0).to(device)
+
+    def from_memory() -> Iterator[Tensor]:
+        while True:
+            order = torch.randperm(len(resident), device=device)
+            for part in torch.split(order, case.params.batch_size):
+                if len(part) == case.params.batch_size:
+                    yield resident[part]
+
+    return {
+        "tutorial": textbook(case, device, from_files(), detached=False),
+        "textbook": textbook(case, device, from_files()),
+        "resident": textbook(case, device, from_memory()),
+        "monge": ours(case, device, _packed(images, folder / "prepared")),
+    }
+
+
+def _packed(images: NDArray[np.uint8], folder: Path) -> Split:
+    with PackedWriter(folder, images.shape[1:]) as writer:
+        writer.append("train", images)
+        writer.append("validation", images[:1])
+        return writer.finish().train
+
+
+def seconds_an_iteration(step: Step, device: torch.device, at_least_s: float) -> float:
+    """Mean over as many iterations as `at_least_s` holds, at least one."""
+    _wait(device)
+    began, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - began < at_least_s:
+        step()
+        count += 1
+        if device.type == "cuda" and count % 20 == 0:
+            _wait(device)
+    _wait(device)
+    return (time.perf_counter() - began) / count
+
+
+def matrix_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large matrix product, the best of several."""
+    n = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    times = []
+    for _ in range(8):
+        _wait(device)
+        began = time.perf_counter()
+        a @ b
+        _wait(device)
+        times.append(time.perf_counter() - began)
+    return 2.0 * n**3 / min(times)
+
+
+def measure(
+    name: str, device: torch.device, rounds: int, at_least_s: float, threads: int
+) -> dict[str, Any]:
+    """All contenders of one case, interleaved."""
+    case = CASES[name]
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        steps = contenders(case, device, Path(folder))
+        with FlopCounterMode(display=False) as counter:
+            steps["resident"]()
+        for step in steps.values():
+            step()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        times: dict[str, list[float]] = {contender: [] for contender in steps}
+        for turn in range(rounds):
+            order = list(steps)
+            random.Random(turn).shuffle(order)
+            for contender in order:
+                times[contender].append(seconds_an_iteration(steps[contender], device, at_least_s))
+    peak = matrix_peak_flops(device, torch.float32)
+    images = 5 * case.params.batch_size
+    result: dict[str, Any] = {
+        "case": name, "threads": threads, "matrix_peak_gflops": peak / 1e9, "contenders": {},
+    }  # fmt: skip
+    for contender, taken in times.items():
+        middle = statistics.median(taken)
+        result["contenders"][contender] = {
+            "images_per_s": images / middle,
+            "images_per_s_least": images / max(taken),
+            "images_per_s_most": images / min(taken),
+            "ms_an_iteration": middle * 1e3,
+            "share_of_matrix_peak": counter.get_total_flops() / middle / peak,
+            "monge_is_faster_by": statistics.median(
+                other / mine for other, mine in zip(taken, times["monge"], strict=True)
+            ),
+        }
+    return result
+
+
+def conditions(device: torch.device) -> dict[str, Any]:
+    """What the figures depend on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "device": device.type, "name": name, "torch": torch.__version__,
+        "python": platform.python_version(), "cores": torch.get_num_threads(),
+    }  # fmt: skip
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    """Measure and print a table; write JSON where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", action="append", choices=sorted(CASES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn, at least")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    device = torch.device(chosen.device)
+    report: dict[str, Any] = {"conditions": conditions(device), "cases": []}
+    print(json.dumps(report["conditions"]))
+    cores = torch.get_num_threads()
+    for name in chosen.case or ["digits", "dcgan64-wgan", "dcgan64-wgan-gp"]:
+        threads = 1 if name.startswith("digits") else cores
+        result = measure(name, device, chosen.rounds, chosen.seconds, threads)
+        report["cases"].append(result)
+        for contender, figures in result["contenders"].items():
+            print(
+                f"{name:20} {contender:10} {figures['images_per_s']:9.1f} images/s "
+                f"({figures['images_per_s_least']:.1f} to {figures['images_per_s_most']:.1f})  "
+                f"{figures['ms_an_iteration']:8.1f} ms  "
+                f"{figures['share_of_matrix_peak']:6.1%} of peak  "
+                f"monge x{figures['monge_is_faster_by']:.2f}",
+                flush=True,
+            )
+    if chosen.out:
+        chosen.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What `make run` starts: checks what can be checked at once, then runs the flow and guards it.
+
+    python -m pipelines [--set section.key=value ...]
+
+The flow gets a session of its own, because Ctrl-C at a terminal goes to a whole process group: it
+would end Prefect's embedded server before the flow, which could then not even say that it stops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+from monge.errors import InputError, MongeError, ServiceError
+from pipelines import settings
+from pipelines.server import answers
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Check parameters and server, run the flow, pass Ctrl-C on to it."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    try:
+        changes = parser.parse_args().set + _changes_of_make()
+        settings.checked(changes, Path("params.yaml"))
+        _check_server()
+    except MongeError as error:
+        print(f"retrain: {error}", file=sys.stderr)
+        return error.exit_code
+    flow = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.retrain", *changes],
+        start_new_session=True,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 (there is one thread here)
+    )
+
+    def pass_on(_number: int, _frame: FrameType | None) -> None:
+        if flow.poll() is None:
+            os.kill(flow.pid, signal.SIGINT)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, pass_on)
+    return flow.wait()
+
+
+def _changes_of_make() -> list[str]:
+    """`make run SET="a.b=1 c.d='two words'"`, split as a shell would."""
+    try:
+        return shlex.split(os.environ.get("MONGE_SET", ""))
+    except ValueError as error:
+        raise InputError(f"SET: {error}. Quote a value with spaces: SET=\"a.b='x y'\"") from None
+
+
+def _check_server() -> None:
+    api = os.environ.get("PREFECT_API_URL")
+    if api and not answers(api):
+        raise ServiceError(
+            f"PREFECT_API_URL: no Prefect server answers at {api}. Start it (`make prefect` starts "
+            "one here), or unset it for the embedded one."
+        )
+
+
+def _end_with_parent() -> None:
+    """If this process is killed, the flow gets SIGTERM (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

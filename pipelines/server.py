@@ -1,0 +1,15 @@
+"""Whether a Prefect server answers, asked before Prefect itself is imported."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+
+
+def answers(api: str) -> bool:
+    """Ask the server at an API address such as http://127.0.0.1:4200/api for its health."""
+    try:
+        with urllib.request.urlopen(f"{api.rstrip('/')}/health", timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False

@@ -1,0 +1,266 @@
+"""Guards: a training that has gone wrong says so within minutes, and none of it is kept.
+
+The device is read once every `log_every` steps, at the sample grids and before a checkpoint;
+nothing waits for it in between. No guard changes a training that is well by a single bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from monge.data.batches import normalise
+from monge.data.packed import PackedDataset, Split
+from monge.errors import StorageError, TrainingError
+from monge.files import write_whole
+from monge.latents import latents
+from monge.params import TrainParams
+from monge.tracking import Run
+from monge.training import checkpoint, diagnosis
+from monge.training.state import TrainingState
+
+DIVERGENCE = "divergence.json"
+"""Beside the checkpoints: from which step on the learning rate is halved."""
+
+ROUNDING = 4 * torch.finfo(torch.float32).eps
+"""An estimate this small against the scores themselves is float32's rounding of equal scores."""
+
+TINY_ESTIMATE = 1e-8
+"""A healthy critic clipped at 0.01 begins at 1e-6 and climbs; dead ones stay below this."""
+
+STEEP = 100.0
+"""wgan-gp pulls the critic's slope to 1, its soft penalty lets it reach about 12 at the most."""
+
+ALIKE = 0.05
+"""Share of the training images' mean distance. Healthy starts pass it in a few hundred steps."""
+
+DIVERSITY_IMAGES = 64
+
+Trouble = Literal["dead_critic", "exploding_critic", "frozen_generator", "collapse"]
+Result = TypeVar("Result")
+Train = Callable[[TrainParams, PackedDataset, Path, Run], Result]
+
+log = logging.getLogger(__name__)
+
+
+class Diverged(TrainingError):
+    """A number that training goes on from is not finite."""
+
+
+class Guards:
+    """Watches one training. A trouble must last `train.guards.patience` steps before it is one."""
+
+    def __init__(self, train: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -> None:
+        self.train, self.run = train, run
+        self._halved_from = _halved_from(folder)
+        self._images = dataset.train
+        self._seen: dict[Trouble, tuple[int, float]] = {}  # since which step, and its size then
+        self._warned: set[Trouble] = set()
+        self._weights_before: list[Tensor] = []
+        self._last_finite = ""
+
+    def rate_factor(self, step: int) -> float:
+        """What the learning rate is multiplied with at `step`: half from a divergence on."""
+        return 0.5 if self._halved_from is not None and step >= self._halved_from else 1.0
+
+    def watch(self, state: TrainingState, readings: Mapping[str, Tensor]) -> None:
+        """After each iteration: look at what is due.
+
+        Raises Diverged when a number is not finite, TrainingError for a trouble that
+        `train.guards` lets fail; the others are logged and tagged.
+        """
+        last = state.step == self.train.steps
+        if state.step % self.train.log_every == 0 or last:
+            self._look(state, readings)
+        if state.step % self.train.grid_every == 0 or last:
+            self._compare_diversity(state)
+
+    def check_finite(self, state: TrainingState) -> None:
+        """Before a checkpoint: raises Diverged unless all that it would hold is finite."""
+        sizes = _read({name: _largest(tensors) for name, tensors in _parts(state).items()})
+        self._refuse_non_finite(state.step, sizes)
+
+    def _look(self, state: TrainingState, readings: Mapping[str, Tensor]) -> None:
+        figures = _read({**readings, **_sizes(state.networks)})
+        self._refuse_non_finite(state.step, figures)
+        listed = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        self._last_finite = f"step {state.step}: {listed}"
+        self._look_at_critic(state.step, figures)
+        self._look_at_generator(state, figures["generator_gradient"])
+
+    def _look_at_critic(self, step: int, figures: Mapping[str, float]) -> None:
+        estimate = abs(figures["wasserstein_estimate"])
+        rounding = ROUNDING * abs(figures["generator_loss"])  # the mean score of the fakes
+        if self._lasts("dead_critic", estimate <= max(TINY_ESTIMATE, rounding), step, estimate):
+            self._report("dead_critic", step, diagnosis.dead_critic(self.train, figures))
+        # W is at most the slope times the largest distance of two images in [-1, 1]^d, 2 sqrt(d).
+        steepest = estimate / (2.0 * math.sqrt(math.prod(self._images.shape[1:])))
+        slope = max(steepest, figures.get("gradient_norm", 0.0))
+        if self._lasts("exploding_critic", slope > STEEP, step):
+            self._report("exploding_critic", step, diagnosis.exploding_critic(self.train, slope))
+
+    def _look_at_generator(self, state: TrainingState, gradient: float) -> None:
+        weights = [weight.detach() for weight in state.networks["generator"].parameters()]
+        before = self._weights_before
+        still = bool(before) and all(map(torch.equal, before, weights))
+        if not before:
+            self._weights_before = [weight.clone() for weight in weights]
+        elif not still:
+            torch._foreach_copy_(before, weights)
+        if self._lasts("frozen_generator", still, state.step):
+            self._report(
+                "frozen_generator", state.step, diagnosis.frozen_generator(self.train, gradient)
+            )
+
+    def _compare_diversity(self, state: TrainingState) -> None:
+        generated = _mean_distance(self._generated(state))
+        alike = generated <= ALIKE * self._data_distance
+        if self._lasts("collapse", alike, state.step, generated):
+            sentence = diagnosis.collapse(self.train, generated, self._data_distance)
+            self._report("collapse", state.step, sentence)
+
+    @torch.no_grad()
+    def _generated(self, state: TrainingState) -> Tensor:
+        """Images of the averaged generator, which is what ships, from latents that stay."""
+        fixed = latents(0, 0, DIVERSITY_IMAGES, self.train.latent_dim)
+        images: Tensor = state.average.module(torch.from_numpy(fixed).to(state.noise.device))
+        return images
+
+    @functools.cached_property
+    def _data_distance(self) -> float:
+        return _mean_distance(_spread_out(self._images))
+
+    def _lasts(self, trouble: Trouble, seen: bool, step: int, size: float = 0.0) -> bool:
+        """Whether it has been seen for `patience` steps on end, in which `size` did not double."""
+        if not seen:
+            self._seen.pop(trouble, None)
+            self._warned.discard(trouble)
+            return False
+        since, at_first = self._seen.get(trouble, (step, size))
+        if size > 2.0 * at_first:  # what grows may yet be well
+            since, at_first = step, size
+        self._seen[trouble] = since, at_first
+        return step - since >= self.train.guards.patience
+
+    def _report(self, trouble: Trouble, step: int, sentence: str) -> None:
+        if trouble in self._warned:
+            return
+        self._warned.add(trouble)
+        message = f"step {step}: {sentence}"
+        self.run.tags({f"guard.{trouble}": message})
+        if getattr(self.train.guards, f"on_{trouble}") == "fail":
+            raise TrainingError(f"{message} Then start afresh with `monge train --fresh`.")
+        log.warning("%s", message)
+
+    def _refuse_non_finite(self, step: int, figures: Mapping[str, float]) -> None:
+        broken = [name for name, value in figures.items() if not math.isfinite(value)]
+        if not broken:
+            return
+        again = "" if self._halved_from is None else " again, though its learning rate was halved"
+        known = f"last finite figures: {self._last_finite or 'none'}"
+        message = f"the training diverged{again}: not finite at step {step}: {', '.join(broken)}"
+        self.run.tags({"guard.divergence": message})
+        raise Diverged(
+            f"{message} ({known}).\n{diagnosis.divergence(self.train, self._halved_from)}"
+        )
+
+
+def goes_back_once(train: Train[Result]) -> Train[Result]:
+    """Let a training that diverged go on from its last checkpoint at half the learning rate.
+
+    Only with `train.guards.on_divergence: retry`, and once. That it happened, and from which step
+    on, is on disk before it goes on: a kill does not undo it. Raises Diverged otherwise.
+    """
+
+    @functools.wraps(train)
+    def guarded(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -> Result:
+        try:
+            return train(params, dataset, folder, run)
+        except Diverged as diverged:
+            if params.guards.on_divergence == "fail" or _halved_from(folder) is not None:
+                raise
+            _go_back(folder, diverged)
+        return train(params, dataset, folder, run)
+
+    return guarded
+
+
+def _go_back(folder: Path, diverged: Diverged) -> None:
+    """Write down that the learning rate is halved from the newest checkpoint on."""
+    found = checkpoint.latest(folder)
+    step = found.step if found else 0
+    document = json.dumps({"learning_rate_halved_from_step": step}) + "\n"
+    write_whole(folder / DIVERGENCE, document.encode("ascii"))
+    reason = str(diverged).splitlines()[0]
+    log.warning("%s Going back to step %d, with half the learning rate from there.", reason, step)
+
+
+def _halved_from(folder: Path) -> int | None:
+    """The step that a divergence sent this training back to, if one did."""
+    path = folder / DIVERGENCE
+    try:
+        return int(json.loads(path.read_bytes())["learning_rate_halved_from_step"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{path}: cannot be read ({error}), and it decides the learning rate. Bring it back, "
+            "or start afresh with `monge train --fresh`."
+        ) from None
+
+
+def _parts(state: TrainingState) -> dict[str, list[Tensor]]:
+    """Everything a checkpoint holds that could stop being finite, by name."""
+    modules = {**state.networks, "averaged_generator": state.average.module}
+    parts = {f"{name}_weights": list(net.state_dict().values()) for name, net in modules.items()}
+    for role, optimizer in state.optimizers.items():
+        kept = (v for values in optimizer.state.values() for k, v in values.items() if k != "step")
+        parts[f"{role}_optimizer"] = [tensor for tensor in kept if isinstance(tensor, Tensor)]
+    return parts
+
+
+def _sizes(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """The largest weight and the largest gradient of each network, as they are on the device."""
+    sizes = {}
+    for role, network in networks.items():
+        weights = list(network.parameters())
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        sizes[f"{role}_weights"] = _largest(weight.detach() for weight in weights)
+        sizes[f"{role}_gradient"] = _largest(gradients)
+    return sizes
+
+
+def _largest(tensors: Iterable[Tensor]) -> Tensor:
+    """The largest magnitude, a scalar; NaN where there is one (the norms carry it through)."""
+    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+    if not floats:
+        return torch.zeros(())
+    return torch.stack(torch._foreach_norm(floats, math.inf)).amax().float()
+
+
+def _read(scalars: Mapping[str, Tensor]) -> dict[str, float]:
+    """Bring scalars from the device, all at once."""
+    device = max((scalar.device for scalar in scalars.values()), key=lambda d: d.type != "cpu")
+    together = torch.stack([scalar.to(device, torch.float32) for scalar in scalars.values()])
+    return dict(zip(scalars, together.tolist(), strict=True))
+
+
+def _spread_out(images: Split) -> Tensor:
+    """Images from all over a split, which may be in the order of its classes: [k, C, H, W]."""
+    count = min(DIVERSITY_IMAGES, len(images))
+    places = np.linspace(0, len(images) - 1, count, dtype=np.int64)
+    return normalise(torch.from_numpy(images.take(places)))
+
+
+def _mean_distance(images: Tensor) -> float:
+    """Mean Euclidean distance between two of the images."""
+    return float(torch.pdist(images.flatten(1)).mean())

@@ -1,0 +1,388 @@
+"""Protects: a training that has gone wrong says so, and one that is well is not disturbed."""
+
+import json
+import logging
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy.spatial.distance import pdist
+
+from monge import objectives
+from monge.data.packed import PackedDataset
+from monge.data.writer import PackedWriter
+from monge.errors import Interrupted, StorageError, TrainingError
+from monge.params import TrainParams
+from monge.tracking import NullRun
+from monge.training import guards, loop
+from monge.training.guards import DIVERGENCE, Diverged, Guards
+from monge.training.schedule import set_learning_rate
+from monge.training.state import TrainingState
+
+
+class Tagged(NullRun):
+    """A run that keeps its tags."""
+
+    def __init__(self):
+        super().__init__("key")
+        self.kept: dict[str, str] = {}
+
+    def tags(self, values):
+        self.kept |= values
+
+
+def settings(**changes):
+    values = {
+        "steps": 60, "batch_size": 8, "latent_dim": 4, "threads": 1, "log_every": 5,
+        "grid_every": 10, "checkpoint_every": 1000, "learning_rate_decay": "none",
+        "mlp": {"depth": 2, "width": 16},
+    }  # fmt: skip
+    lenient = {"patience": 20, "on_dead_critic": "warn", "on_frozen_generator": "warn"}
+    changes["guards"] = lenient | changes.get("guards", {})
+    return TrainParams.model_validate(values | changes)
+
+
+def gp(**changes):
+    return {"wgan-gp": {"learning_rate": 1e-3, "critic_steps": 1} | changes}
+
+
+OVERFLOWS = {
+    "objective": "wgan", "mlp": {"depth": 16, "width": 32}, "checkpoint_every": 1,
+    "wgan": {"clip": 10.0, "learning_rate": 0.01, "critic_steps": 1},
+}  # fmt: skip
+SATURATES = gp(learning_rate=0.3, critic_steps=5) | {"mlp": {"depth": 3, "width": 32}}
+
+
+@pytest.fixture
+def dataset(packed_digits):
+    return PackedDataset.open(packed_digits)
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Eight smooth pictures, 64x64 in colour."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (8, 3, 4, 4)).astype(np.uint8)
+    with PackedWriter(tmp_path / "packed", (3, 64, 64), []) as writer:
+        for split in ("train", "validation"):
+            writer.append(split, coarse.repeat(16, axis=2).repeat(16, axis=3), None)
+        writer.finish()
+    return PackedDataset.open(tmp_path / "packed")
+
+
+def train(params, dataset, folder, run=None):
+    return loop.train(params, dataset, folder, run or Tagged())
+
+
+def weights(folder):
+    return load_file(max(folder.glob("step-*")) / "tensors.safetensors")
+
+
+def assert_same_training(one, other):
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    for file in ("history.csv", DIVERGENCE):
+        assert (one / file).read_bytes() == (other / file).read_bytes()
+
+
+def test_the_default_is_left_alone_for_300_steps(dataset, tmp_path, caplog):
+    params = TrainParams.model_validate(
+        {"mlp": {"depth": 3, "width": 128}, "steps": 300, "log_every": 10, "grid_every": 50,
+         "guards": {"patience": 50}, **gp(critic_steps=5)}
+    )  # fmt: skip
+    run = Tagged()
+    with caplog.at_level(logging.WARNING):
+        assert train(params, dataset, tmp_path, run).step == 300
+    assert (run.kept, caplog.text) == ({}, "")
+    assert not (tmp_path / DIVERGENCE).exists()
+
+
+def test_a_clipped_critic_that_starts_slowly_is_not_called_dead(photographs, tmp_path):
+    """The paper's clip on five layers: estimates of 1e-6 at first."""
+    params = settings(
+        steps=30, net="dcgan", dcgan={"features": 2, "critic_norm": "none"}, batch_size=4,
+        objective="wgan", guards={"patience": 10, "on_dead_critic": "fail"},
+        wgan={"critic_steps": 2},
+    )  # fmt: skip
+    run = Tagged()
+    train(params, photographs, tmp_path / "out", run)
+    first = (tmp_path / "out/history.csv").read_text().splitlines()[1].split(",")
+    assert abs(float(first[1])) < 1e-4
+    assert run.kept == {}
+
+
+def test_a_divergence_fails_with_a_diagnosis_and_reaches_no_checkpoint(dataset, tmp_path):
+    run = Tagged()
+    with pytest.raises(Diverged) as caught:
+        train(settings(**OVERFLOWS), dataset, tmp_path, run)
+    message = str(caught.value)
+    assert "the training diverged: not finite at step" in message
+    assert "last finite figures: step " in message
+    assert "wasserstein_estimate" in message
+    assert "Lower train.wgan.learning_rate (0.01)" in message
+    assert "train.guards.on_divergence: retry" in message
+    assert len(message.splitlines()) == 2
+    assert isinstance(caught.value, TrainingError)
+    assert caught.value.exit_code == 4
+    assert run.kept["guard.divergence"] in message
+    kept = weights(tmp_path)
+    assert kept
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+    history = (tmp_path / "history.csv").read_text()
+    assert "nan" not in history
+    assert "inf" not in history
+
+
+def test_a_divergence_between_two_figures_is_caught_before_the_checkpoint(dataset, tmp_path):
+    params = settings(**OVERFLOWS | {"log_every": 1000, "checkpoint_every": 50})
+    with pytest.raises(Diverged, match="not finite at step 50: .*last finite figures: none"):
+        train(params, dataset, tmp_path)
+    assert not list(tmp_path.glob("step-*"))
+
+
+@pytest.fixture
+def state():
+    params = settings(net="dcgan", dcgan={"features": 2}, **gp())
+    state = TrainingState(params, objectives.build(params), (1, 8, 8), torch.device("cpu"))
+    reals = iter([torch.zeros(8, 1, 8, 8)])
+    objectives.build(params).iterate(state.networks, state.optimizers, reals, state.noise)
+    return state
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["critic_weights", "generator_weights", "averaged_generator_weights", "critic_optimizer",
+     "generator_optimizer"],
+)  # fmt: skip
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_no_part_of_a_checkpoint_may_be_other_than_finite(state, dataset, tmp_path, name, value):
+    guard = Guards(settings(), dataset, tmp_path, Tagged())
+    guard.check_finite(state)
+    tensors = [tensor for tensor in guards._parts(state)[name] if tensor.is_floating_point()]
+    for tensor in tensors:
+        before = tensor.flatten()[-1].item()
+        tensor.flatten()[-1:].fill_(value)
+        with pytest.raises(Diverged, match=f"not finite at step 0: {name} "):
+            guard.check_finite(state)
+        tensor.flatten()[-1:].fill_(before)
+    guard.check_finite(state)
+
+
+def test_every_number_of_a_checkpoint_is_checked(state):
+    """All that is saved, save step counters and the random state, is in one of the parts."""
+    checked = sum(t.numel() for tensors in guards._parts(state).values() for t in tensors)
+    steps = [name for name in state.tensors() if name.startswith("opt") and name.endswith(".step")]
+    saved = sum(t.numel() for name, t in state.tensors().items() if name != "noise")
+    assert checked == saved - len(steps)
+
+
+@pytest.mark.parametrize("name", ["wasserstein_estimate", "gradient of the generator"])
+def test_a_loss_or_a_gradient_that_is_not_finite_is_enough(state, dataset, tmp_path, name):
+    readings = {"wasserstein_estimate": torch.ones(()), "generator_loss": torch.ones(())}
+    guard = Guards(settings(log_every=1), dataset, tmp_path, Tagged())
+    guard.watch(state, readings)
+    if name in readings:
+        readings[name] = torch.tensor(float("inf"))
+    else:
+        next(state.networks["generator"].parameters()).grad[0, 0] = float("nan")
+    with pytest.raises(Diverged, match=r"last finite figures: step 0: wasserstein_estimate 1"):
+        guard.watch(state, readings)
+
+
+RETRIES = settings(
+    steps=12, log_every=2, checkpoint_every=3, grid_every=100, keep_checkpoints=9,
+    guards={"on_divergence": "retry"}, **gp(),
+)  # fmt: skip
+
+
+@pytest.fixture
+def rates(monkeypatch):
+    """One wild step after step 7, unless the rate has been halved; notes (step, rate)."""
+    seen: list[tuple[int, float]] = []
+
+    def wild(optimizers, base, params, step):
+        seen.append((step, base))
+        set_learning_rate(optimizers, 1e30 if (step, base) == (7, 1e-3) else base, params, step)
+
+    monkeypatch.setattr(loop, "set_learning_rate", wild)
+    return seen
+
+
+def test_a_retry_goes_on_from_the_last_checkpoint_with_half_the_rate(
+    dataset, tmp_path, rates, caplog
+):
+    run = Tagged()
+    with caplog.at_level(logging.WARNING):
+        outcome = train(RETRIES, dataset, tmp_path, run)
+    assert (outcome.step, outcome.resumed_from) == (12, 6)
+    full = [(step, 1e-3) for step in range(8)]
+    assert rates == full + [(step, 5e-4) for step in range(6, 12)]
+    assert json.loads((tmp_path / DIVERGENCE).read_text()) == {"learning_rate_halved_from_step": 6}
+    assert "Going back to step 6, with half the learning rate from there" in caplog.text
+    assert "not finite at step 8" in run.kept["guard.divergence"]
+    steps = [line.split(",")[0] for line in (tmp_path / "history.csv").read_text().splitlines()]
+    assert steps == ["step", "2", "4", "6", "8", "10", "12"]
+
+
+def test_without_a_checkpoint_a_retry_begins_again(dataset, tmp_path, rates):
+    params = RETRIES.model_copy(update={"checkpoint_every": 100})
+    assert train(params, dataset, tmp_path).resumed_from == 0
+    assert rates[8:] == [(step, 5e-4) for step in range(12)]
+
+
+def test_by_default_there_is_no_retry_and_asking_for_one_later_gives_the_same(
+    dataset, tmp_path, rates
+):
+    train(RETRIES, dataset, tmp_path / "asked")
+    failing = RETRIES.model_copy(update={"guards": settings().guards})
+    for _ in range(2):  # the same command fails again at the same step
+        with pytest.raises(Diverged, match="at step 8"):
+            train(failing, dataset, tmp_path / "later")
+    train(RETRIES, dataset, tmp_path / "later")
+    assert_same_training(tmp_path / "asked", tmp_path / "later")
+
+
+def test_a_signal_and_lost_checkpoints_do_not_undo_the_halving(dataset, tmp_path, rates):
+    train(RETRIES, dataset, tmp_path / "whole")
+
+    class SignalAtTen(Tagged):
+        def metrics(self, values, step, *, again=False):
+            if step == 10:
+                signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(RETRIES, dataset, tmp_path / "broken", SignalAtTen())
+    for step in (6, 9, 10):  # resumed from before the divergence, it passes there at full rate
+        shutil.rmtree(tmp_path / f"broken/step-{step:08d}")
+    rates.clear()
+    assert train(RETRIES, dataset, tmp_path / "broken").resumed_from == 3
+    assert rates == [(step, 1e-3 if step < 6 else 5e-4) for step in range(3, 12)]
+    assert_same_training(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_a_second_divergence_fails(dataset, tmp_path):
+    params = settings(**OVERFLOWS | {"guards": {"on_divergence": "retry"}})
+    with pytest.raises(Diverged, match="diverged again, though its learning rate was halved"):
+        train(params, dataset, tmp_path)
+    with pytest.raises(Diverged, match="diverged again"):
+        train(params, dataset, tmp_path)
+
+
+def test_a_damaged_note_of_the_halving_is_refused(dataset, tmp_path):
+    (tmp_path / DIVERGENCE).write_text("{")
+    with pytest.raises(StorageError, match=r"divergence.json: cannot be read .*--fresh"):
+        train(RETRIES, dataset, tmp_path)
+
+
+def test_a_clip_too_tight_for_a_deep_convolutional_critic_is_named(photographs, tmp_path):
+    params = settings(
+        net="dcgan", dcgan={"features": 1}, objective="wgan", batch_size=2,
+        wgan={"clip": 1e-6, "critic_steps": 1}, guards={"on_dead_critic": "fail"},
+    )  # fmt: skip
+    run = Tagged()
+    with pytest.raises(TrainingError) as caught:
+        train(params, photographs, tmp_path / "out", run)
+    message = str(caught.value)
+    assert message.startswith("step 25: the critic is dead")
+    assert "train.wgan.clip: 1e-06 is too tight" in message
+    assert "train.objective: wgan-gp" in message
+    assert caught.value.exit_code == 4
+    assert "guard.dead_critic" in run.kept
+
+
+DEEP = {"mlp": {"depth": 8, "width": 64}, "objective": "wgan"}
+
+
+def test_the_papers_own_clip_kills_a_critic_of_eight_layers(dataset, tmp_path):
+    with pytest.raises(TrainingError, match=r"train.wgan.clip: 0.01 is too tight"):
+        train(settings(**DEEP, guards={"on_dead_critic": "fail"}), dataset, tmp_path)
+
+
+def test_a_warning_is_given_once_and_training_goes_on(dataset, tmp_path, caplog):
+    run = Tagged()
+    with caplog.at_level(logging.WARNING):
+        assert train(settings(**DEEP), dataset, tmp_path, run).step == 60
+    assert caplog.text.count("the critic is dead") == 1
+    assert "guard.dead_critic" in run.kept
+
+
+def test_equal_scores_are_a_dead_critic_at_any_scale_and_a_growing_estimate_is_not(
+    state, dataset, tmp_path
+):
+    params = settings(log_every=1, grid_every=1000, guards={"on_dead_critic": "fail"})
+
+    def watch(estimates, score):
+        guard = Guards(params, dataset, tmp_path, Tagged())
+        for state.step, estimate in enumerate(estimates):
+            readings = {"wasserstein_estimate": estimate, "generator_loss": score}
+            guard.watch(state, {name: torch.tensor(value) for name, value in readings.items()})
+
+    watch([1e-20 * 1.1**k for k in range(200)], 0.0)
+    watch([0.01] * 100, 1e3)
+    with pytest.raises(TrainingError, match="step 20: the critic is dead"):
+        watch([1e-20] * 100, 0.0)
+    with pytest.raises(TrainingError, match="step 20: the critic is dead"):
+        watch([1e-4] * 100, 1e3)
+
+
+def test_a_critic_without_a_penalty_that_counts_explodes(dataset, tmp_path, caplog):
+    explodes = gp(penalty_weight=1e-6, critic_steps=5) | {"mlp": {"depth": 3, "width": 64}}
+    explodes |= {"steps": 150}
+    run = Tagged()
+    with caplog.at_level(logging.WARNING):
+        assert train(settings(**explodes), dataset, tmp_path / "warned", run).step == 150
+    assert "the critic is exploding" in run.kept["guard.exploding_critic"]
+    assert "Raise train.wgan-gp.penalty_weight (1e-06)" in caplog.text
+    with pytest.raises(TrainingError, match="the critic is exploding"):
+        train(settings(**explodes, guards={"on_exploding_critic": "fail"}), dataset, tmp_path / "f")
+
+
+def test_a_clipped_critic_explodes_by_its_estimate_alone(dataset, tmp_path):
+    run = Tagged()
+    wild = {"objective": "wgan", "wgan": {"clip": 10.0, "learning_rate": 1.0}}
+    train(settings(**wild), dataset, tmp_path, run)
+    assert "Lower train.wgan.clip (10)" in run.kept["guard.exploding_critic"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "remedy"),
+    [(1e-30, r"Raise train.wgan-gp.learning_rate \(1e-30\)"), (0.3, "has saturated. Lower train")],
+)
+def test_a_generator_that_does_not_move_is_frozen(dataset, tmp_path, rate, remedy):
+    frozen = SATURATES | gp(learning_rate=rate) | {"guards": {"on_frozen_generator": "fail"}}
+    with pytest.raises(TrainingError, match=r"(?s)the generator is frozen.*" + remedy):
+        train(settings(**frozen), dataset, tmp_path)
+
+
+def test_a_generator_whose_images_are_all_alike_has_collapsed(dataset, tmp_path):
+    run = Tagged()
+    train(settings(**SATURATES), dataset, tmp_path / "warned", run)
+    assert "its images are all alike (mean distance 0" in run.kept["guard.collapse"]
+    with pytest.raises(TrainingError, match="the generator has collapsed"):
+        train(settings(**SATURATES, guards={"on_collapse": "fail"}), dataset, tmp_path / "failed")
+
+
+def test_diversity_is_the_mean_distance_of_images_from_all_classes(dataset):
+    images = guards._spread_out(dataset.train)
+    assert guards._mean_distance(images) == pytest.approx(pdist(images.flatten(1)).mean(), rel=1e-5)
+    everything = dataset.train.take(np.arange(len(dataset.train))) / 127.5 - 1.0
+    expected = pdist(everything.reshape(len(everything), -1)).mean()
+    assert guards._mean_distance(images) == pytest.approx(expected, rel=0.05)
+
+
+def test_nothing_is_read_when_nothing_is_due(dataset, tmp_path, state):
+    guard = Guards(settings(log_every=50, grid_every=50), dataset, tmp_path, Tagged())
+    state.step = 49
+    state.networks.clear()
+    guard.watch(state, {})
+
+
+def test_guards_may_change_without_another_training(dataset, tmp_path):
+    params = settings(steps=4, checkpoint_every=2, **gp())
+    train(params, dataset, tmp_path)
+    other = settings(steps=6, checkpoint_every=2, guards={"patience": 7}, **gp())
+    assert train(other, dataset, tmp_path).resumed_from == 4
