@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from scipy.spatial.distance import pdist
 
 from monge import objectives
-from monge.data.packed import PackedDataset
+from monge.data.packed import PackedDataset, Split
 from monge.data.writer import PackedWriter
 from monge.errors import Interrupted, StorageError, TrainingError
 from monge.params import TrainParams
@@ -310,6 +310,16 @@ def test_a_warning_is_given_once_and_training_goes_on(dataset, tmp_path, caplog)
     assert "guard.dead_critic" in run.kept
 
 
+def test_a_trouble_that_comes_back_is_told_again(state, dataset, tmp_path, caplog):
+    guard = Guards(settings(log_every=1, grid_every=1000), dataset, tmp_path, Tagged())
+    with caplog.at_level(logging.WARNING):
+        for state.step, estimate in enumerate([0.0] * 50 + [1.0] + [0.0] * 50):
+            readings = {"wasserstein_estimate": estimate, "generator_loss": 0.0}
+            guard.watch(state, {name: torch.tensor(value) for name, value in readings.items()})
+    told = [r.message.split(":")[0] for r in caplog.records if "critic is dead" in r.message]
+    assert told == ["step 20", "step 71"]
+
+
 def test_equal_scores_are_a_dead_critic_at_any_scale_and_a_growing_estimate_is_not(
     state, dataset, tmp_path
 ):
@@ -322,6 +332,7 @@ def test_equal_scores_are_a_dead_critic_at_any_scale_and_a_growing_estimate_is_n
             guard.watch(state, {name: torch.tensor(value) for name, value in readings.items()})
 
     watch([1e-20 * 1.1**k for k in range(200)], 0.0)
+    watch([1e-7] * 100, 0.0)
     watch([0.01] * 100, 1e3)
     with pytest.raises(TrainingError, match="step 20: the critic is dead"):
         watch([1e-20] * 100, 0.0)
@@ -367,7 +378,8 @@ def test_a_generator_whose_images_are_all_alike_has_collapsed(dataset, tmp_path)
 
 
 def test_diversity_is_the_mean_distance_of_images_from_all_classes(dataset):
-    images = guards._spread_out(dataset.train)
+    order = np.argsort(dataset.train.labels, kind="stable")
+    images = guards._spread_out(Split([dataset.train.take(order)], None))
     assert guards._mean_distance(images) == pytest.approx(pdist(images.flatten(1)).mean(), rel=1e-5)
     everything = dataset.train.take(np.arange(len(dataset.train))) / 127.5 - 1.0
     expected = pdist(everything.reshape(len(everything), -1)).mean()
