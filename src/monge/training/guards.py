@@ -35,13 +35,13 @@ ROUNDING = 4 * torch.finfo(torch.float32).eps
 """An estimate this small against the scores themselves is float32's rounding of equal scores."""
 
 TINY_ESTIMATE = 1e-8
-"""A healthy critic clipped at 0.01 begins at 1e-6 and climbs; dead ones stay below this."""
+"""Critics clipped at 0.01 are past this in a few steps or climb; dead ones stay below."""
 
 STEEP = 100.0
 """wgan-gp pulls the critic's slope to 1, its soft penalty lets it reach about 12 at the most."""
 
 ALIKE = 0.02
-"""Share of the training images' mean distance. Slow healthy starts linger at 4%, collapse at 0."""
+"""Share of the training images' mean distance. Slow starts linger at 4%, a collapse is at 0."""
 
 DIVERSITY_IMAGES = 64
 
