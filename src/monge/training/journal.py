@@ -101,12 +101,18 @@ class Journal:
         return tile(pixels.permute(0, 2, 3, 1).cpu().numpy())
 
 
+def _row_step(line: str) -> float:
+    """The step of a row; beyond every step when it is no row (somebody's edit, a bad disk)."""
+    first = line.partition(",")[0]
+    return int(first) if first.isascii() and first.isdigit() else math.inf
+
+
 def _cut(history: Path, step: int) -> None:
     """Drop the rows beyond `step`, and a last line that a kill tore."""
     if not history.exists():
         return
-    lines = history.read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) <= step]
+    lines = history.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    rows = [line for line in lines[1:] if line.endswith("\n") and _row_step(line) <= step]
     if len(rows) == len(lines) - 1:
         return
     if not rows:

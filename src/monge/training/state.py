@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from monge import nets
+from monge.data.budget import free_bytes
+from monge.errors import InputError
 from monge.objectives import Noise, Objective
 from monge.params import TrainParams
 from monge.training.average import Average
@@ -27,6 +29,7 @@ class TrainingState:
         image_shape: tuple[int, int, int],
         device: torch.device,
     ) -> None:
+        _refuse_what_does_not_fit(train, objective, image_shape, device)
         with torch.random.fork_rng(devices=[]):  # initial weights come from the seed alone
             torch.manual_seed(train.seed)
             built = {role: nets.build(role, train, image_shape) for role in objective.roles}
@@ -85,3 +88,25 @@ class TrainingState:
                 state.setdefault(int(index), {})[key] = tensor
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _refuse_what_does_not_fit(
+    train: TrainParams,
+    objective: Objective,
+    image_shape: tuple[int, int, int],
+    device: torch.device,
+) -> None:
+    """Raise InputError for networks whose weights alone exceed the memory: the kernel only kills.
+
+    Four float32 a weight: itself, its gradient, and up to two moments of the optimizer.
+    """
+    with torch.device("meta"):
+        built = [nets.build(role, train, image_shape) for role in objective.roles]
+    needed = 16 * sum(weight.numel() for net in built for weight in net.parameters())
+    free = free_bytes(device)
+    if needed > free:
+        raise InputError(
+            f"train.net: {train.net} of this size takes at least {needed / 2**30:,.1f} GiB to "
+            f"train, and {free / 2**30:,.1f} GiB are free on the {device.type}. Make it narrower "
+            f"or shallower (train.{'mlp' if train.net == 'mlp' else 'dcgan'})."
+        )

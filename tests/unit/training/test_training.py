@@ -14,7 +14,14 @@ from safetensors.torch import load_file
 
 from monge import objectives
 from monge.data.packed import PackedDataset
-from monge.errors import Busy, CheckpointMismatch, DeviceError, Interrupted, StorageError
+from monge.errors import (
+    Busy,
+    CheckpointMismatch,
+    DeviceError,
+    InputError,
+    Interrupted,
+    StorageError,
+)
 from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import checkpoint, lock, loop, resume
@@ -216,6 +223,31 @@ def test_the_curve_is_cut_back_to_the_checkpoint_and_a_torn_line_dropped(dataset
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4", "6"]
     assert "wasserstein_estimate" in rows[0]
+
+
+@pytest.mark.parametrize("damage", [b"garbage,x\n", b"\xff\xfe\x00", b""])
+def test_a_damaged_curve_does_not_stop_a_training(dataset, tmp_path, damage):
+    train(small(steps=4), dataset, tmp_path)
+    with (tmp_path / "history.csv").open("ab") as file:
+        file.write(damage)
+    train(small(), dataset, tmp_path)
+    with (tmp_path / "history.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["2", "4", "6"]
+
+
+def test_networks_beyond_the_memory_are_refused_before_the_kernel_kills(dataset, tmp_path):
+    huge = small(mlp={"depth": 64, "width": 65536})
+    with pytest.raises(InputError, match=r"takes at least [\d,.]+ GiB to train.*\(train\.mlp\)"):
+        train(huge, dataset, tmp_path)
+
+
+def test_a_lock_that_cannot_be_made_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(StorageError, match="cannot be written"),
+        lock.exclusive(tmp_path / "file" / "train.lock"),
+    ):
+        pass
 
 
 def test_the_run_gets_figures_and_grids_at_fixed_latents(dataset, tmp_path):
