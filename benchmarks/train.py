@@ -149,17 +149,21 @@ def textbook(
 
 def ours(case: Case, device: torch.device, split: Split) -> Step:
     """One iteration as the training loop runs it."""
+    from monge.training.capture import launcher
+    from monge.training.precision import fast
     from monge.training.schedule import set_learning_rate
     from monge.training.state import TrainingState
 
     params = case.params
-    objective = objectives.build(params)
+    how = objectives.Execution(params.accumulate, fast(params.precision, device))
+    objective = objectives.build(params, how)
     state = TrainingState(params, objective, case.shape, device)
     reals = Batches(split, params, device).starting_at(0)
+    iterate = launcher(params, objective, state)
 
     def iteration() -> None:
         set_learning_rate(state.optimizers, objective.learning_rate, params, state.step)
-        objective.iterate(state.networks, state.optimizers, reals, state.noise)
+        iterate(reals)
         state.advance(params.batch_size)
 
     return iteration

@@ -99,15 +99,22 @@ class TrainParams(Section):
     latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64
     steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 4000
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
+    accumulate: Annotated[int, Field(ge=1, le=65536)] = 1
     flip: bool = False
     data: Literal["auto", "resident", "streamed"] = "auto"
+    extra_critic_steps: Literal["none", "authors"] = "none"
     learning_rate_decay: Literal["none", "linear"] = "linear"
     average_half_life: Annotated[int, Field(ge=0)] = 20_000
+    init_from: str = ""
     seed: Seed = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    devices: Annotated[int, Field(ge=1, le=4096)] = 1
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    capture: Literal["auto", "off", "graph"] = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     log_every: Annotated[int, Field(ge=1)] = 50
     grid_every: Annotated[int, Field(ge=1)] = 500
+    quality_every: Annotated[int, Field(ge=1)] = 500
     checkpoint_every: Annotated[int, Field(ge=1)] = 500
     checkpoint_every_minutes: Annotated[float, Field(gt=0.0, le=1e6)] = 10.0
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 3
@@ -121,6 +128,7 @@ class TrainParams(Section):
 class ExportParams(Section):
     """Which weights leave, and how they are checked."""
 
+    checkpoint: Literal["best", "last"] = "best"
     weights: Literal["averaged", "raw"] = "averaged"
     tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-4
 
@@ -270,6 +278,12 @@ def _impossible_pairs(params: Params) -> list[str]:
         problems.append(
             f"prepare.size: {train.net} needs a power of two from 8 to 128, got {prepare.size}. "
             "Change prepare.size, or use train.net: mlp."
+        )
+    parts = train.accumulate * train.devices
+    if train.batch_size % parts:
+        problems.append(
+            f"train.batch_size: {train.batch_size} cannot be cut into train.accumulate x "
+            f"train.devices = {parts} equal parts. Choose a multiple of {parts}."
         )
     evaluate = params.evaluate
     if evaluate.images < 10 * evaluate.repeats:

@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from monge.errors import InputError
+from monge.nets.dcgan import Upsample
 
 Array = NDArray[np.float64]
 
@@ -238,6 +239,7 @@ def _refuse(layer: nn.Module, problem: str) -> NoReturn:
 _AFFINE: dict[type, Callable[[Graph, Any, Any], None]] = {
     nn.Linear: _linear,
     nn.ConvTranspose2d: _transposed,
+    Upsample: _transposed,
     nn.Conv2d: _convolution,
 }
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)

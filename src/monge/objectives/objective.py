@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -16,21 +18,41 @@ class Noise:
     """Every random number of a training, drawn on one device from one generator.
 
     The generator's state is in the checkpoint, so that a resumed training draws the same numbers.
+    `share` is this rank's part of each batch: every rank draws for all and keeps its own, so that
+    the numbers do not depend on how many ranks there are.
     """
 
-    def __init__(self, seed: int, latent_dim: int, device: torch.device) -> None:
+    def __init__(
+        self, seed: int, latent_dim: int, device: torch.device, share: tuple[int, int] = (0, 1)
+    ) -> None:
         self.latent_dim = latent_dim
         self.device = device
+        self.rank, self.ranks = share
         self.generator = torch.Generator(device).manual_seed(seed)
 
     def latents(self, n: int) -> Tensor:
         """Standard normal latents [n, z]."""
-        shape = (n, self.latent_dim)
-        return torch.randn(shape, generator=self.generator, device=self.device)
+        shape = (n * self.ranks, self.latent_dim)
+        drawn = torch.randn(shape, generator=self.generator, device=self.device)
+        return drawn[self.rank * n : (self.rank + 1) * n]
 
     def uniform(self, n: int) -> Tensor:
         """Uniform numbers in [0, 1), shape [n]."""
-        return torch.rand(n, generator=self.generator, device=self.device)
+        drawn = torch.rand(n * self.ranks, generator=self.generator, device=self.device)
+        return drawn[self.rank * n : (self.rank + 1) * n]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How an iteration is computed. It changes roundings and speed, and not what is computed.
+
+    `parts` is how many pieces a batch is cut into, `fast` a context in which networks may round
+    their products, `average` what makes the gradients of several ranks one.
+    """
+
+    parts: int = 1
+    fast: Callable[[], AbstractContextManager[object]] = nullcontext
+    average: Callable[[nn.Module], None] | None = None
 
 
 class Objective(Protocol):
@@ -39,14 +61,20 @@ class Objective(Protocol):
     roles: tuple[Literal["generator", "critic"], ...]
     """The networks it trains, by role; `generator` is the one that is averaged and exported."""
 
-    real_batches: int
-    """How many batches of real images one iteration takes."""
-
     learning_rate: float
     """The optimizers' learning rate before any decay."""
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
         """One optimizer a network."""
+
+    critic_steps: int
+    """Of an iteration, each with a batch of real images; some may take more."""
+
+    def critic_steps_at(self, step: int) -> int:
+        """Of the iteration after `step` others."""
+
+    def batches_before(self, step: int) -> int:
+        """How many batches of real images the first `step` iterations take."""
 
     def iterate(
         self,
@@ -54,5 +82,6 @@ class Objective(Protocol):
         optimizers: Optimizers,
         reals: Iterator[Tensor],
         noise: Noise,
+        critic_steps: int,
     ) -> dict[str, Tensor]:
         """Update every network once through; readings as scalars that stay on the device."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from monge.objectives.objective import Networks, Noise
+from monge.objectives.objective import Execution, Networks, Noise
+from monge.objectives.optimizers import rate
+from monge.objectives.schedule import CriticSchedule
 from monge.objectives.wasserstein import WassersteinObjective
 from monge.params import WganGpParams
 
@@ -13,24 +15,36 @@ from monge.params import WganGpParams
 class WganGp(WassersteinObjective):
     """Penalise lambda * (|grad_x f(x)| - 1)^2 at random points between real and fake images."""
 
-    def __init__(self, params: WganGpParams, *, one_pass: bool) -> None:
-        super().__init__(params.learning_rate, params.critic_steps, one_pass=one_pass)
+    def __init__(
+        self, params: WganGpParams, schedule: CriticSchedule, how: Execution, *, one_pass: bool
+    ) -> None:
+        super().__init__(params.learning_rate, schedule, how, one_pass=one_pass)
         self.penalty_weight = params.penalty_weight
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
         """Adam(0, 0.9) for both, as the paper's Algorithm 1."""
         return {
             role: torch.optim.Adam(
-                networks[role].parameters(), self.learning_rate, betas=(0.0, 0.9), fused=True
+                networks[role].parameters(), **rate(networks[role], self.learning_rate),
+                betas=(0.0, 0.9), fused=True,
             )
             for role in self.roles
-        }
+        }  # fmt: skip
+
+    def critic_draws(self, noise: Noise, n: int) -> tuple[Tensor, ...]:
+        """Latents, and where between a real and a fake image each penalty is taken."""
+        return noise.latents(n), noise.uniform(n)
 
     def constraint(
-        self, critic: nn.Module, real: Tensor, fake: Tensor, noise: Noise
+        self, critic: nn.Module, real: Tensor, fake: Tensor, *draws: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted penalty, and the mean gradient norm that it pulls towards 1."""
-        norms = gradient_norms(critic, interpolates(real, fake, noise.uniform(len(real))))
+        """The weighted penalty, and the mean gradient norm that it pulls towards 1.
+
+        In float32 throughout: the penalty is a difference from 1, and its gradient a derivative of
+        a derivative.
+        """
+        (position,) = draws
+        norms = gradient_norms(critic, interpolates(real, fake, position))
         penalty = self.penalty_weight * (norms - 1.0).square().mean()
         return penalty, {
             "gradient_penalty": penalty.detach(),

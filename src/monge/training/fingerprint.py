@@ -8,8 +8,8 @@ from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 
 _WITHOUT_EFFECT = {
-    "data", "device", "threads", "log_every", "grid_every", "checkpoint_every",
-    "checkpoint_every_minutes", "keep_checkpoints", "guards",
+    "data", "device", "devices", "capture", "threads", "log_every", "grid_every", "quality_every",
+    "checkpoint_every", "checkpoint_every_minutes", "keep_checkpoints", "guards",
 }  # fmt: skip
 _FAMILIES = {"mlp", "dcgan"}
 _OBJECTIVES = {"wgan", "wgan-gp"}

@@ -10,13 +10,16 @@ from monge import objectives
 from monge.data.batches import Batches
 from monge.data.packed import PackedDataset
 from monge.errors import Interrupted
+from monge.objectives import Execution
 from monge.params import TrainParams
 from monge.tracking import Run
+from monge.training.capture import launcher
 from monge.training.device import choose_device, threads
 from monge.training.fingerprint import fingerprint
 from monge.training.guards import Guards, goes_back_once
 from monge.training.interrupt import StopRequest
 from monge.training.journal import Journal
+from monge.training.precision import fast
 from monge.training.resume import resume
 from monge.training.schedule import set_learning_rate
 from monge.training.state import TrainingState
@@ -42,21 +45,23 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     """
     began_s = time.monotonic()
     device = choose_device(params.device)
-    objective = objectives.build(params)
+    how = Execution(params.accumulate, fast(params.precision, device))
+    objective = objectives.build(params, how)
     state = TrainingState(params, objective, dataset.image_shape, device)
     identity = fingerprint(params, dataset)
     resumed_from = resume(state, folder, identity)
+    iterate = launcher(params, objective, state)
     journal = Journal(params, folder, run, state)
     guards = Guards(params, dataset, folder, run)
     checkpoints = CheckpointWriter(params, folder, identity)
     batches = Batches(dataset.train, params, device)
-    reals = batches.starting_at(state.step * objective.real_batches)
+    reals = batches.starting_at(objective.batches_before(state.step))
 
     with batches, threads(params, state.weights), StopRequest() as stop, checkpoints:
         while state.step < params.steps and not stop:
             rate = objective.learning_rate * guards.rate_factor(state.step)
             set_learning_rate(state.optimizers, rate, params, state.step)
-            readings = objective.iterate(state.networks, state.optimizers, reals, state.noise)
+            readings = iterate(reals)
             state.advance(params.batch_size)
             guards.watch(state, readings)
             journal.record(state, readings)

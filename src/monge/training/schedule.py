@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from monge.params import TrainParams
 
@@ -17,4 +18,7 @@ def set_learning_rate(
         base *= 1.0 - step / train.steps
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
-            group["lr"] = base
+            if isinstance(group["lr"], Tensor):  # on a GPU, where a recorded graph reads it
+                group["lr"].fill_(base)
+            else:
+                group["lr"] = base

@@ -126,3 +126,23 @@ def test_the_papers_mlp_is_four_layers_of_512():
 def test_a_size_that_dcgan_cannot_draw_is_refused(shape):
     with pytest.raises(ValueError, match="dcgan draws squares"):
         dcgan.Generator(8, shape, 2)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_matrix_form_of_a_transposed_convolution_is_exact_to_its_second_derivative(
+    bias, layout
+):
+    torch.manual_seed(0)
+    ours = dcgan.Upsample(6, 3, 4, 2, 1, bias=bias).double().to(memory_format=layout)
+    theirs = torch.nn.ConvTranspose2d(6, 3, 4, 2, 1, bias=bias).double()
+    theirs.load_state_dict(ours.state_dict())
+    maps = torch.randn(2, 6, 4, 4, dtype=torch.double, requires_grad=True)
+    found = []
+    for layer in (ours, theirs):
+        images = layer(maps)
+        (gradient,) = torch.autograd.grad(images.square().sum(), maps, create_graph=True)
+        layer.zero_grad()
+        (gradient.norm() + images.sum()).backward()
+        found.append([images, gradient, *(weight.grad for weight in layer.parameters())])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-11, atol=1e-11)

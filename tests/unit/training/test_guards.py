@@ -149,7 +149,7 @@ def state():
     params = settings(net="dcgan", dcgan={"features": 2}, **gp())
     state = TrainingState(params, objectives.build(params), (1, 8, 8), torch.device("cpu"))
     reals = iter([torch.zeros(8, 1, 8, 8)])
-    objectives.build(params).iterate(state.networks, state.optimizers, reals, state.noise)
+    objectives.build(params).iterate(state.networks, state.optimizers, reals, state.noise, 1)
     return state
 
 
@@ -164,11 +164,12 @@ def test_no_part_of_a_checkpoint_may_be_other_than_finite(state, dataset, tmp_pa
     guard.check_finite(state)
     tensors = [tensor for tensor in guards._parts(state)[name] if tensor.is_floating_point()]
     for tensor in tensors:
-        before = tensor.flatten()[-1].item()
-        tensor.flatten()[-1:].fill_(value)
+        last = (-1,) * tensor.dim()
+        before = tensor[last].item()
+        tensor[last] = value
         with pytest.raises(Diverged, match=f"not finite at step 0: {name} "):
             guard.check_finite(state)
-        tensor.flatten()[-1:].fill_(before)
+        tensor[last] = before
     guard.check_finite(state)
 
 

@@ -1,0 +1,146 @@
+"""However an iteration is launched, cut up or rounded, it is the same training."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from monge import objectives
+from monge.objectives import Execution
+from monge.params import TrainParams
+from monge.training.capture import launcher
+from monge.training.precision import choose_precision, fast
+from monge.training.state import TrainingState
+
+CPU = torch.device("cpu")
+SHAPE = (3, 16, 16)
+SETTINGS = {
+    "latent_dim": 8, "batch_size": 8, "mlp": {"depth": 2, "width": 32}, "dcgan": {"features": 4},
+}  # fmt: skip
+NETS = ("mlp", "dcgan", "dcgan-plain")
+OBJECTIVES = ("wgan", "wgan-gp")
+everything = [
+    pytest.param(net, objective, id=f"{net}-{objective}")
+    for net in NETS
+    for objective in OBJECTIVES
+]
+
+
+def reals():
+    generator = torch.Generator().manual_seed(5)
+    while True:
+        yield torch.rand((8, *SHAPE), generator=generator) * 2 - 1
+
+
+def begin(net, objective, precision="fp32", **extra):
+    train = TrainParams.model_validate(SETTINGS | {"net": net, "objective": objective} | extra)
+    how = Execution(train.accumulate, fast(precision, CPU))
+    built = objectives.build(train, how)
+    return train, built, TrainingState(train, built, SHAPE, CPU)
+
+
+def run(net, objective, iterations, **extra):
+    train, built, state = begin(net, objective, **extra)
+    iterate, images, readings = launcher(train, built, state), reals(), {}
+    for _ in range(iterations):
+        readings = iterate(images)
+        state.advance(8)
+    return state, readings
+
+
+def gradients(net, objective, precision="fp32", **extra):
+    """Of one critic step and one generator step, whose updates are left out."""
+    _, built, state = begin(net, objective, precision, **extra)
+    found = {}
+    for role, optimizer in state.optimizers.items():
+        optimizer.step = lambda role=role: found.update(
+            {f"{role}.{n}": p.grad.clone() for n, p in state.networks[role].named_parameters()}
+        )
+    readings = built.iterate(state.networks, state.optimizers, reals(), state.noise, 1)
+    return found, readings
+
+
+def relative(found, wanted):
+    """The largest distance between two gradients of one weight, by the wanted one's length."""
+    return max(
+        float((found[name] - wanted[name]).norm() / wanted[name].norm().clamp_min(1e-12))
+        for name in wanted
+        if wanted[name].norm() > 1e-7
+    )
+
+
+@pytest.mark.parametrize(("net", "objective"), everything)
+def test_the_buffers_of_a_recorded_iteration_give_the_same_bits(net, objective, caplog):
+    plain, seen = run(net, objective, 5, capture="off")
+    recorded, seen_too = run(net, objective, 5, capture="graph")
+    assert "a CPU records nothing" in caplog.text
+    ours, theirs = recorded.tensors(), plain.tensors()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert seen == seen_too
+
+
+def test_a_longer_iteration_leaves_the_recorded_one_alone():
+    extra = {"extra_critic_steps": "authors", "objective": "wgan"}
+    train, built, state = begin("mlp", **extra, capture="graph")
+    assert [built.critic_steps_at(step) for step in (0, 24, 25, 499, 500)] == [100, 100, 5, 5, 100]
+    iterate, images = launcher(train, built, state), reals()
+    for state.step in (24, 25, 26):
+        iterate(images)
+    other, plain, twin = begin("mlp", **extra, capture="off")
+    iterate, images = launcher(other, plain, twin), reals()
+    for twin.step in (24, 25, 26):
+        iterate(images)
+    assert torch.equal(
+        state.networks["critic"].net[1].weight, twin.networks["critic"].net[1].weight
+    )
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_authors_schedule_is_counted_as_it_is_run(objective):
+    _, built, _ = begin("mlp", objective, extra_critic_steps="authors")
+    counted = [0, *itertools.accumulate(built.critic_steps_at(step) for step in range(1100))]
+    assert [built.batches_before(step) for step in range(1101)] == counted
+    _, plain, _ = begin("mlp", objective)
+    assert plain.batches_before(1000) == 5000
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("net", ["mlp", "dcgan-plain"])  # batch norm sees a part at a time
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(net, objective):
+    whole, seen = gradients(net, objective)
+    parts, seen_in_parts = gradients(net, objective, accumulate=4)
+    assert relative(parts, whole) < 2e-5
+    for name in seen:
+        torch.testing.assert_close(seen_in_parts[name], seen[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("net", "objective"), everything)
+def test_bf16_keeps_the_direction_of_every_gradient(net, objective):
+    exact, readings = gradients(net, objective)
+    rounded, seen = gradients(net, objective, "bf16")
+    assert any(not torch.equal(rounded[name], exact[name]) for name in exact)
+    assert all(tensor.dtype == torch.float32 for tensor in (*rounded.values(), *seen.values()))
+    for name, wanted in exact.items():
+        if wanted.norm() > 1e-6:
+            apart = torch.nn.functional.cosine_similarity(
+                rounded[name].flatten(), wanted.flatten(), dim=0
+            )
+            assert apart > 0.98
+            assert 0.8 < rounded[name].norm() / wanted.norm() < 1.25
+    if objective == "wgan-gp":  # the critic and so its slope are float32: only the fakes differ
+        assert float(seen["gradient_norm"]) == pytest.approx(float(readings["gradient_norm"]), 0.02)
+
+
+@pytest.mark.parametrize(("net", "objective"), everything)
+def test_tf32_is_float32_where_there_is_no_tf32(net, objective):
+    exact, _ = gradients(net, objective)
+    allowed, _ = gradients(net, objective, "tf32")
+    fast("fp32", CPU)
+    assert all(torch.equal(allowed[name], exact[name]) for name in exact)
+
+
+def test_auto_precision_is_exact_on_a_cpu():
+    assert choose_precision("auto", CPU) == "fp32"
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert math.isfinite(float(run("mlp", "wgan", 1)[1]["wasserstein_estimate"]))
