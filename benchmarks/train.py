@@ -13,7 +13,10 @@ Contenders, all with the same networks, objective, batch and device:
 Rounds are interleaved in shuffled order in one process; figures are medians with the smallest and
 largest. An image counts when the critic has seen it as real. The share of the matrix peak is the
 iteration's floating-point operations (counted by torch on the textbook loop) over its time, against
-a large matrix product measured here.
+a large matrix product measured here: in bf16 on a GPU, in float32 on a CPU. `busy` is the share of
+monge's time in which the device computes (a GPU) or an operator of torch runs (a CPU), from a
+profile of steady training. Memory is the most that a process of its own takes for two iterations:
+on a GPU what torch has allocated there, on a CPU the resident set.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ import io
 import json
 import platform
 import random
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -102,6 +108,9 @@ def textbook(
     params = case.params
     torch.manual_seed(0)
     generator = nets.build("generator", params, case.shape).to(device)
+    for layer in generator.modules():
+        if isinstance(layer, nets.dcgan.Upsample):  # a textbook has torch's own
+            layer.__class__ = torch.nn.ConvTranspose2d  # type: ignore[assignment]
     critic = nets.build("critic", params, case.shape).to(device)
     gp = params.objective == "wgan-gp"
     rate = params.wgan_gp.learning_rate if gp else params.wgan.learning_rate
@@ -237,6 +246,48 @@ def matrix_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     return 2.0 * n**3 / min(times)
 
 
+def busy_share(step: Step, device: torch.device, iterations: int) -> float:
+    """The share of the time in which at least one kernel or operator runs."""
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    if device.type == "cuda":
+        kinds.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=kinds) as profile:
+        _wait(device)
+        began = time.perf_counter()
+        for _ in range(iterations):
+            step()
+        _wait(device)
+        whole_s = time.perf_counter() - began
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)
+        for event in profile.events() or []
+        if event.device_type.name == device.type.upper()
+    )
+    busy_us, reached = 0.0, 0.0
+    for start, end in spans:
+        busy_us += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return busy_us / 1e6 / whole_s
+
+
+def memory_bytes(name: str, contender: str, device: torch.device) -> int:
+    """The most that two iterations of one contender take, in a process of its own."""
+    arguments = ["--memory", contender, "--case", name, "--device", device.type]
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1])
+
+
+def _run_alone(name: str, contender: str, device: torch.device) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        step = contenders(CASES[name], device, Path(folder))[contender]
+        for _ in range(2):
+            step()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def measure(
     name: str, device: torch.device, rounds: int, at_least_s: float, threads: int
 ) -> dict[str, Any]:
@@ -249,18 +300,18 @@ def measure(
             steps["resident"]()
         for step in steps.values():
             step()
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
         times: dict[str, list[float]] = {contender: [] for contender in steps}
         for turn in range(rounds):
             order = list(steps)
             random.Random(turn).shuffle(order)
             for contender in order:
                 times[contender].append(seconds_an_iteration(steps[contender], device, at_least_s))
-    peak = matrix_peak_flops(device, torch.float32)
+        busy = busy_share(steps["monge"], device, 20 if device.type == "cuda" else 2)
+    peak = matrix_peak_flops(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     images = 5 * case.params.batch_size
     result: dict[str, Any] = {
-        "case": name, "threads": threads, "matrix_peak_gflops": peak / 1e9, "contenders": {},
+        "case": name, "threads": threads, "matrix_peak_gflops": peak / 1e9, "busy": busy,
+        "contenders": {},
     }  # fmt: skip
     for contender, taken in times.items():
         middle = statistics.median(taken)
@@ -269,6 +320,7 @@ def measure(
             "images_per_s_least": images / max(taken),
             "images_per_s_most": images / min(taken),
             "ms_an_iteration": middle * 1e3,
+            "memory_bytes": memory_bytes(name, contender, device),
             "share_of_matrix_peak": counter.get_total_flops() / middle / peak,
             "monge_is_faster_by": statistics.median(
                 other / mine for other, mine in zip(taken, times["monge"], strict=True)
@@ -299,8 +351,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn, at least")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     device = torch.device(chosen.device)
+    if chosen.memory:
+        print(_run_alone(chosen.case[0], chosen.memory, device))
+        return
     report: dict[str, Any] = {"conditions": conditions(device), "cases": []}
     print(json.dumps(report["conditions"]))
     cores = torch.get_num_threads()
@@ -308,11 +364,13 @@ def main() -> None:
         threads = 1 if name.startswith("digits") else cores
         result = measure(name, device, chosen.rounds, chosen.seconds, threads)
         report["cases"].append(result)
+        print(f"{name:20} busy {result['busy']:.1%}")
         for contender, figures in result["contenders"].items():
             print(
                 f"{name:20} {contender:10} {figures['images_per_s']:9.1f} images/s "
                 f"({figures['images_per_s_least']:.1f} to {figures['images_per_s_most']:.1f})  "
                 f"{figures['ms_an_iteration']:8.1f} ms  "
+                f"{figures['memory_bytes'] / 2**20:7,.0f} MiB  "
                 f"{figures['share_of_matrix_peak']:6.1%} of peak  "
                 f"monge x{figures['monge_is_faster_by']:.2f}",
                 flush=True,
