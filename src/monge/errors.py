@@ -70,6 +70,10 @@ class TrainingError(MongeError):
     exit_code = 4
 
 
+class Diverged(TrainingError):
+    """A number that training goes on from is not finite."""
+
+
 class Interrupted(MongeError):
     """A signal asked the work to stop; what was done is kept and the same command goes on."""
 

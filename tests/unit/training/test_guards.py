@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 from scipy.spatial.distance import pdist
 
 from monge import objectives
+from monge.data.batches import Batches
 from monge.data.packed import PackedDataset, Split
 from monge.data.writer import PackedWriter
-from monge.errors import Interrupted, StorageError, TrainingError
+from monge.errors import Diverged, Interrupted, StorageError, TrainingError
 from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import guards, loop
-from monge.training.guards import DIVERGENCE, Diverged, Guards
+from monge.training.guards import DIVERGENCE, Guards
 from monge.training.schedule import set_learning_rate
 from monge.training.state import TrainingState
 
@@ -142,6 +143,24 @@ def test_a_divergence_between_two_figures_is_caught_before_the_checkpoint(datase
     with pytest.raises(Diverged, match="not finite at step 50: .*last finite figures: none"):
         train(params, dataset, tmp_path)
     assert not list(tmp_path.glob("step-*"))
+
+
+def test_a_loss_that_is_not_finite_is_seen_in_its_iteration(dataset, tmp_path):
+    params = settings(
+        objective="wgan", log_every=1000, checkpoint_every=1000, mlp={"depth": 28, "width": 64},
+        wgan={"clip": 10.0, "learning_rate": 1.0, "critic_steps": 1},
+    )  # fmt: skip
+    objective = objectives.build(params)
+    state = TrainingState(params, objective, dataset.image_shape, torch.device("cpu"))
+    with Batches(dataset.train, params, torch.device("cpu")) as batches:
+        reals, readings = batches.starting_at(0), {}
+        for first in range(60):
+            if not all(map(torch.isfinite, readings.values())):
+                break
+            readings = objective.iterate(state.networks, state.optimizers, reals, state.noise, 1)
+    assert 0 < first < 59
+    with pytest.raises(Diverged, match=f"not finite at step {first}: "):
+        train(params, dataset, tmp_path)
 
 
 @pytest.fixture
