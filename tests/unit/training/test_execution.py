@@ -105,6 +105,36 @@ def test_the_authors_schedule_is_counted_as_it_is_run(objective):
     assert plain.batches_before(1000) == 5000
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [{"extra_critic_steps": "authors"}, {"accumulate": 4}, {"capture": "graph"}],
+    ids=lambda extra: next(iter(extra)),
+)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_snapshot_goes_on_at_the_same_bits(objective, extra):
+    """In convolutions whose weights are channels-last, as are their optimizers' moments."""
+
+    def go_on(train, built, state, until):
+        iterate = launcher(train, built, state)
+        images = itertools.islice(reals(), built.batches_before(state.step), None)
+        while state.step < until:
+            iterate(images)
+            state.advance(8)
+
+    train, built, state = begin("dcgan", objective, **extra)
+    state.step = 23
+    go_on(train, built, state, 24)
+    snapshot = state.tensors()
+    go_on(train, built, state, 27)
+    _, again, resumed = begin("dcgan", objective, **extra)
+    resumed.restore(snapshot, 24)
+    go_on(train, again, resumed, 27)
+    ours, theirs = resumed.tensors(), state.tensors()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    moments = [v for v in resumed.optimizers["critic"].state.values() for v in v.values()]
+    assert any(m.is_contiguous(memory_format=torch.channels_last) for m in moments if m.dim() == 4)
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("net", ["mlp", "dcgan-plain"])  # batch norm sees a part at a time
 def test_a_batch_in_parts_has_the_gradients_of_the_whole(net, objective):
