@@ -153,7 +153,8 @@ def test_a_loss_that_is_not_finite_is_seen_in_its_iteration(dataset, tmp_path):
     objective = objectives.build(params)
     state = TrainingState(params, objective, dataset.image_shape, torch.device("cpu"))
     with Batches(dataset.train, params, torch.device("cpu")) as batches:
-        reals, first, readings = batches.starting_at(0), 0, {}
+        reals, first = batches.starting_at(0), 0
+        readings: dict[str, torch.Tensor] = {}
         while all(map(torch.isfinite, readings.values())) and first < 60:
             first += 1
             readings = objective.iterate(state.networks, state.optimizers, reals, state.noise, 1)
