@@ -107,7 +107,7 @@ def export(
         bool, typer.Option("--unfinished", help="Also from a training that is not at its end.")
     ] = False,
 ) -> None:
-    """The newest checkpoint to models/generator.onnx."""
+    """The best checkpoint to models/generator.onnx."""
     path, parity = _stage("export", params, override, unfinished=unfinished)
     typer.echo(
         f"{path}: equals the network on {parity.images} images (largest difference "

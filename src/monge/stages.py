@@ -61,7 +61,7 @@ def train(
 
 
 def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[Path, Parity]:
-    """The newest checkpoint's generator to `models/generator.onnx`, held to the network."""
+    """The best or last checkpoint's generator to `models/generator.onnx`, held to the network."""
     from monge.contract import Contract
     from monge.data.packed import PackedDataset
     from monge.export import parity
@@ -69,13 +69,14 @@ def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[P
     from monge.training import resume
 
     dataset = PackedDataset.open(paths.prepared)
-    weights = params.export.weights
-    generator, step = resume.generator(params.train, dataset, paths.checkpoints, weights)
-    if step < params.train.steps and not unfinished:
+    found = resume.generator(params.train, dataset, paths.checkpoints, params.export)
+    if found.last_step < params.train.steps and not unfinished:
         raise CheckpointMismatch(
-            f"{paths.checkpoints}: the training is at step {step} of {params.train.steps}. Finish "
-            "it with `monge train`, or export it as it is with `monge export --unfinished`."
+            f"{paths.checkpoints}: the training is at step {found.last_step} of "
+            f"{params.train.steps}. Finish it with `monge train`, or export it as it is with "
+            "`monge export --unfinished`."
         )
+    log.info("exporting %s", found.choice)
     channels, height, width = dataset.image_shape
     contract = Contract(
         latent_dim=params.train.latent_dim,
@@ -84,12 +85,12 @@ def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[P
         dataset_hash=dataset.content_hash,
         git_revision=environment(paths.root).get("git.revision"),
         run=resume.run_key(paths.checkpoints),
-        step=step,
-        weights=weights,
+        step=found.step,
+        weights=params.export.weights,
         parameters=params.train.model_dump(by_alias=True),
     )
     return paths.model, parity.write_checked(
-        generator, contract, paths.model, params.export.tolerance
+        found.network, contract, paths.model, params.export.tolerance
     )
 
 

@@ -28,8 +28,10 @@ def parameters(net, objective):
         {
             "net": net, "objective": objective, "steps": STEPS[net], "batch_size": 8,
             "latent_dim": 4, "threads": 1, "log_every": 3, "grid_every": 1000,
-            "checkpoint_every": 5, "keep_checkpoints": 2,
+            "checkpoint_every": 5, "keep_checkpoints": 2, "quality_every": 7,
             "mlp": {"depth": 2, "width": 32}, "dcgan": {"features": 4},
+            # So fast that the best is not at the end.
+            "average_half_life": 200, "wgan-gp": {"learning_rate": 0.01},
         }
     )  # fmt: skip
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from monge.training import quality
+
 SCRIPT = Path(__file__).with_name("kill_training.py")
 
 
@@ -21,6 +23,10 @@ def run(prepared, folder, kills, net, objective):
     return told
 
 
+def checkpoints(folder):
+    return {path.name: load_file(path / "tensors.safetensors") for path in folder.glob("step-*")}
+
+
 @pytest.mark.parametrize(
     ("net", "objective", "kills"), [("mlp", "wgan-gp", 20), ("dcgan", "wgan", 6)]
 )
@@ -31,11 +37,15 @@ def test_a_training_killed_many_times_ends_at_the_bits_of_an_undisturbed_one(
     told = run(packed_digits, tmp_path / "killed", kills, net, objective)
     assert told["killed"] >= kills * 3 // 4
     assert told["mid_checkpoint"] >= 1
-    whole, killed = (
-        load_file(max((tmp_path / name).glob("step-*")) / "tensors.safetensors")
-        for name in ("whole", "killed")
-    )
-    assert whole.keys() == killed.keys()
-    assert all(torch.equal(whole[name], killed[name]) for name in whole)
-    curves = [(tmp_path / name / "history.csv").read_text() for name in ("whole", "killed")]
-    assert curves[0] == curves[1]
+    for file in ("history.csv", "quality.csv"):
+        whole, killed = ((tmp_path / name / file).read_text() for name in ("whole", "killed"))
+        assert whole == killed
+    whole, killed = (checkpoints(tmp_path / name) for name in ("whole", "killed"))
+    assert whole.keys() == killed.keys()  # the last ones and the best
+    for name in whole:
+        assert whole[name].keys() == killed[name].keys()
+        assert all(torch.equal(whole[name][key], killed[name][key]) for key in whole[name])
+    best = quality.best(quality.read(tmp_path / "whole"))
+    assert best is not None
+    assert f"step-{best.step:08d}" in whole
+    assert net == "dcgan" or best.step < 290  # one that only its being the best has kept

@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,28 @@ def latest(folder: Path) -> Checkpoint | None:
     return None
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints and what a killed write left behind."""
-    for path in sorted(_checkpoints(folder), key=_step)[:-keep]:
-        shutil.rmtree(path, ignore_errors=True)
+def at(folder: Path, step: int) -> Checkpoint | None:
+    """The checkpoint of a step; None, and a line in the log, when it is damaged or missing."""
+    path = folder / f"step-{step:08d}"
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: damaged (%s)", path, error)
+        return None
+
+
+def prune(folder: Path, keep: int, records: Sequence[int] = ()) -> None:
+    """Remove what a killed write left behind and all but the newest `keep` checkpoints.
+
+    `records` are the steps that were the best so far, in order. The latest of them up to each kept
+    checkpoint stays too: the best is then there whichever of these a training goes on from.
+    """
+    steps = sorted(_step(path) for path in _checkpoints(folder))
+    stay = set(steps[-keep:])
+    stay |= {max((r for r in records if r <= step), default=step) for step in steps[-keep:]}
+    for path in _checkpoints(folder):
+        if _step(path) not in stay:
+            shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(".partial-*"):
         shutil.rmtree(path, ignore_errors=True)
 

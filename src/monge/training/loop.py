@@ -20,6 +20,7 @@ from monge.training.guards import Guards, goes_back_once
 from monge.training.interrupt import StopRequest
 from monge.training.journal import Journal
 from monge.training.precision import fast
+from monge.training.quality import Quality
 from monge.training.resume import resume
 from monge.training.schedule import set_learning_rate
 from monge.training.state import TrainingState
@@ -53,6 +54,7 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     iterate = launcher(params, objective, state)
     journal = Journal(params, folder, run, state)
     guards = Guards(params, dataset, folder, run)
+    quality = Quality(params, dataset, folder, run, state)
     checkpoints = CheckpointWriter(params, folder, identity)
     batches = Batches(dataset.train, params, device)
     reals = batches.starting_at(objective.batches_before(state.step))
@@ -65,9 +67,9 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
             state.advance(params.batch_size)
             guards.watch(state, readings)
             journal.record(state, readings)
-            if stop or checkpoints.due(state.step):
+            if quality.look(state) or stop or checkpoints.due(state.step):
                 guards.check_finite(state)
-                checkpoints.save(state)
+                checkpoints.save(state, quality.records)
 
     journal.close()
     if stop and state.step < params.steps:

@@ -7,6 +7,7 @@ import logging
 import secrets
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from monge import nets
 from monge.data.packed import PackedDataset
 from monge.errors import CheckpointMismatch
 from monge.files import write_whole
-from monge.params import TrainParams
-from monge.training import checkpoint
+from monge.metrics.pyramid import NAME
+from monge.params import ExportParams, TrainParams
+from monge.training import checkpoint, quality
+from monge.training.checkpoint import Checkpoint
 from monge.training.fingerprint import differences, fingerprint
 from monge.training.state import TrainingState
 
@@ -61,17 +64,61 @@ def is_other(train: TrainParams, dataset: PackedDataset, folder: Path) -> bool:
     return bool(changed)
 
 
-def generator(
-    train: TrainParams, dataset: PackedDataset, folder: Path, weights: str
-) -> tuple[nn.Module, int]:
-    """The generator of the newest checkpoint, `averaged` or `raw`, and the step it is of.
+@dataclass(frozen=True)
+class Trained:
+    """A generator out of the checkpoints: the step it is of, and the step the training is at.
 
-    Raises CheckpointMismatch when there is none, or it is of another training.
+    `choice` says in a sentence why it is this one.
     """
-    found = checkpoint.latest(folder)
-    if found is None:
+
+    network: nn.Module
+    step: int
+    last_step: int
+    choice: str
+
+
+def generator(
+    train: TrainParams, dataset: PackedDataset, folder: Path, export: ExportParams
+) -> Trained:
+    """The generator that `export` asks for: of the best or the last checkpoint, averaged or raw.
+
+    A best one that is damaged or gone is named, and the last is taken. Raises CheckpointMismatch
+    when there is none, or it is of another training.
+    """
+    last = checkpoint.latest(folder)
+    if last is None:
         raise CheckpointMismatch(f"{folder}: no checkpoint here. Run `monge train` first.")
-    refuse_other(found.fingerprint, fingerprint(train, dataset), folder)
+    refuse_other(last.fingerprint, fingerprint(train, dataset), folder)
+    found, choice = last, f"the last checkpoint, of step {last.step}"
+    if export.checkpoint == "best":
+        found, choice = _best(folder, last)
+    network = _network(train, dataset, found, export.weights)
+    return Trained(network, found.step, last.step, choice)
+
+
+def _best(folder: Path, last: Checkpoint) -> tuple[Checkpoint, str]:
+    """The checkpoint with the best figure up to the last one, and a sentence about the choice."""
+    looks = [look for look in quality.read(folder) if look.step <= last.step]
+    best = quality.best(looks)
+    instead = f"the last checkpoint, of step {last.step}"
+    if best is None:
+        return last, f"{instead}, for none has been compared with held-out images yet"
+    found = last if best.step == last.step else checkpoint.at(folder, best.step)
+    if found is None or found.fingerprint != last.fingerprint:
+        log.warning("the best checkpoint, of step %d, cannot be used: taking the last", best.step)
+        return last, f"{instead}, for the best one, of step {best.step}, cannot be used"
+    sentence = (
+        f"the checkpoint of step {best.step}: the best of {len(looks)} looks at held-out images "
+        f"({NAME} {best.figure:.4g})"
+    )
+    if found is not last:
+        sentence += f"; `--set export.checkpoint=last` takes that of step {last.step}"
+    return found, sentence
+
+
+def _network(
+    train: TrainParams, dataset: PackedDataset, found: Checkpoint, weights: str
+) -> nn.Module:
     prefix = ("averaged" if weights == "averaged" else "generator") + "."
     network = nets.build("generator", train, dataset.image_shape)
     network.load_state_dict(
@@ -81,7 +128,7 @@ def generator(
             if name.startswith(prefix)
         }
     )
-    return network.eval(), found.step
+    return network.eval()
 
 
 def set_aside_folder(folder: Path) -> Path:

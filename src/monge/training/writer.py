@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -42,12 +42,15 @@ class CheckpointWriter:
             or minutes >= self.train.checkpoint_every_minutes
         )
 
-    def save(self, state: TrainingState) -> None:
-        """Snapshot the state; its writing goes on in the background."""
+    def save(self, state: TrainingState, records: Sequence[int] = ()) -> None:
+        """Snapshot the state; its writing goes on in the background.
+
+        `records` are the steps whose checkpoints were the best so far (checkpoint.prune).
+        """
         snapshot = state.tensors()
         self.wait()
         self._last_s = time.monotonic()
-        self._pending = self._thread.submit(self._write, state.step, snapshot)
+        self._pending = self._thread.submit(self._write, state.step, snapshot, records)
 
     def wait(self) -> None:
         """Until what was saved is on disk; raises what writing it raised."""
@@ -55,9 +58,9 @@ class CheckpointWriter:
         if pending is not None:
             pending.result()
 
-    def _write(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+    def _write(self, step: int, tensors: Mapping[str, Tensor], records: Sequence[int]) -> None:
         checkpoint.write(self.folder, step, tensors, self.identity)
-        checkpoint.prune(self.folder, self.train.keep_checkpoints)
+        checkpoint.prune(self.folder, self.train.keep_checkpoints, records)
 
     def __enter__(self) -> CheckpointWriter:
         return self

@@ -1,0 +1,161 @@
+"""The best, not the last: looks, during a training, at how near its images are to held-out ones.
+
+A look is the Fréchet distance of an image pyramid (monge.metrics.pyramid) between images of the
+averaged generator, from latents that stay, and held-out images that stay. What it finds is a
+function of the weights, so a training that was killed finds the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monge.data.batches import normalise
+from monge.data.packed import PackedDataset
+from monge.files import write_whole
+from monge.latents import latents
+from monge.metrics.frechet import Gaussian
+from monge.metrics.pyramid import NAME, PyramidMoments, pyramid_distance
+from monge.params import TrainParams
+from monge.tracking import Run
+from monge.training.state import TrainingState
+
+TABLE = "quality.csv"
+IMAGES = 2000
+"""Generated images in a look, and held-out ones at the most."""
+
+FEW = 100
+"""With fewer held-out images than this the choice is said to rest on little."""
+
+_HEADER = f"step,{NAME}"
+_LATENT_SEED = 1781  # not the grids' nor the judge's
+_AT_A_TIME = 250
+
+log = logging.getLogger(__name__)
+
+
+class Look(NamedTuple):
+    """What was found after `step` iterations; lower is better."""
+
+    step: int
+    figure: float
+
+
+class Quality:
+    """Looks every `quality_every` steps and at the end, and keeps a table of what it found.
+
+    The table is beside the checkpoints and, on a resume, cut back to the checkpoint's step.
+    """
+
+    def __init__(
+        self,
+        train: TrainParams,
+        dataset: PackedDataset,
+        folder: Path,
+        run: Run,
+        state: TrainingState,
+    ) -> None:
+        self.train, self.run, self.table = train, run, folder / TABLE
+        self._images = dataset.validation
+        on_disk = read(folder)
+        self.looks = [look for look in on_disk if look.step <= state.step]
+        if len(self.looks) < len(on_disk):
+            self._write()
+
+    @property
+    def records(self) -> list[int]:
+        """The steps that were the best so far when they were looked at, in order."""
+        lowest = math.inf
+        steps = []
+        for step, figure in self.looks:
+            if figure < lowest:
+                lowest = figure
+                steps.append(step)
+        return steps
+
+    def look(self, state: TrainingState) -> bool:
+        """After each iteration: look if it is due; whether this is the best so far.
+
+        A figure that is not finite is left out: the guards see to that.
+        """
+        if state.step % self.train.quality_every and state.step != self.train.steps:
+            return False
+        figure = float(f"{self._figure(state):.9g}")  # as a resumed training will read it
+        if not math.isfinite(figure):
+            return False
+        self.looks.append(Look(state.step, figure))
+        self._write()
+        self.run.metrics({NAME: figure}, state.step)
+        return self.records[-1] == state.step
+
+    def _figure(self, state: TrainingState) -> float:
+        device = state.noise.device
+        made = PyramidMoments()
+        for part in torch.split(self._latents, _AT_A_TIME):
+            made.add(_as_shown(state.average.module, part.to(device)))
+        return pyramid_distance(made.gaussians(), self._held_out)
+
+    @functools.cached_property
+    def _latents(self) -> Tensor:
+        return torch.from_numpy(latents(_LATENT_SEED, 0, IMAGES, self.train.latent_dim))
+
+    @functools.cached_property
+    def _held_out(self) -> list[Gaussian]:
+        """Of images from all over the split, which may be in the order of its classes."""
+        count = min(IMAGES, len(self._images))
+        if count < FEW:
+            log.warning(
+                "%d held-out images are few to tell the best checkpoint by; more of them, or "
+                "export.checkpoint: last", count,
+            )  # fmt: skip
+        places = np.linspace(0, len(self._images) - 1, count, dtype=np.int64)
+        moments = PyramidMoments()
+        for first in range(0, count, _AT_A_TIME):
+            part = self._images.take(places[first : first + _AT_A_TIME])
+            moments.add(normalise(torch.from_numpy(part)))
+        return moments.gaussians()
+
+    def _write(self) -> None:
+        lines = [_HEADER, *(f"{step},{figure:.9g}" for step, figure in self.looks)]
+        write_whole(self.table, ("\n".join(lines) + "\n").encode("ascii"))
+
+
+def read(folder: Path) -> list[Look]:
+    """The table beside the checkpoints, in the order of the steps; rows that are none left out."""
+    path = folder / TABLE
+    if not path.exists():
+        return []
+    header, *rows = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    if header != _HEADER:  # of another figure: not to be compared
+        return []
+    found = {look.step: look for look in map(_row, rows) if look is not None}
+    return sorted(found.values())
+
+
+def best(found: list[Look]) -> Look | None:
+    """The lowest figure, the earliest of equals."""
+    return min(found, key=lambda look: (look.figure, look.step), default=None)
+
+
+def _row(line: str) -> Look | None:
+    """A row, or None when it is none (somebody's edit, a bad disk)."""
+    try:
+        step, figure = line.split(",")
+        look = Look(int(step), float(figure))
+    except ValueError:
+        return None
+    return look if math.isfinite(look.figure) else None
+
+
+@torch.no_grad()
+def _as_shown(generator: torch.nn.Module, drawn: Tensor) -> Tensor:
+    """Images in −1..1, in the steps of the bytes that the exported file gives."""
+    images: Tensor = generator(drawn)
+    return ((images + 1.0) * 127.5).round_().clamp_(0.0, 255.0).div_(127.5).sub_(1.0)
