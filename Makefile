@@ -18,13 +18,16 @@ export ORT_DISABLE_TELEMETRY ?= 1
 # Optional: 60,000 photographs for the tests that would rather have real ones.
 export MONGE_CIFAR_ARCHIVE ?= $(abspath $(wildcard ../shared/data/cifar10-jpeg.tar.xz))
 
-.PHONY: run test lint format lock mlflow prefect schedule clean help
+.PHONY: run test soak lint format lock mlflow prefect schedule clean help
 
 run: .venv/ready ## The chain. SET="section.key=value ..." changes params.yaml first.
 	@MONGE_SET="$$SET" $(BIN)/python -m pipelines
 
 test: .venv/ready lint ## Lint, types, floors, and every test. TESTS=path selects some.
 	@$(BIN)/python -m pytest $(TESTS)
+
+soak: .venv/ready ## Kill trainings for MINUTES=60 and compare every bit.
+	@$(BIN)/python tests/faults/soak.py $(or $(MINUTES),60)
 
 lint: .venv/ready
 	@$(BIN)/ruff check .

@@ -178,8 +178,8 @@ def ours(case: Case, device: torch.device, split: Split) -> Step:
     return iteration
 
 
-def contenders(case: Case, device: torch.device, folder: Path) -> dict[str, Step]:
-    """The four loops, each ready to run an iteration."""
+def contenders(case: Case, device: torch.device, folder: Path) -> dict[str, Callable[[], Step]]:
+    """The four loops; each, when made, is ready to run an iteration."""
     dice = np.random.default_rng(0)
     images = dice.integers(0, 256, (case.images, *case.shape), dtype=np.uint8)
     paths = []
@@ -195,9 +195,8 @@ def contenders(case: Case, device: torch.device, folder: Path) -> dict[str, Step
         while True:
             yield from loader
 
-    resident = (torch.from_numpy(images).float() / 127.5 - 1.0).to(device)
-
     def from_memory() -> Iterator[Tensor]:
+        resident = (torch.from_numpy(images).float() / 127.5 - 1.0).to(device)
         while True:
             order = torch.randperm(len(resident), device=device)
             for part in torch.split(order, case.params.batch_size):
@@ -205,10 +204,10 @@ def contenders(case: Case, device: torch.device, folder: Path) -> dict[str, Step
                     yield resident[part]
 
     return {
-        "tutorial": textbook(case, device, from_files(), detached=False),
-        "textbook": textbook(case, device, from_files()),
-        "resident": textbook(case, device, from_memory()),
-        "monge": ours(case, device, _packed(images, folder / "prepared")),
+        "tutorial": lambda: textbook(case, device, from_files(), detached=False),
+        "textbook": lambda: textbook(case, device, from_files()),
+        "resident": lambda: textbook(case, device, from_memory()),
+        "monge": lambda: ours(case, device, _packed(images, folder / "prepared")),
     }
 
 
@@ -280,7 +279,7 @@ def memory_bytes(name: str, contender: str, device: torch.device) -> int:
 
 def _run_alone(name: str, contender: str, device: torch.device) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        step = contenders(CASES[name], device, Path(folder))[contender]
+        step = contenders(CASES[name], device, Path(folder))[contender]()
         for _ in range(2):
             step()
     if device.type == "cuda":
@@ -295,7 +294,7 @@ def measure(
     case = CASES[name]
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        steps = contenders(case, device, Path(folder))
+        steps = {name: make() for name, make in contenders(case, device, Path(folder)).items()}
         with FlopCounterMode(display=False) as counter:
             steps["resident"]()
         for step in steps.values():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -146,12 +146,23 @@ class EvaluateParams(Section):
     seed: Seed = 0
 
 
+class Condition(Section):
+    """What one figure must be. `improvement` is in joint standard errors over the champion's."""
+
+    metric: Annotated[str, Field(min_length=1)]
+    at_most: float | None = None
+    at_least: float | None = None
+    improvement: Annotated[float, Field(ge=0.0)] | None = None
+
+
 class PromoteParams(Section):
     """Under which name, and what counts as better."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "monge-digits"
-    metric: str = "frechet"
-    min_improvement: Annotated[float, Field(ge=0.0)] = 2.0
+    mode: Literal["on", "dry-run", "off"] = "on"
+    conditions: Annotated[list[Condition], Field(min_length=1, max_length=100)] = [
+        Condition(metric="frechet", improvement=2.0)
+    ]
 
 
 class Params(Section):
@@ -165,9 +176,16 @@ class Params(Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 5e-5 as a number, as YAML 1.2 and DVC do."""
+    """SafeLoader that reads as YAML 1.2 and DVC do: 5e-5 is a number, and `on` is a word."""
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
@@ -259,7 +277,7 @@ def _known_keys(path: list[str]) -> list[str]:
         field = model.model_fields.get(part)
         if field is None:
             return []
-        model = field.annotation
+        model = next(iter(get_args(field.annotation)), field.annotation)  # a list's items
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -285,6 +303,12 @@ def _impossible_pairs(params: Params) -> list[str]:
             f"train.batch_size: {train.batch_size} cannot be cut into train.accumulate x "
             f"train.devices = {parts} equal parts. Choose a multiple of {parts}."
         )
+    for condition in params.promote.conditions:
+        if condition.model_fields_set <= {"metric"}:
+            problems.append(
+                f"promote.conditions: {condition.metric}: asks for nothing. Give it at_most, "
+                "at_least, or improvement."
+            )
     evaluate = params.evaluate
     if evaluate.images < 10 * evaluate.repeats:
         problems.append(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IfChanged = Literal["refuse", "fresh"]
+_COMPARED = 64
 
 
 def prepare(params: Params, paths: Paths) -> PackedDataset:
@@ -117,10 +119,11 @@ def evaluate(params: Params, paths: Paths) -> list[str]:
     return report.lines(judgement)
 
 
-def promote(params: Params, paths: Paths) -> str:
+def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     """Register the judged file, and make it champion if it is better than the one there is.
 
-    Raises InputError when the report is of another file.
+    `force` is a reason to make it champion whatever the gate says. Raises InputError when the
+    report is of another file.
     """
     from monge.evaluation import report
     from monge.registry.models import Registry
@@ -148,10 +151,58 @@ def promote(params: Params, paths: Paths) -> str:
         },
         rejudge=lambda path: report.document(_judge(params, paths, Sampler.load(path, provider))),
         experiment=params.promote.name,
+        force=force,
     )
     sentence = _sentence(promotion)
     _note_promotion(paths, sentence, promotion, registry.run_page(promotion.version))
     return sentence
+
+
+def rollback(params: Params, paths: Paths, *, reason: str, to: int | None = None) -> str:
+    """Make the champion before, or version `to`, champion again."""
+    from monge.registry.models import Registry
+    from monge.registry.rollback import rollback as go_back
+
+    done = go_back(Registry(paths.root, params.promote.name), reason, to)
+    name, now, before = done.champion.name, done.champion.number, done.before.number
+    return f"{name} version {now} is champion again; version {before} is `previous` now."
+
+
+def models(params: Params, paths: Paths) -> list[str]:
+    """The registered versions, newest first, as the lines of a table."""
+    from monge.registry import compare
+    from monge.registry.models import Registry
+
+    versions = Registry(paths.root, params.promote.name).versions()
+    if not versions:
+        return [f"{params.promote.name} has no version yet. `monge promote` registers the first."]
+    metrics = [condition.metric for condition in params.promote.conditions]
+    return compare.listing(versions, list(dict.fromkeys(metrics)))
+
+
+def compare(params: Params, paths: Paths, first: str, second: str, picture: Path) -> list[str]:
+    """Two versions' figures beside each other, and images of the same latents in a picture."""
+    import numpy as np
+
+    from monge.registry import compare as beside
+    from monge.registry.models import Registry
+    from monge.serving import pictures
+    from monge.serving.sampler import Sampler
+
+    registry = Registry(paths.root, params.promote.name)
+    one, two = (registry.find(which) for which in (first, second))
+    told = beside.lines(one, two)
+    left, right = (
+        Sampler.load(registry.fetch(version), params.evaluate.provider).sample(_COMPARED)
+        for version in (one, two)
+    )
+    if left.shape != right.shape:
+        return [*told, "no picture: their images have other shapes"]
+    side = math.isqrt(_COMPARED)
+    halves = (images.reshape(side, side, *images.shape[1:]) for images in (left, right))
+    rows = zip(*halves, strict=True)
+    pictures.grid(np.concatenate([half for row in rows for half in row]), 2 * side).save(picture)
+    return [*told, f"{picture}: the same latents, version {one.number} on the left"]
 
 
 def _judge(params: Params, paths: Paths, sampler: Sampler) -> Judgement:

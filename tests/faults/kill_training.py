@@ -1,6 +1,6 @@
 """Kill a small training again and again, and tell what is left. Run as a program.
 
-    python tests/faults/kill_training.py PREPARED FOLDER KILLS SEED NET OBJECTIVE
+    python tests/faults/kill_training.py PREPARED FOLDER KILLS SEED NET OBJECTIVE [DATA]
 
 torch is imported once; each attempt is a forked child that is SIGKILLed at a random moment, every
 other time while it is writing a checkpoint. Afterwards one attempt is left to finish. Prints a JSON
@@ -20,13 +20,13 @@ from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import loop
 
-STEPS = {"mlp": 300, "dcgan": 120}
+STEPS = {"mlp": 300, "dcgan": 120, "dcgan-plain": 120}
 
 
-def parameters(net, objective):
+def parameters(net, objective, data):
     return TrainParams.model_validate(
         {
-            "net": net, "objective": objective, "steps": STEPS[net], "batch_size": 8,
+            "net": net, "objective": objective, "data": data, "steps": STEPS[net], "batch_size": 8,
             "latent_dim": 4, "threads": 1, "log_every": 3, "grid_every": 1000,
             "checkpoint_every": 5, "keep_checkpoints": 2, "quality_every": 7,
             "mlp": {"depth": 2, "width": 32}, "dcgan": {"features": 4},
@@ -74,8 +74,11 @@ def kill_once(params, dataset, folder, dice, mid_checkpoint):
 
 
 def main():
-    prepared, folder, kills, seed, net, objective = sys.argv[1:]
-    params, dataset = parameters(net, objective), PackedDataset.open(Path(prepared))
+    prepared, folder, kills, seed, net, objective, *data = sys.argv[1:]
+    params, dataset = (
+        parameters(net, objective, *(data or ["auto"])),
+        PackedDataset.open(Path(prepared)),
+    )
     dice, killed, mid = random.Random(int(seed)), 0, 0
     for attempt in range(int(kills)):
         was_running, half = kill_once(params, dataset, Path(folder), dice, attempt % 2 == 1)

@@ -3,14 +3,17 @@
 from monge.registry.gate import Figure, Verdict, decide
 from monge.registry.models import Registry, Version, fetch
 from monge.registry.promote import Promotion, promote
+from monge.registry.rollback import Rollback, rollback
 
 __all__ = [
     "Figure",
     "Promotion",
     "Registry",
+    "Rollback",
     "Verdict",
     "Version",
     "decide",
     "fetch",
     "promote",
+    "rollback",
 ]

@@ -39,12 +39,12 @@ def read(report: Mapping[str, Any], metric: str) -> Figure:
             name for name, item in report.items() if isinstance(item, Mapping) and "value" in item
         )
         raise InputError(
-            f"promote.metric: the report has no figure {metric!r}; it has {', '.join(figures)}."
+            f"promote.conditions: the report has no figure {metric!r}; it has {', '.join(figures)}."
         )
     if entry.get("better") not in ("lower", "higher"):
         raise InputError(
-            f"promote.metric: the report does not say whether lower or higher {metric} is better, "
-            "so nothing can be promoted by it. Choose another metric."
+            f"promote.conditions: the report does not say whether lower or higher {metric} is "
+            "better, so nothing can be promoted by it. Choose another metric."
         )
     return Figure(
         metric, entry["value"], entry.get("noise"), entry["better"], _protocol_hash(entry)
@@ -70,20 +70,20 @@ def decide(candidate: Figure, champion: Figure | None, min_improvement: float) -
     two independent figures. Raises ValueError when the two were not measured alike: judge the
     champion again under the candidate's protocol first.
     """
-    judged = _measured(candidate)
+    judged = measured(candidate)
     if judged is None:
-        return _no(f"the candidate's {candidate.metric} is {_text(candidate)}.")
+        return _no(f"the candidate's {candidate.metric} is {text(candidate)}.")
     if champion is None:
-        first = f"Promoted: there was no champion ({candidate.metric} {_text(candidate)})."
+        first = f"Promoted: there was no champion ({candidate.metric} {text(candidate)})."
         return Verdict(True, first)
     if _protocol(candidate) != _protocol(champion):
         raise ValueError(f"{candidate} and {champion} were not measured by the same protocol")
-    standing = _measured(champion)
+    standing = measured(champion)
     if standing is None:
-        return _no(f"the champion's {champion.metric} is {_text(champion)}.")
+        return _no(f"the champion's {champion.metric} is {text(champion)}.")
     gain = standing[0] - judged[0] if candidate.better == "lower" else judged[0] - standing[0]
     margin = min_improvement * math.hypot(judged[1], standing[1])
-    both = f"{candidate.metric} {_text(candidate)} against the champion's {_text(champion)}"
+    both = f"{candidate.metric} {text(candidate)} against the champion's {text(champion)}"
     if gain > margin:
         better = f"Promoted: {both}, better by {gain:.4g}, more than the {margin:.4g} asked."
         return Verdict(True, better)
@@ -99,7 +99,7 @@ def _protocol(figure: Figure) -> tuple[str, str, str]:
     return figure.metric, figure.better, figure.protocol_hash
 
 
-def _measured(figure: Figure) -> tuple[float, float] | None:
+def measured(figure: Figure) -> tuple[float, float] | None:
     """Value and noise, if both are numbers."""
     value, noise = figure.value, figure.noise
     if value is None or noise is None or not (math.isfinite(value) and math.isfinite(noise)):
@@ -107,6 +107,7 @@ def _measured(figure: Figure) -> tuple[float, float] | None:
     return value, noise
 
 
-def _text(figure: Figure) -> str:
+def text(figure: Figure) -> str:
+    """The value and its noise, for a sentence."""
     value, noise = ("unknown" if x is None else f"{x:.4g}" for x in (figure.value, figure.noise))
     return f"{value} ± {noise}"

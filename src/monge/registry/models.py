@@ -31,6 +31,7 @@ class Version:
     model_hash: str
     tags: dict[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    registered_s: float = 0.0
 
 
 class Registry:
@@ -60,6 +61,7 @@ class Registry:
                 item.tags[HASH_TAG],
                 dict(item.tags),
                 tuple(sorted(a for a, number in named.items() if int(number) == int(item.version))),
+                item.creation_timestamp / 1000.0,
             )
             for item in found
             if HASH_TAG in item.tags
@@ -74,6 +76,13 @@ class Registry:
     def aliased(self, alias: str) -> Version | None:
         """The version that an alias points to."""
         return next((item for item in self.versions() if alias in item.aliases), None)
+
+    def find(self, which: str) -> Version:
+        """The version of a number or an alias. Raises InputError with those there are."""
+        for version in self.versions():
+            if which in (str(version.number), *version.aliases):
+                return version
+        raise InputError(f"{self.name}: no version or alias {which!r}; {_what_exists(self)}.")
 
     def champion(self) -> Version | None:
         """The version that applications are to use."""

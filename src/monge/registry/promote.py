@@ -11,7 +11,8 @@ from typing import Any
 from monge.errors import InputError
 from monge.files import locked
 from monge.params import PromoteParams
-from monge.registry.gate import Figure, Verdict, decide, read
+from monge.registry.conditions import judge
+from monge.registry.gate import Figure, Verdict, read
 from monge.registry.models import EXPERIMENT, Registry, Version
 
 Report = Mapping[str, Any]
@@ -39,14 +40,16 @@ def promote(
     tags: Mapping[str, str],
     rejudge: Callable[[Path], Report],
     experiment: str = EXPERIMENT,
+    force: str | None = None,
 ) -> Promotion:
     """Register `model`, judged by `report`, and make it champion if the gate says so.
 
-    `rejudge` measures the champion's file again when its figure has another protocol. Aliases move
-    last, champion's last of all: killed anywhere, the next call completes it. Raises what the
-    registry raises, and InputError when the report lacks the metric.
+    `rejudge` measures the champion's file again when a figure of it has another protocol. `force`
+    is a person's reason to promote whatever the gate says. Aliases move last, champion's last of
+    all: killed anywhere, the next call completes it. Raises what the registry raises, and
+    InputError when the report lacks a figure that a condition names.
     """
-    candidate = read(report, params.metric)
+    candidate = _figures(report, params)
     # One at a time: the gate must compare with the champion that it then replaces.
     with locked(registry.state / "promote.lock"):
         version = registry.register(model, run_key=run_key, tags=tags, experiment=experiment)
@@ -54,11 +57,13 @@ def promote(
         if champion is not None and champion.number == version.number:
             reason = f"Unchanged: this file is the champion already (version {version.number})."
             return Promotion(champion, champion, False, reason)
-        standing = None
-        if champion is not None:
-            standing = _standing(registry, champion, candidate, rejudge)
-        verdict = decide(candidate, standing, params.min_improvement)
-        registry.set_tags(version, _notes(report, verdict, champion))
+        if params.mode == "off":
+            verdict = Verdict(False, "Not promoted: promote.mode is off.")
+        else:
+            standing = _standing(registry, champion, candidate, params, rejudge)
+            verdict = judge(params.conditions, candidate, standing)
+        verdict = _decided(verdict, params.mode, force)
+        registry.set_tags(version, _notes(report, verdict, champion, force))
         registry.set_alias("challenger", version)
         if verdict.promote:
             if champion is not None:
@@ -70,29 +75,62 @@ def promote(
         )
 
 
+def _figures(report: Report, params: PromoteParams) -> dict[str, Figure]:
+    """The figures that the conditions name."""
+    return {condition.metric: read(report, condition.metric) for condition in params.conditions}
+
+
 def _standing(
     registry: Registry,
-    champion: Version,
-    candidate: Figure,
+    champion: Version | None,
+    candidate: Mapping[str, Figure],
+    params: PromoteParams,
     rejudge: Callable[[Path], Report],
-) -> Figure:
-    """The champion's figure under the candidate's protocol, from its tags or measured again."""
-    try:
-        known = Figure(**json.loads(champion.tags[FIGURE_TAG + candidate.metric]))
-    except (KeyError, ValueError, TypeError):
-        known = None
-    if known is not None and known.protocol_hash == candidate.protocol_hash:
+) -> dict[str, Figure] | None:
+    """The champion's figures under the candidate's protocols, from its tags or measured again."""
+    if champion is None:
+        return None
+    known = figures(champion)
+    if all(
+        metric in known and known[metric].protocol_hash == figure.protocol_hash
+        for metric, figure in candidate.items()
+    ):
         return known
-    return read(rejudge(registry.fetch(champion)), candidate.metric)
+    return _figures(rejudge(registry.fetch(champion)), params)
 
 
-def _notes(report: Report, verdict: Verdict, champion: Version | None) -> dict[str, str]:
+def _decided(verdict: Verdict, mode: str, force: str | None) -> Verdict:
+    """What is done about the gate's verdict."""
+    if force is not None:
+        return Verdict(True, f"Promoted by force ({force}). The gate: {verdict.reason}")
+    if mode == "dry-run" and verdict.promote:
+        return Verdict(False, f"Not promoted: promote.mode is dry-run. The gate: {verdict.reason}")
+    return verdict
+
+
+def figures(version: Version) -> dict[str, Figure]:
+    """The figures in a version's tags, by metric; what is damaged is left out."""
+    found = {}
+    for tag, value in version.tags.items():
+        if tag.startswith(FIGURE_TAG):
+            try:
+                found[tag.removeprefix(FIGURE_TAG)] = Figure(**json.loads(value))
+            except (ValueError, TypeError):
+                continue
+    return found
+
+
+def _notes(
+    report: Report, verdict: Verdict, champion: Version | None, force: str | None
+) -> dict[str, str]:
     """The version's tags: every figure that it was judged by, and the verdict."""
     notes = {
         "monge.verdict": "promoted" if verdict.promote else "not promoted",
         "monge.reason": verdict.reason,
         "monge.against": "none" if champion is None else str(champion.number),
     }
+    if force is not None:
+        notes["monge.forced"] = force
     for metric in report:
         try:
             notes[FIGURE_TAG + metric] = json.dumps(asdict(read(report, metric)))

@@ -16,7 +16,7 @@ from monge.params import PromoteParams
 from monge.registry import Promotion, Registry, promote
 
 Generator = Callable[[float], Path]
-PARAMS = PromoteParams(name="digits", metric="frechet", min_improvement=2.0)
+PARAMS = PromoteParams(name="digits")
 
 
 def report(value: float | None, protocol: str = "p", noise: float = 0.1) -> dict[str, Any]:

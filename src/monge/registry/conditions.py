@@ -1,0 +1,60 @@
+"""The conditions of promotion: every one must hold, and each says in a sentence how it came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from monge.params import Condition
+from monge.registry.gate import Figure, Verdict, decide, measured, text
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether one condition holds, and its figures."""
+
+    holds: bool
+    sentence: str
+
+
+def judge(
+    conditions: Iterable[Condition],
+    candidate: Mapping[str, Figure],
+    champion: Mapping[str, Figure] | None,
+) -> Verdict:
+    """Promote when every condition holds; the reason names all of them, or those that do not.
+
+    Both mappings hold the figures that the conditions name; `champion` is None where there is none.
+    """
+    outcomes = [
+        outcome
+        for condition in conditions
+        for outcome in _outcomes(
+            condition,
+            candidate[condition.metric],
+            champion[condition.metric] if champion is not None else None,
+        )
+    ]
+    promote = all(outcome.holds for outcome in outcomes)
+    told = [outcome.sentence for outcome in outcomes if promote or not outcome.holds]
+    return Verdict(promote, ("Promoted: " if promote else "Not promoted: ") + "; ".join(told) + ".")
+
+
+def _outcomes(condition: Condition, candidate: Figure, champion: Figure | None) -> list[Outcome]:
+    bounds = []
+    if condition.at_most is not None:
+        bounds.append(("at most", condition.at_most, 1))
+    if condition.at_least is not None:
+        bounds.append(("at least", condition.at_least, -1))
+    outcomes = [
+        Outcome(
+            (known := measured(candidate)) is not None and sign * known[0] <= sign * bound,
+            f"{condition.metric} {text(candidate)}, {words} {bound:g} was asked",
+        )
+        for words, bound, sign in bounds
+    ]
+    if condition.improvement is not None:
+        verdict = decide(candidate, champion, condition.improvement)
+        sentence = verdict.reason.removeprefix("Not promoted: ").removeprefix("Promoted: ")
+        outcomes.append(Outcome(verdict.promote, sentence.removesuffix(".")))
+    return outcomes
