@@ -29,6 +29,9 @@ app = typer.Typer(
 
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
+_RANK = os.environ.get("RANK", "0")
+"""Which of several processes that train together this is; the first one speaks."""
+
 ParamsFile = Annotated[
     Path, typer.Option("--params", help="The parameter file; its folder is the project's.")
 ]
@@ -86,9 +89,21 @@ def train(
         IfChanged,
         typer.Option(help="When the checkpoints are of another training: refuse, or start fresh."),
     ] = IfChanged.refuse,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show networks, memory and time; change nothing.")
+    ] = False,
 ) -> None:
     """The packed dataset to checkpoints; goes on from the newest one."""
+    if dry_run:
+        for line in _stage("plan", params, override, fresh=fresh, if_changed=if_changed.value):
+            typer.echo(line)
+        return
+    code = _stage("launch", params, override, arguments=sys.argv[1:])
+    if code is not None:  # the processes that it started have said the rest
+        raise typer.Exit(code)
     outcome = _stage("train", params, override, fresh=fresh, if_changed=if_changed.value)
+    if _RANK != "0":
+        return
     if outcome.resumed_from == outcome.step:
         typer.echo(f"the training is complete at step {outcome.step}: nothing to do")
     else:
@@ -207,7 +222,7 @@ def _stage(name: str, params: Path, override: list[str] | None, **options: Any) 
 def main() -> None:
     """The console command. Exit codes: 0 done, 2 the input, 3 the environment, 4 the training."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("monge").setLevel(logging.INFO)
+    logging.getLogger("monge").setLevel(logging.INFO if _RANK == "0" else logging.ERROR)
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     debug = "--debug" in sys.argv
@@ -240,8 +255,9 @@ def _report(error: BaseException, debug: bool) -> int:
             f"{error.filename or 'a file'}: {error.strerror}. Free space or allow access, then run "
             "the same command."
         )
-    _say(str(error))
-    return error.exit_code if isinstance(error, MongeError) else 3
+    code = error.exit_code if isinstance(error, MongeError) else 3
+    _say(str(error), code)
+    return code
 
 
 def _missing(error: ModuleNotFoundError) -> MongeError:
@@ -265,8 +281,12 @@ def _usage(error: Exception, debug: bool) -> int:
     return 2
 
 
-def _say(message: str) -> None:
-    print(f"monge: {message}", file=sys.stderr, flush=True)
+def _say(message: str, code: int = 0) -> None:
+    """Print a message; of several ranks that meet the same end only the first says so."""
+    if _RANK == "0":
+        print(f"monge: {message}", file=sys.stderr, flush=True)
+    elif code == 3:
+        print(f"monge: rank {_RANK}: {message}", file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> None:

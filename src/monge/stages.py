@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 IfChanged = Literal["refuse", "fresh"]
 _COMPARED = 64
+_LOCK = "train.lock"
 
 
 def prepare(params: Params, paths: Paths) -> PackedDataset:
@@ -50,16 +52,55 @@ def train(
     training: refuse with the differences, or set them aside and start afresh.
     """
     from monge.data.packed import PackedDataset
-    from monge.training import lock, loop, resume
+    from monge.training import launch, lock, loop, resume
 
+    if not launch.is_first():
+        return _follow(params, paths)
     folder = paths.checkpoints
-    with lock.exclusive(paths.state / "train.lock"):
+    with lock.exclusive(paths.state / _LOCK):
         dataset = PackedDataset.open(paths.prepared)
-        if fresh or (if_changed == "fresh" and resume.is_other(params.train, dataset, folder)):
+        afresh = fresh or (if_changed == "fresh" and resume.is_other(params.train, dataset, folder))
+        resume.look_ahead(params.train, dataset, folder, afresh=afresh)
+        if afresh:
             resume.set_aside(folder)
         with _run(params, paths, resume.run_key(folder)) as run:
             _describe_training(params, paths, dataset, run)
             return loop.train(params.train, dataset, folder, run)
+
+
+def _follow(params: Params, paths: Paths) -> Outcome:
+    """Train as one of several ranks, whose first one writes."""
+    from monge.data.packed import PackedDataset
+    from monge.tracking import NullRun
+    from monge.training import loop
+
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = PackedDataset.open(paths.prepared)
+        return loop.train(params.train, dataset, Path(folder), NullRun("follower"))
+
+
+def launch(params: Params, paths: Paths, *, arguments: Sequence[str]) -> int | None:
+    """Where `train.devices` asks for several processes, run `monge` with `arguments` in each.
+
+    The exit code; None where one process is enough, or this is one of several.
+    """
+    from monge.training import launch as several
+
+    if not several.is_wanted(params.train.devices):
+        return None
+    return several.launch(params.train.devices, params.train.device, arguments)
+
+
+def plan(
+    params: Params, paths: Paths, *, fresh: bool = False, if_changed: IfChanged = "refuse"
+) -> Iterator[str]:
+    """What `train` would do and take, in lines; writes nothing and waits for no other training."""
+    from monge.data.packed import PackedDataset
+    from monge.training.plan import describe
+
+    dataset = PackedDataset.open(paths.prepared)
+    how: dict[str, Any] = {"fresh": fresh, "if_changed": if_changed}
+    return describe(params.train, dataset, paths.checkpoints, paths.state / _LOCK, **how)
 
 
 def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[Path, Parity]:
@@ -100,7 +141,7 @@ def evaluate(params: Params, paths: Paths) -> list[str]:
     """The exported file to figures and pictures in `reports/`; a table of them in lines."""
     from monge.evaluation import report
     from monge.serving.sampler import Sampler
-    from monge.training.journal import HISTORY
+    from monge.training.history import HISTORY
 
     sampler = Sampler.load(paths.model, params.evaluate.provider)
     judgement = _judge(params, paths, sampler)

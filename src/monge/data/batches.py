@@ -36,6 +36,7 @@ class Batches:
     its files by a thread that reads ahead. Both give the same batches. A context manager: on
     leaving, no thread and no open file is left.
 
+    `share` is (part, parts): of each batch only this part, where several ranks have one each.
     `budget_bytes` is what `train.data: auto` may keep, instead of its share of the free memory.
     Raises DeviceError when `train.data: resident` does not fit; reading raises DatasetError or
     StorageError.
@@ -47,8 +48,12 @@ class Batches:
         train: TrainParams,
         device: torch.device,
         budget_bytes: int | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.order = Order(len(split), train.batch_size, train.seed, flip=train.flip)
+        part, parts = share
+        self.size = train.batch_size // parts
+        self._share = slice(part * self.size, (part + 1) * self.size)
         self.device = device
         self.resident = _stays(split, train.data, device, budget_bytes)
         self._shape = split.shape
@@ -58,7 +63,7 @@ class Batches:
         self._running: Generator[Tensor] | None = None
 
     def starting_at(self, k: int) -> Iterator[Tensor]:
-        """Batches k, k + 1, ... for ever: float32 [batch_size, C, H, W]. Ends the iterator before.
+        """Batches k, k + 1, ... for ever: float32 [size, C, H, W]. Ends the iterator before.
 
         A batch is the caller's to keep.
         """
@@ -86,7 +91,7 @@ class Batches:
             self._images = self._load()
         count = max(1, _ORDER_IMAGES // self.order.batch_size)
         while True:
-            indices, mirrored = self.order.batches(k, count)
+            indices, mirrored = self._batches(k, count)
             which = _sent(indices, self.device).unbind(0)
             sides = [None] * count if mirrored is None else self._sides(mirrored).unbind(0)
             for images, side in zip(which, sides, strict=True):
@@ -121,9 +126,9 @@ class Batches:
         self, k: int, stream: torch.cuda.Stream | None
     ) -> tuple[Tensor, Tensor | None, torch.cuda.Event | None]:
         """Batch k as uint8 and its sides, on the device; on a GPU, the event of their arrival."""
-        self._files.expect(self.order.batch(k + AHEAD))
-        indices, mirrored = self.order.batches(k)
-        shape = (self.order.batch_size, *self._shape[1:])
+        self._files.expect(self._batches(k + AHEAD)[0][0])
+        indices, mirrored = self._batches(k)
+        shape = (self.size, *self._shape[1:])
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=stream is not None)
         self._files.read(indices[0], images.numpy())
         with torch.cuda.stream(stream):  # does nothing where there is none
@@ -131,9 +136,17 @@ class Batches:
             side = None if mirrored is None else self._sides(mirrored)[0]
             return images, side, None if stream is None else stream.record_event()
 
+    def _batches(
+        self, k: int, count: int = 1
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        """This share of the batches from k on: images, and which are mirrored: [count, size]."""
+        indices, mirrored = self.order.batches(k, count)
+        share = np.s_[:, self._share]
+        return np.ascontiguousarray(indices[share]), None if mirrored is None else mirrored[share]
+
     def _sides(self, mirrored: NDArray[np.bool_]) -> Tensor:
         """Each image's place among a batch and its mirror image, end to end: int64 [count, n]."""
-        n = self.order.batch_size
+        n = self.size
         return _sent(np.arange(n) + n * mirrored, self.device)
 
 

@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 
 GRID_COLUMNS = 8
 _INK, _FAINT, _BLUE, _GREY = "#222222", "#666666", "#1f5fa8", "#b9c4d0"
+_ORANGE = "#c8641e"
 _MARGIN_PX, _TITLE_PX, _LABEL_PX, _GAP_PX = 16, 20, 13, 6
 _TILE_PX = 56
 _MAX_TILE_PX = 128
@@ -89,14 +90,19 @@ def class_balance(shares: ClassShares, path: Path) -> None:
     figure.savefig(path)
 
 
-def learning_curve(steps: Floats, estimates: Floats, path: Path) -> None:
+def learning_curve(steps: Floats, estimates: Floats, held_out: Floats, path: Path) -> None:
     """Draw the Wasserstein estimate over the steps, as it is and median-filtered.
 
-    As figure 3 of Arjovsky et al. 2017 ("Wasserstein GAN"), which filters in the same way.
+    As figure 3 of Arjovsky et al. 2017 ("Wasserstein GAN"), which filters in the same way. Beside
+    it the same critic's estimate with held-out images, as in figure 5 of Gulrajani et al. 2017: the
+    gap between the two is how much the critic has overfitted.
     """
     figure, axes = _axes(9.0, 4.5)
     axes.plot(steps, estimates, color=_GREY, linewidth=0.8, label="as logged")
     axes.plot(steps, _median_filtered(estimates), color=_BLUE, linewidth=2.0, label="median filter")
+    if np.isfinite(held_out).all():
+        filtered = _median_filtered(held_out)
+        axes.plot(steps, filtered, color=_ORANGE, linewidth=1.5, label="held-out images, filtered")
     axes.set_title("Learning curve", loc="left")
     axes.set_xlabel("generator iterations")
     axes.set_ylabel("Wasserstein estimate (critic units)")
@@ -105,8 +111,11 @@ def learning_curve(steps: Floats, estimates: Floats, path: Path) -> None:
     figure.savefig(path)
 
 
-def read_history(path: Path) -> tuple[Floats, Floats] | None:
-    """Read steps and finite Wasserstein estimates of a training's CSV; None below two rows."""
+def read_history(path: Path) -> tuple[Floats, Floats, Floats] | None:
+    """Read a training's CSV: steps, finite Wasserstein estimates, and those of held-out images.
+
+    The last are NaN where the file has none. None below two rows.
+    """
     if not path.is_file():
         return None
     rows = []
@@ -114,14 +123,15 @@ def read_history(path: Path) -> tuple[Floats, Floats] | None:
         for row in csv.DictReader(file):
             try:
                 pair = float(row["step"]), float(row["wasserstein_estimate"])
+                held_out = float(row.get("wasserstein_estimate_held_out") or math.nan)
             except (KeyError, TypeError, ValueError):
                 continue  # another objective's column, or a line torn by a kill
             if all(map(math.isfinite, pair)):
-                rows.append(pair)
+                rows.append((*pair, held_out))
     if len(rows) < 2:
         return None
-    steps, estimates = np.array(rows).T
-    return steps, estimates
+    steps, estimates, held = np.array(rows).T
+    return steps, estimates, held
 
 
 def _median_filtered(values: Floats) -> Floats:

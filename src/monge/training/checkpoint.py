@@ -84,12 +84,32 @@ def latest(folder: Path) -> Checkpoint | None:
 
 def at(folder: Path, step: int) -> Checkpoint | None:
     """The checkpoint of a step; None, and a line in the log, when it is damaged or missing."""
-    path = folder / f"step-{step:08d}"
+    return only(folder / f"step-{step:08d}")
+
+
+def only(path: Path) -> Checkpoint | None:
+    """The checkpoint at `path`; None, and a line in the log, when it is damaged or missing."""
     try:
         return _read(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("%s: damaged (%s)", path, error)
         return None
+
+
+def is_one(path: Path) -> bool:
+    """Whether a path is named like a checkpoint, and not like a folder of them."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+def exists(folder: Path) -> bool:
+    """Whether `folder` holds any checkpoint, damaged ones counted."""
+    return bool(_checkpoints(folder))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of the tensors of a checkpoint that was read, as its SHA256SUMS has it."""
+    sums = dict(line.split("  ")[::-1] for line in (path / _SUMS).read_text("ascii").splitlines())
+    return sums[_TENSORS]
 
 
 def prune(folder: Path, keep: int, records: Sequence[int] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,10 +22,10 @@ def choose_device(wanted: str) -> torch.device:
     """The device that `train.device` names; raises DeviceError when it is not here."""
     available = torch.cuda.is_available()
     if wanted == "auto":
-        device = torch.device("cuda" if available else "cpu")
+        device = torch.device(_own("cuda" if available else "cpu"))
         log.info("train.device: auto takes %s", _describe(device))
         return device
-    device = torch.device(wanted)
+    device = torch.device(_own(wanted))
     if device.type == "cuda":
         count = torch.cuda.device_count() if available else 0
         if (device.index or 0) >= count:
@@ -33,6 +34,12 @@ def choose_device(wanted: str) -> torch.device:
                 "train.device: auto, or check the driver with nvidia-smi."
             )
     return device
+
+
+def _own(device: str) -> str:
+    """Of several processes on a machine each takes the GPU of its own number."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" and several else device
 
 
 def _describe(device: torch.device) -> str:

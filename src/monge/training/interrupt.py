@@ -6,6 +6,8 @@ import signal
 import threading
 from types import FrameType
 
+from monge.errors import Interrupted
+
 
 class StopRequest:
     """While entered, the two signals set `signal_name`; a second one acts as it did before."""
@@ -18,6 +20,14 @@ class StopRequest:
 
     def __bool__(self) -> bool:
         return self.signal_name is not None
+
+    def interrupted(self, step: int, steps: int) -> Interrupted:
+        """What to raise once everything is saved."""
+        by = self.signal_name or "a signal to another rank"
+        return Interrupted(
+            f"stopped by {by} at step {step} of {steps}; the checkpoint is saved, and the same "
+            "command goes on from there."
+        )
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else

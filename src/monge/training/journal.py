@@ -2,120 +2,114 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from monge.files import write_whole
-from monge.latents import latents
+from monge.data.packed import PackedDataset
 from monge.params import TrainParams
-from monge.pictures import tile
 from monge.tracking import Run
+from monge.training.curves import Curves
+from monge.training.grids import Grids
+from monge.training.history import ESTIMATE, History
 from monge.training.state import TrainingState
 
-HISTORY = "history.csv"
-GRID_IMAGES = 64
-GRID_SEED = 0
 _LOG_LINE_EVERY_S = 10.0
 
 log = logging.getLogger(__name__)
 
 
 class Journal:
-    """Reads the device once every `log_every` steps and nowhere else.
+    """Reads the device once every `log_every` steps, and at the sample grids."""
 
-    The curve holds no clock times, and on a resume it is cut back to the checkpoint's step, so an
-    interrupted training leaves the same file as one that was not.
-    """
-
-    def __init__(self, train: TrainParams, folder: Path, run: Run, state: TrainingState) -> None:
+    def __init__(
+        self,
+        train: TrainParams,
+        dataset: PackedDataset,
+        folder: Path,
+        run: Run,
+        state: TrainingState,
+    ) -> None:
         self.train, self.run = train, run
-        folder.mkdir(parents=True, exist_ok=True)
-        self.history = folder / HISTORY
-        _cut(self.history, state.step)
-        fixed = latents(GRID_SEED, 0, GRID_IMAGES, train.latent_dim)
-        self.grid_latents = torch.from_numpy(fixed).to(state.noise.device)
+        self.history = History(folder, state.step)
+        self.curves = Curves(train, dataset, state.noise.device)
+        self.grids = Grids(train, folder, run, state)
         self.bar = tqdm(
             total=train.steps, initial=state.step, unit="it", desc="train", dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
         )  # fmt: skip
-        self._last = self._began = (time.monotonic(), state.step)
-        self._last_line_s = self._began[0] - _LOG_LINE_EVERY_S / 2
+        self._last = self._began = _Moment(state.step)
+        self._last_line_s = self._began.wall_s - _LOG_LINE_EVERY_S / 2
 
     def record(self, state: TrainingState, readings: Mapping[str, Tensor]) -> None:
         """After each iteration: log what is due."""
         self.bar.update()
         step = state.step
         if self.bar.disable and time.monotonic() - self._last_line_s >= _LOG_LINE_EVERY_S:
-            self._line(step, float(readings.get("wasserstein_estimate", math.nan)))
+            self._line(step, float(readings.get(ESTIMATE, math.nan)))
         if step % self.train.log_every == 0 or step == self.train.steps:
-            self._figures(step, {name: float(value) for name, value in readings.items()})
-        if step % self.train.grid_every == 0 or step == self.train.steps:
-            self.run.image("samples", self._grid(state), step)
+            self._figures(state, readings)
+        self.grids.record(state)
 
     def close(self) -> None:
         """End the progress bar."""
         self.bar.close()
 
-    def _figures(self, step: int, figures: dict[str, float]) -> None:
-        self._append(step, figures)
-        now, (then, step_then) = time.monotonic(), self._last
-        steps_per_s = (step - step_then) / max(now - then, 1e-9)
-        self._last = (now, step)
-        rate = {"iterations_per_s": steps_per_s}
-        self.run.metrics({**figures, **rate}, step)
-        estimate = figures.get("wasserstein_estimate", math.nan)
-        self.bar.set_postfix_str(f"wasserstein estimate {estimate:.4g}", refresh=False)
+    def _figures(self, state: TrainingState, readings: Mapping[str, Tensor]) -> None:
+        measured = {**self.curves.measure(state), **readings}
+        together = torch.stack([value.float() for value in measured.values()]).tolist()
+        rate = float(state.optimizers["generator"].param_groups[0]["lr"])
+        figures = dict(zip(measured, together, strict=True)) | {"learning_rate": rate}
+        written = self.history.append(state.step, figures)
+        now = _Moment(state.step)
+        self.run.metrics({**written, **self._pace(now)}, state.step)
+        self._last = now
+        self.bar.set_postfix_str(f"wasserstein estimate {written[ESTIMATE]:.4g}", refresh=False)
+
+    def _pace(self, now: _Moment) -> dict[str, float]:
+        """Rates since the last figures, and the memory; none of it is in the curve on disk."""
+        seconds = max(now.wall_s - self._last.wall_s, 1e-9)
+        rate = (now.step - self._last.step) / seconds
+        pace = {
+            "iterations_per_s": rate,
+            "generated_images_per_s": rate * self.train.batch_size,
+            "cpu_utilisation": (now.cpu_s - self._last.cpu_s) / seconds,
+        }
+        memory = _memory_bytes()
+        return pace if memory is None else pace | {"memory_mib": memory / 2**20}
 
     def _line(self, step: int, estimate: float) -> None:
         """Progress where there is no terminal, by the clock: the first line comes soon."""
         self._last_line_s = now = time.monotonic()
-        steps_per_s = (step - self._began[1]) / max(now - self._began[0], 1e-9)
+        steps_per_s = (step - self._began.step) / max(now - self._began.wall_s, 1e-9)
         log.info(
             "step %d of %d, wasserstein estimate %.4g, %.3g it/s, %.0f s left",
             step, self.train.steps, estimate, steps_per_s,
             (self.train.steps - step) / max(steps_per_s, 1e-9),
         )  # fmt: skip
 
-    def _append(self, step: int, figures: Mapping[str, float]) -> None:
-        new = not self.history.exists()
-        with self.history.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if new:
-                writer.writerow(["step", *figures])
-            writer.writerow([step, *(f"{value:.9g}" for value in figures.values())])
 
-    @torch.no_grad()
-    def _grid(self, state: TrainingState) -> np.ndarray:
-        images = state.average.module(self.grid_latents)
-        pixels = ((images + 1.0) * 127.5).round_().clamp_(0.0, 255.0).to(torch.uint8)
-        return tile(pixels.permute(0, 2, 3, 1).cpu().numpy())
+class _Moment:
+    """A step, and what the clocks say at it."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.wall_s, self.cpu_s = step, time.monotonic(), time.process_time()
 
 
-def _row_step(line: str) -> float:
-    """The step of a row; beyond every step when it is no row (somebody's edit, a bad disk)."""
-    first = line.partition(",")[0]
-    return int(first) if first.isascii() and first.isdigit() else math.inf
-
-
-def _cut(history: Path, step: int) -> None:
-    """Drop the rows beyond `step`, and a last line that a kill tore."""
-    if not history.exists():
-        return
-    lines = history.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    rows = [line for line in lines[1:] if line.endswith("\n") and _row_step(line) <= step]
-    if len(rows) == len(lines) - 1:
-        return
-    if not rows:
-        history.unlink()
-        return
-    write_whole(history, "".join(lines[:1] + rows).encode("utf-8"))
+def _memory_bytes() -> int | None:
+    """On a GPU what torch has allocated at most, else this process's resident set, if known."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return torch.cuda.max_memory_allocated()
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None

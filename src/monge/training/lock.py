@@ -32,3 +32,18 @@ def exclusive(path: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def holder(path: Path) -> int | None:
+    """Which process holds the lock, without touching it; None when none does, or not on Linux."""
+    try:
+        status = path.stat()
+        held = Path("/proc/locks").read_text("ascii").splitlines()
+    except OSError:
+        return None
+    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for line in held:  # 1: FLOCK  ADVISORY  WRITE 1234 fd:00:5678 0 EOF
+        fields = line.split()
+        if inode in fields and "FLOCK" in fields and fields[4].isdigit():
+            return int(fields[4])
+    return None

@@ -9,18 +9,17 @@ from pathlib import Path
 from monge import objectives
 from monge.data.batches import Batches
 from monge.data.packed import PackedDataset
-from monge.errors import Interrupted
-from monge.objectives import Execution
 from monge.params import TrainParams
 from monge.tracking import Run
 from monge.training.capture import launcher
 from monge.training.device import choose_device, threads
+from monge.training.execution import execution
 from monge.training.fingerprint import fingerprint
 from monge.training.guards import Guards, goes_back_once
 from monge.training.interrupt import StopRequest
 from monge.training.journal import Journal
-from monge.training.precision import fast
 from monge.training.quality import Quality
+from monge.training.ranks import join
 from monge.training.resume import resume
 from monge.training.schedule import set_learning_rate
 from monge.training.state import TrainingState
@@ -46,35 +45,35 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     """
     began_s = time.monotonic()
     device = choose_device(params.device)
-    how = Execution(params.accumulate, fast(params.precision, device))
-    objective = objectives.build(params, how)
-    state = TrainingState(params, objective, dataset.image_shape, device)
-    identity = fingerprint(params, dataset)
-    resumed_from = resume(state, folder, identity)
+    ranks = join(device)
+    objective = objectives.build(params, execution(params, device, ranks))
+    state = TrainingState(params, objective, dataset.image_shape, device, ranks.share)
+    if ranks.first:
+        resume(state, params, dataset, folder, run)
+    ranks.start_together(state)
+    resumed_from, stopping = state.step, False
     iterate = launcher(params, objective, state)
-    journal = Journal(params, folder, run, state)
+    journal = Journal(params, dataset, folder, run, state)
     guards = Guards(params, dataset, folder, run)
     quality = Quality(params, dataset, folder, run, state)
-    checkpoints = CheckpointWriter(params, folder, identity)
-    batches = Batches(dataset.train, params, device)
+    checkpoints = CheckpointWriter(params, folder, fingerprint(params, dataset))
+    batches = Batches(dataset.train, params, device, share=ranks.share)
     reals = batches.starting_at(objective.batches_before(state.step))
 
     with batches, threads(params, state.weights), StopRequest() as stop, checkpoints:
-        while state.step < params.steps and not stop:
+        while state.step < params.steps and not stopping:
             rate = objective.learning_rate * guards.rate_factor(state.step)
             set_learning_rate(state.optimizers, rate, params, state.step)
-            readings = iterate(reals)
+            readings = ranks.mean(iterate(reals))
             state.advance(params.batch_size)
             guards.watch(state, readings)
             journal.record(state, readings)
-            if quality.look(state) or stop or checkpoints.due(state.step):
+            stopping = ranks.agree(state, stop)
+            if ranks.first and (quality.look(state) or stopping or checkpoints.due(state.step)):
                 guards.check_finite(state)
                 checkpoints.save(state, quality.records)
 
     journal.close()
-    if stop and state.step < params.steps:
-        raise Interrupted(
-            f"stopped by {stop.signal_name} at step {state.step} of {params.steps}; the "
-            "checkpoint is saved, and the same command goes on from there."
-        )
+    if stopping and state.step < params.steps:
+        raise stop.interrupted(state.step, params.steps)
     return Outcome(state.step, resumed_from, time.monotonic() - began_s)

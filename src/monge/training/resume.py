@@ -6,10 +6,8 @@ import json
 import logging
 import secrets
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -19,40 +17,74 @@ from monge.errors import CheckpointMismatch
 from monge.files import write_whole
 from monge.metrics.pyramid import NAME
 from monge.params import ExportParams, TrainParams
-from monge.training import checkpoint, quality
+from monge.tracking import Run
+from monge.training import checkpoint, origin, quality
 from monge.training.checkpoint import Checkpoint
 from monge.training.fingerprint import differences, fingerprint
 from monge.training.state import TrainingState
 
 RUN_KEY = "run.json"
 
+_ABOUT_STEPS = (
+    "With train.learning_rate_decay: linear the rate of every step depends on the last one, so "
+    "another train.steps is another training; with none it would go on."
+)
+
 log = logging.getLogger(__name__)
 
 
-def resume(state: TrainingState, folder: Path, identity: Mapping[str, Any]) -> int:
+def resume(
+    state: TrainingState, train: TrainParams, dataset: PackedDataset, folder: Path, run: Run
+) -> int:
     """Take up the newest whole checkpoint in `folder`, if any; the step it was at, or 0.
 
+    Without one the training begins, with the weights of `train.init_from` where there is one.
     Raises CheckpointMismatch, with the differences, when it is of another training.
     """
     found = checkpoint.latest(folder)
     if found is None:
+        origin.begin(state, train, dataset.image_shape, folder, run)
         return 0
-    refuse_other(found.fingerprint, identity, folder)
+    refuse_other(found, train, dataset, folder)
     state.restore(found.tensors, found.step)
     log.info("going on from %s", found.path)
+    if found.step > train.steps:
+        log.warning(
+            "the checkpoint is beyond train.steps: %d, and no step is taken back. "
+            "`monge train --fresh` starts again and ends there.", train.steps,
+        )  # fmt: skip
     return found.step
 
 
-def refuse_other(before: dict[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Raise CheckpointMismatch unless both fingerprints are the same."""
-    changed = differences(before, dict(now))
-    if changed:
-        lines = "\n".join(f"  {line}" for line in changed)
-        raise CheckpointMismatch(
-            f"{folder}: these checkpoints are of another training:\n{lines}\n"
-            "Set these back to go on with it, or start afresh with `monge train --fresh` "
-            f"(moves the old ones to {set_aside_folder(folder)})."
+def refuse_other(
+    found: Checkpoint, train: TrainParams, dataset: PackedDataset, folder: Path
+) -> None:
+    """Raise CheckpointMismatch, with the ways on, unless a checkpoint is of this training."""
+    changed = differences(found.fingerprint, fingerprint(train, dataset))
+    if not changed:
+        return
+    aside = set_aside_folder(folder)
+    ways = [
+        "Set these back to go on with it, or start afresh with `monge train --fresh` "
+        f"(moves the old ones to {aside})."
+    ]
+    keys = {line.partition(":")[0] for line in changed}
+    if "train.steps" in keys and "train.learning_rate_decay" not in keys:
+        ways.insert(0, _ABOUT_STEPS)
+    if not origin.mismatches(found.tensors, train, dataset.image_shape):
+        ways.append(
+            "Or fine-tune, from the weights they hold: `monge train --if-changed fresh --set "
+            f"train.init_from={aside.name}` (to export it too, write that in params.yaml)."
         )
+    raise CheckpointMismatch(
+        "\n".join(
+            [
+                f"{folder}: these checkpoints are of another training:",
+                *(f"  {line}" for line in changed),
+                *ways,
+            ]
+        )
+    )
 
 
 def is_other(train: TrainParams, dataset: PackedDataset, folder: Path) -> bool:
@@ -88,7 +120,7 @@ def generator(
     last = checkpoint.latest(folder)
     if last is None:
         raise CheckpointMismatch(f"{folder}: no checkpoint here. Run `monge train` first.")
-    refuse_other(last.fingerprint, fingerprint(train, dataset), folder)
+    refuse_other(last, train, dataset, folder)
     found, choice = last, f"the last checkpoint, of step {last.step}"
     if export.checkpoint == "best":
         found, choice = _best(folder, last)
@@ -131,14 +163,31 @@ def _network(
     return network.eval()
 
 
+def look_ahead(train: TrainParams, dataset: PackedDataset, folder: Path, *, afresh: bool) -> None:
+    """Before anything is moved or begun: raise InputError where `train.init_from` cannot be used.
+
+    `afresh` tells that the training in `folder` is about to be set aside.
+    """
+    exists = checkpoint.exists(folder)
+    if train.init_from and (afresh or not exists):
+        aside = set_aside_folder(folder) if exists else None
+        origin.find(train, dataset.image_shape, folder, aside)
+
+
 def set_aside_folder(folder: Path) -> Path:
     """Where the checkpoints of the training before are kept: one generation, not versioned."""
     return folder.with_name(folder.name + ".replaced")
 
 
 def set_aside(folder: Path) -> None:
-    """Move a training's folder away, so that the next one starts afresh and nothing is lost."""
-    if not folder.exists():
+    """Move a training's folder away, so that the next one starts afresh and nothing is lost.
+
+    One that was stopped before its first checkpoint is removed: it is not worth the training that
+    was set aside before it.
+    """
+    if not checkpoint.exists(folder):
+        if folder.exists():
+            shutil.rmtree(folder)
         return
     aside = set_aside_folder(folder)
     shutil.rmtree(aside, ignore_errors=True)

@@ -28,6 +28,7 @@ class TrainingState:
         objective: Objective,
         image_shape: tuple[int, int, int],
         device: torch.device,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         _refuse_what_does_not_fit(train, objective, image_shape, device)
         with torch.random.fork_rng(devices=[]):  # initial weights come from the seed alone
@@ -40,7 +41,7 @@ class TrainingState:
         }
         self.average = Average(self.networks["generator"], train.average_half_life)
         self.optimizers = objective.optimizers(self.networks)
-        self.noise = Noise(train.seed, train.latent_dim, device)
+        self.noise = Noise(train.seed, train.latent_dim, device, share)
         self.step = 0
 
     @property

@@ -1,0 +1,16 @@
+"""How this training's iterations are computed: in parts, in which precision, on how many ranks."""
+
+from __future__ import annotations
+
+import torch
+
+from monge.objectives import Execution
+from monge.params import TrainParams
+from monge.training.precision import fast
+from monge.training.ranks import Ranks
+
+
+def execution(train: TrainParams, device: torch.device, ranks: Ranks) -> Execution:
+    """What `objectives.build` is to know of it."""
+    average = None if ranks.world == 1 else ranks.average
+    return Execution(train.accumulate, fast(train.precision, device), average)

@@ -1,0 +1,170 @@
+"""What networks are made of and what training them takes in memory, found without computing.
+
+Everything here runs on torch's meta device, where tensors have a shape and no numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from monge import nets, objectives
+from monge.objectives import Noise, Objective
+from monge.params import TrainParams
+
+Networks = dict[str, nn.Module]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer as a batch passes through it: its output's shape without the batch's size."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    weights: int
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a training keeps on its device, and those of one checkpoint.
+
+    `activations` is what an iteration adds at its peak: what backward needs, and what backward
+    makes on its way. It is counted in float32 and without the libraries' own workspace.
+    """
+
+    weights: int
+    gradients: int
+    optimizers: int
+    average: int
+    activations: int
+    checkpoint: int
+
+    @property
+    def total(self) -> int:
+        """Bytes on the device, without the images."""
+        return self.weights + self.gradients + self.optimizers + self.average + self.activations
+
+
+def networks(train: TrainParams, image_shape: tuple[int, int, int]) -> Networks:
+    """The networks of a training by role, without numbers."""
+    with torch.device("meta"):
+        return {
+            role: nets.build(role, train, image_shape) for role in objectives.build(train).roles
+        }
+
+
+def layers(network: nn.Module, inputs: tuple[int, ...]) -> list[Layer]:
+    """The layers in the order they compute; `inputs` is an input's shape without the batch."""
+    found: list[Layer] = []
+
+    def note(name: str, module: nn.Module, output: Tensor) -> None:
+        weights = sum(weight.numel() for weight in module.parameters())
+        found.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), weights))
+
+    hooks = [
+        module.register_forward_hook(lambda m, _, output, name=name: note(name, m, output))
+        for name, module in network.named_modules()
+        if next(module.children(), None) is None
+    ]
+    network(torch.empty(2, *inputs, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def footprint(train: TrainParams, image_shape: tuple[int, int, int]) -> Footprint:
+    """What a training with these parameters takes."""
+    built = networks(train, image_shape)
+    objective = objectives.build(train)
+    sizes = {role: _bytes(net.state_dict().values()) for role, net in built.items()}
+    weights = _bytes(weight for net in built.values() for weight in net.parameters())
+    optimizers = _moments(objective) * weights
+    return Footprint(
+        weights=sum(sizes.values()),
+        gradients=weights,
+        optimizers=optimizers,
+        average=sizes["generator"],
+        activations=max(0, _peak(train, objective, built, image_shape) - weights),
+        checkpoint=sum(sizes.values()) + sizes["generator"] + optimizers,
+    )
+
+
+def _moments(objective: Objective) -> int:
+    """How many numbers as large as a weight the optimizer keeps for each: found by a step."""
+    linear = nn.Linear(64, 64, bias=False, device="meta").to_empty(device="cpu")  # draws no numbers
+    optimizers = objective.optimizers(dict.fromkeys(objective.roles, linear))
+    linear.weight.grad = torch.zeros(64, 64)
+    optimizers["generator"].step()
+    kept = optimizers["generator"].state.values()
+    numbers: list[int] = [v.numel() for values in kept for v in values.values()]
+    return sum(numbers) // 64**2
+
+
+def _peak(
+    train: TrainParams, objective: Objective, built: Networks, image_shape: tuple[int, int, int]
+) -> int:
+    """Bytes that two iterations allocate at their peak: gradients and activations."""
+    real = torch.empty(train.batch_size, *image_shape, device="meta")
+    still = {role: torch.optim.SGD(net.parameters(), lr=0.0) for role, net in built.items()}
+    with _Allocations() as allocations:
+        for _ in range(2):  # the second finds the first one's gradients
+            objective.iterate(
+                built, still, itertools.repeat(real), _MetaNoise(train.latent_dim), critic_steps=1
+            )
+    return int(allocations.peak)
+
+
+class _MetaNoise(Noise):
+    """Random numbers without numbers."""
+
+    def __init__(self, latent_dim: int) -> None:
+        self.latent_dim = latent_dim
+
+    def latents(self, n: int) -> Tensor:
+        return torch.empty(n, self.latent_dim, device="meta")
+
+    def uniform(self, n: int) -> Tensor:
+        return torch.empty(n, device="meta")
+
+
+class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of what is allocated while entered and still alive."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._seen: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = {id(t.untyped_storage()) for t in _tensors((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        for tensor in _tensors(result):
+            storage = tensor.untyped_storage()
+            if id(storage) not in given and storage not in self._seen:
+                self._seen.add(storage)
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._free, storage.nbytes())
+        self.peak = max(self.peak, self.now)
+        return result
+
+    def _free(self, size_bytes: int) -> None:
+        self.now -= size_bytes
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

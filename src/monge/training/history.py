@@ -1,0 +1,75 @@
+"""The curve on disk: history.csv, the same whether a training was interrupted or not.
+
+It holds no clock times, and on a resume it is cut back to the checkpoint's step.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+
+from monge.files import write_whole
+
+HISTORY = "history.csv"
+ESTIMATE = "wasserstein_estimate"
+MEDIAN = "wasserstein_estimate_median"
+MEDIAN_ROWS = 11
+"""Rows of the median-filtered view; the papers plot their estimates through such a filter."""
+
+
+class History:
+    """Rows of figures, one a log step."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / HISTORY
+        cut(self.path, step)
+        self._recent = _last_estimates(self.path)
+
+    def append(self, step: int, figures: Mapping[str, float]) -> dict[str, float]:
+        """Write a row; the figures as written, with the running median beside the estimate."""
+        written = {name: float(f"{value:.9g}") for name, value in figures.items()}
+        self._recent = [*self._recent, written[ESTIMATE]][-MEDIAN_ROWS:]
+        first = {ESTIMATE: written.pop(ESTIMATE), MEDIAN: statistics.median(self._recent)}
+        row = first | written
+        new = not self.path.exists()
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if new:
+                writer.writerow(["step", *row])
+            writer.writerow([step, *(f"{value:.9g}" for value in row.values())])
+        return row
+
+
+def _last_estimates(path: Path) -> list[float]:
+    """What the running median is of when the next row comes; nothing from a damaged file."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        try:
+            return [float(row[ESTIMATE]) for row in csv.DictReader(file)][-MEDIAN_ROWS:]
+        except (KeyError, TypeError, ValueError, csv.Error):
+            return []
+
+
+def cut(path: Path, step: int) -> None:
+    """Drop the rows beyond `step`, and a last line that a kill tore."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    rows = [line for line in lines[1:] if line.endswith("\n") and _row_step(line) <= step]
+    if len(rows) == len(lines) - 1:
+        return
+    if not rows:
+        path.unlink()
+        return
+    write_whole(path, "".join(lines[:1] + rows).encode("utf-8"))
+
+
+def _row_step(line: str) -> float:
+    """The step of a row; beyond every step when it is no row (somebody's edit, a bad disk)."""
+    first = line.partition(",")[0]
+    return int(first) if first.isascii() and first.isdigit() else math.inf
