@@ -78,9 +78,10 @@ class Journal:
         """Rates since the last figures, and the memory; none of it is in the curve on disk."""
         seconds = max(now.wall_s - self._last.wall_s, 1e-9)
         rate = (now.step - self._last.step) / seconds
+        section = self.train.wgan if self.train.objective == "wgan" else self.train.wgan_gp
         pace = {
             "iterations_per_s": rate,
-            "generated_images_per_s": rate * self.train.batch_size,
+            "images_per_s": rate * section.critic_steps * self.train.batch_size,  # real, by critic
             "cpu_utilisation": (now.cpu_s - self._last.cpu_s) / seconds,
         }
         memory = _memory_bytes()
