@@ -25,8 +25,8 @@ class StopRequest:
         """What to raise once everything is saved."""
         by = self.signal_name or "a signal to another rank"
         return Interrupted(
-            f"stopped by {by} at step {step} of {steps}; the checkpoint is saved, and the same "
-            "command goes on from there."
+            f"stopped by {by} at step {step} of {steps}; the checkpoint is saved, and "
+            "`monge train` goes on from there."
         )
 
     def __enter__(self) -> StopRequest:

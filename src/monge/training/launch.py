@@ -52,7 +52,7 @@ def launch(devices: int, device: str, arguments: Sequence[str]) -> int:
         if all(code == 0 for code in codes):
             return 0
         if seen or all(code == 130 for code in codes):
-            raise Interrupted("stopped by a signal; the same command goes on from there.")
+            raise Interrupted("stopped by a signal; `monge train` goes on from the checkpoint.")
         refused = [code for code in codes if code > 0 and code != 130]
         if codes[0] > 0 and codes[0] != 130:
             return codes[0]

@@ -6,37 +6,25 @@ same code as the training's. They take no lock, so that one may look while anoth
 
 from __future__ import annotations
 
-import itertools
 import math
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from monge import objectives
-from monge.data.batches import Batches, normalise
+from monge.data.batches import Batches
 from monge.data.budget import free_bytes
 from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 from monge.training import checkpoint, lock, resume
-from monge.training.capture import WARM_UP, launcher
-from monge.training.device import choose_device, threads
-from monge.training.execution import execution
+from monge.training.device import choose_device
 from monge.training.fingerprint import differences, fingerprint
 from monge.training.footprint import Footprint, Layer, footprint, layers, networks
 from monge.training.precision import choose_precision
-from monge.training.ranks import Ranks
-from monge.training.schedule import set_learning_rate
-from monge.training.state import TrainingState
-
-TIMED_ITERATIONS = 20
-TIMED_S = 10.0
-"""Time no more iterations than so many and, after one, no longer than so long."""
+from monge.training.timing import Timing, timed
 
 
 @dataclass(frozen=True)
@@ -45,16 +33,6 @@ class Start:
 
     step: int
     sentence: str
-
-
-@dataclass(frozen=True)
-class Timing:
-    """`iterations` took `seconds`, after the first ones, which are slower."""
-
-    iterations: int
-    seconds: float
-    peak_bytes: int | None
-    """Of the GPU's memory, as torch counted it."""
 
 
 def describe(
@@ -89,7 +67,7 @@ def describe(
         if size.total + kept > free_bytes(device):
             yield "  no time was measured: this would not fit the memory"
             return
-        yield from _time_lines(train, start, _timed(share, dataset, batches, device, start.step))
+        yield from _time_lines(train, start, timed(share, dataset, batches, device, start.step))
 
 
 def begin(
@@ -109,47 +87,6 @@ def begin(
     weights = f"the weights of {train.init_from}" if train.init_from else "random weights"
     moved = f", after moving {folder} to {resume.set_aside_folder(folder)}" if found else ""
     return Start(0, f"would start from {weights}{moved}")
-
-
-def _timed(
-    train: TrainParams,
-    dataset: PackedDataset,
-    batches: Batches,
-    device: torch.device,
-    step: int,
-) -> Timing:
-    """Time iterations like those after `step`; where images would be kept, one batch of them is."""
-    objective = objectives.build(train, execution(train, device, Ranks()))
-    state = TrainingState(train, objective, dataset.image_shape, device)
-    state.step = next(
-        s for s in itertools.count(step) if objective.critic_steps_at(s) == objective.critic_steps
-    )
-    iterate = launcher(train, objective, state)
-    reals: Iterator[Tensor]
-    if batches.resident:
-        places = np.arange(train.batch_size) % len(dataset.train)
-        reals = itertools.repeat(normalise(torch.from_numpy(dataset.train.take(places))).to(device))
-    else:
-        reals = batches.starting_at(objective.batches_before(state.step))
-
-    def iterations(most: int, until_s: float) -> Timing:
-        began_s = time.monotonic()
-        done = 0
-        while done < most and (done == 0 or time.monotonic() < until_s):
-            set_learning_rate(state.optimizers, objective.learning_rate, train, step)
-            iterate(reals)
-            state.average.update(train.batch_size, train.batch_size)
-            done += 1
-        peak = None
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-            peak = torch.cuda.max_memory_allocated(device)
-        return Timing(done, time.monotonic() - began_s, peak)
-
-    until_s = time.monotonic() + TIMED_S
-    with threads(train, state.weights):
-        first = iterations(1 if device.type == "cpu" else WARM_UP + 1, until_s)
-        return first if time.monotonic() > until_s else iterations(TIMED_ITERATIONS, until_s)
 
 
 def _network_lines(role: str, found: Sequence[Layer]) -> Iterator[str]:
@@ -220,12 +157,10 @@ def _step_lines(train: TrainParams, start: Start, holder: int | None) -> Iterato
 def _time_lines(train: TrainParams, start: Start, timing: Timing) -> Iterator[str]:
     """The iterations' share; a longer one (extra critic steps) counts by its critic steps."""
     objective = objectives.build(train)
-    each_s = timing.seconds / timing.iterations
     batches = objective.batches_before(train.steps) - objective.batches_before(start.step)
-    plural = "" if timing.iterations == 1 else "s"
     yield (
-        f"time       about {_duration(each_s * batches / objective.critic_steps)}: "
-        f"{each_s * 1000:,.1f} ms an iteration, {timing.iterations} iteration{plural} timed"
+        f"time       about {_duration(timing.each_s * batches / objective.critic_steps)}: "
+        f"{timing.each_s * 1000:,.1f} ms an iteration, {timing.found_from}"
     )
     yield "           (figures, pictures, looks at the quality and checkpoints come on top)"
     if train.devices > 1:

@@ -13,9 +13,10 @@ from torch.profiler import ProfilerActivity, profile
 from monge import objectives
 from monge.data.packed import PackedDataset
 from monge.errors import DeviceError, InputError
+from monge.objectives.wgan_gp import WganGp
 from monge.params import TrainParams
 from monge.tracking import NullRun
-from monge.training import footprint, lock, loop, plan
+from monge.training import footprint, lock, loop, plan, timing
 from monge.training.state import TrainingState
 
 CPU = torch.device("cpu")
@@ -38,7 +39,7 @@ def dataset(packed_digits):
 
 @pytest.fixture(autouse=True)
 def few_iterations(monkeypatch):
-    monkeypatch.setattr(plan, "TIMED_ITERATIONS", 2)
+    monkeypatch.setattr(timing, "TIMED_ITERATIONS", 2)
 
 
 def train(params, dataset, folder):
@@ -198,7 +199,7 @@ def test_activations_grow_with_the_batch_and_shrink_with_its_parts():
 
 def test_it_does_not_try_what_would_not_fit(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "free_bytes", lambda _: 1000)
-    monkeypatch.setattr(plan, "_timed", lambda *_: pytest.fail("it was tried"))
+    monkeypatch.setattr(plan, "timed", lambda *_: pytest.fail("it was tried"))
     seen = told(small(), dataset, tmp_path / "checkpoints")
     assert "more than is free: raise train.accumulate, lower train.batch_size" in seen
     assert "no time was measured" in seen
@@ -212,14 +213,15 @@ def test_it_says_when_the_disk_has_no_room(dataset, tmp_path, monkeypatch):
 
 def test_slow_iterations_are_few_and_their_number_is_said(dataset, tmp_path, monkeypatch):
     def slow(*_):
-        def iterate(_):
+        def iterate(reals):
+            next(reals)
             time.sleep(0.2)
 
         return iterate
 
-    monkeypatch.setattr(plan, "launcher", slow)
-    monkeypatch.setattr(plan, "TIMED_ITERATIONS", 1000)
-    monkeypatch.setattr(plan, "TIMED_S", 1.0)
+    monkeypatch.setattr(timing, "launcher", slow)
+    monkeypatch.setattr(timing, "TIMED_ITERATIONS", 1000)
+    monkeypatch.setattr(timing, "TIMED_S", 1.0)
     began_s = time.monotonic()
     seen = told(small(steps=1000), dataset, tmp_path / "x")
     assert time.monotonic() - began_s < 10.0
@@ -230,8 +232,28 @@ def test_slow_iterations_are_few_and_their_number_is_said(dataset, tmp_path, mon
     assert 190 <= each_ms < 400
     assert minutes == pytest.approx(each_ms * 1000 / 60_000, abs=1)
 
-    monkeypatch.setattr(plan, "TIMED_S", 0.1)
+    monkeypatch.setattr(timing, "TIMED_S", 0.1)
     assert "1 iteration timed" in told(small(steps=1000), dataset, tmp_path / "x")
+
+
+@pytest.mark.parametrize("data", ["resident", "streamed"])
+def test_an_iteration_that_takes_too_long_is_left_in_the_middle(
+    dataset, tmp_path, monkeypatch, data
+):
+    def critic_step(self, *_):
+        time.sleep(0.2)
+        return {"loss": torch.zeros(())}
+
+    monkeypatch.setattr(WganGp, "_critic_step", critic_step)
+    monkeypatch.setattr(timing, "TIMED_S", 0.5)
+    params = small(steps=1000, data=data, **{"wgan-gp": {"critic_steps": 100}})
+    began_s = time.monotonic()
+    seen = told(params, dataset, tmp_path / "x")
+    assert time.monotonic() - began_s < 10.0  # and not 20 s
+    found = re.search(r"([\d,]+)\.\d ms an iteration, (\d) critic steps timed", seen)
+    assert found, seen
+    assert 2 <= int(found[2]) <= 3
+    assert float(found[1].replace(",", "")) == pytest.approx(101 * 200, rel=0.25)
 
 
 def test_a_longer_iteration_is_not_timed_and_counts_by_its_critic_steps(
@@ -239,7 +261,7 @@ def test_a_longer_iteration_is_not_timed_and_counts_by_its_critic_steps(
 ):
     params = small(extra_critic_steps="authors", steps=600)
     # 25 iterations and the one after 500 of 100 critic steps, 574 of 5.
-    seen = "\n".join(plan._time_lines(params, plan.Start(0, ""), plan.Timing(2, 2.0, None)))
+    seen = "\n".join(plan._time_lines(params, plan.Start(0, ""), timing.Timing(1.0, "")))
     assert f"about {round((26 * 100 + 574 * 5) / 5 / 60)} min: 1,000.0 ms" in seen
     steps = []
 
@@ -247,7 +269,7 @@ def test_a_longer_iteration_is_not_timed_and_counts_by_its_critic_steps(
         steps.append(objective.critic_steps_at(state.step))
         return lambda _: None
 
-    monkeypatch.setattr(plan, "launcher", noting)
+    monkeypatch.setattr(timing, "launcher", noting)
     told(params, dataset, tmp_path / "x")
     assert steps == [5]
 

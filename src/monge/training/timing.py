@@ -1,0 +1,117 @@
+"""How long an iteration takes here: a few of them, timed in a training that is thrown away."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monge import objectives
+from monge.data.batches import Batches, normalise
+from monge.data.packed import PackedDataset
+from monge.params import TrainParams
+from monge.training.capture import WARM_UP, launcher
+from monge.training.device import threads
+from monge.training.execution import execution
+from monge.training.ranks import Ranks
+from monge.training.schedule import set_learning_rate
+from monge.training.state import TrainingState
+
+TIMED_ITERATIONS = 20
+TIMED_S = 10.0
+"""Time no more iterations than so many and, after a critic step, no longer than so long."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What an iteration takes, and what that was found from: `20 iterations timed`."""
+
+    each_s: float
+    found_from: str
+    peak_bytes: int | None = None
+    """Of the GPU's memory, as torch counted it."""
+
+
+class _Enough(Exception):
+    """Raised into an iteration that takes too long to be waited for."""
+
+
+class _Reals:
+    """Real batches, one a critic step, until it is too late for another one."""
+
+    def __init__(self, batches: Iterator[Tensor]) -> None:
+        self.batches = batches
+        self.until_s = time.monotonic() + TIMED_S
+        self.taken = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() > self.until_s
+
+    def __iter__(self) -> _Reals:
+        return self
+
+    def __next__(self) -> Tensor:
+        if self.taken and self.over:
+            raise _Enough
+        self.taken += 1
+        return next(self.batches)
+
+
+def timed(
+    train: TrainParams, dataset: PackedDataset, batches: Batches, device: torch.device, step: int
+) -> Timing:
+    """Time iterations like those after `step`; where images would be kept, one batch of them is.
+
+    The first ones are slower and not counted, unless they are all that there is time for.
+    """
+    objective = objectives.build(train, execution(train, device, Ranks()))
+    state = TrainingState(train, objective, dataset.image_shape, device)
+    state.step = next(
+        s for s in itertools.count(step) if objective.critic_steps_at(s) == objective.critic_steps
+    )
+    iterate = launcher(train, objective, state)
+    if batches.resident:
+        places = np.arange(train.batch_size) % len(dataset.train)
+        images = normalise(torch.from_numpy(dataset.train.take(places))).to(device)
+        reals = _Reals(itertools.repeat(images))
+    else:
+        reals = _Reals(batches.starting_at(objective.batches_before(state.step)))
+
+    def iterations(most: int) -> Timing:
+        before, began_s = reals.taken, time.monotonic()
+        done, ended_s = 0, began_s
+        try:
+            while done < most and not (done and reals.over):
+                set_learning_rate(state.optimizers, objective.learning_rate, train, step)
+                iterate(reals)
+                state.average.update(train.batch_size, train.batch_size)
+                done, ended_s = done + 1, time.monotonic()
+        except _Enough:
+            if done == 0:  # the generator's step is counted as one of the critic's
+                steps = reals.taken - before
+                each_s = (time.monotonic() - began_s) / steps * (objective.critic_steps + 1)
+                return Timing(each_s, f"{_count(steps, 'critic step')} timed")
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            ended_s = time.monotonic()
+        each_s = (ended_s - began_s) / done
+        return Timing(each_s, f"{_count(done, 'iteration')} timed", _peak(device))
+
+    with threads(train, state.weights):
+        first = iterations(1 if device.type == "cpu" else WARM_UP + 1)
+        return first if reals.over else iterations(TIMED_ITERATIONS)
+
+
+def _peak(device: torch.device) -> int | None:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
