@@ -30,7 +30,11 @@ class History:
         self._recent = _last_estimates(self.path)
 
     def append(self, step: int, figures: Mapping[str, float]) -> dict[str, float]:
-        """Write a row; the figures as written, with the running median beside the estimate."""
+        """Write a row; the figures as written, with the running median beside the estimate.
+
+        One that is not finite is an empty cell and not returned: a norm whose squares overflow in a
+        training that is about to diverge, which the guards say in their own words.
+        """
         written = {name: float(f"{value:.9g}") for name, value in figures.items()}
         self._recent = [*self._recent, written[ESTIMATE]][-MEDIAN_ROWS:]
         first = {ESTIMATE: written.pop(ESTIMATE), MEDIAN: statistics.median(self._recent)}
@@ -40,8 +44,8 @@ class History:
             writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(["step", *row])
-            writer.writerow([step, *(f"{value:.9g}" for value in row.values())])
-        return row
+            writer.writerow([step, *(f"{v:.9g}" if math.isfinite(v) else "" for v in row.values())])
+        return {name: value for name, value in row.items() if math.isfinite(value)}
 
 
 def _last_estimates(path: Path) -> list[float]:

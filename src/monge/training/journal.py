@@ -72,7 +72,8 @@ class Journal:
         now = _Moment(state.step)
         self.run.metrics({**written, **self._pace(now)}, state.step)
         self._last = now
-        self.bar.set_postfix_str(f"wasserstein estimate {written[ESTIMATE]:.4g}", refresh=False)
+        estimate = figures[ESTIMATE]
+        self.bar.set_postfix_str(f"wasserstein estimate {estimate:.4g}", refresh=False)
 
     def _pace(self, now: _Moment) -> dict[str, float]:
         """Rates since the last figures, and the memory; none of it is in the curve on disk."""
