@@ -16,7 +16,7 @@ iteration's floating-point operations (counted by torch on the textbook loop) ov
 a large matrix product measured here: in bf16 on a GPU, in float32 on a CPU. `busy` is the share of
 monge's time in which the device computes (a GPU) or an operator of torch runs (a CPU), from a
 profile of steady training. Memory is the most that a process of its own takes for two iterations:
-on a GPU what torch has allocated there, on a CPU the resident set.
+on a GPU what torch has allocated there, on a CPU the resident set (Linux).
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import io
 import json
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -284,7 +283,9 @@ def _run_alone(name: str, contender: str, device: torch.device) -> int:
             step()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage: its peak outlives exec, so that a child begins with its parent's.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def measure(
