@@ -53,7 +53,7 @@ lock: .venv/ready ## Resolve the pins anew: requirements*.lock, for Linux, Pytho
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --no-header --constraint requirements.lock --extra serve \
+		--no-emit-index-url --no-annotate --no-header --constraint requirements.lock --extra server \
 		pyproject.toml -o requirements-serve.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header requirements-uv.in -o requirements-uv.lock

@@ -209,6 +209,38 @@ def sample(
     typer.echo(f"{n} images of seed {seed} in {output} ({sampler.provider})")
 
 
+@app.command()
+def serve(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A .onnx file, an address, or models:/NAME@champion, which is followed."
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Anything but loopback needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    provider: Annotated[Provider, typer.Option(help="Where to compute.")] = Provider.auto,
+    threads: Annotated[int, typer.Option(help="Of the network; 0 is one a core.")] = 0,
+    max_images: Annotated[int, typer.Option(min=1, help="Of one request.")] = 1024,
+    queue_images: Annotated[int, typer.Option(min=1, help="That may wait; beyond it: 429.")] = 4096,
+    timeout_s: Annotated[float, typer.Option(min=0.001, help="Of one request.")] = 30.0,
+    rate: Annotated[float, typer.Option(min=0, help="Requests a second of a client; 0: any.")] = 0,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with the token; else MONGE_TOKEN.")
+    ] = None,
+    poll_s: Annotated[float, typer.Option(min=0.1, help="How often the alias is looked at.")] = 10,
+) -> None:
+    """Answer requests for images over HTTP, until a signal."""
+    from monge.server.drawing import Limits
+    from monge.server.run import serve as run
+
+    limits = Limits(images=max_images, queue_images=queue_images, timeout_s=timeout_s)
+    run(
+        model, host=host, port=port, provider=provider.value, threads=threads, limits=limits,
+        rate=rate, token_file=token_file, poll_s=poll_s,
+    )  # fmt: skip
+
+
 def _stage(name: str, params: Path, override: list[str] | None, **options: Any) -> Any:
     """Run one stage of the project that the parameter file lies in."""
     from monge import stages

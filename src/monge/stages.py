@@ -21,6 +21,9 @@ from monge.params import Params
 from monge.paths import Paths
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from monge.data.packed import PackedDataset
     from monge.evaluation.judge import Judgement
     from monge.export.parity import Parity
@@ -149,7 +152,7 @@ def evaluate(params: Params, paths: Paths) -> list[str]:
         judgement,
         paths.checkpoints / HISTORY,
         paths.reports,
-        lambda rows, steps: sampler.interpolate(params.evaluate.seed, rows, steps),
+        lambda rows, steps: _walks(sampler, params.evaluate.seed, rows, steps),
     )
     with _run(params, paths, sampler.contract.run or sampler.model_hash[:12]) as run:
         figures = {f"evaluate.{name}": f.value for name, f in judgement.figures.items()}
@@ -244,6 +247,12 @@ def compare(params: Params, paths: Paths, first: str, second: str, picture: Path
     rows = zip(*halves, strict=True)
     pictures.grid(np.concatenate([half for row in rows for half in row]), 2 * side).save(picture)
     return [*told, f"{picture}: the same latents, version {one.number} on the left"]
+
+
+def _walks(sampler: Sampler, seed: int, rows: int, steps: int) -> NDArray[np.uint8]:
+    """Walks between neighbouring images of a seed: uint8 [rows, steps, H, W, C]."""
+    ends = sampler.latents(2 * rows, seed)
+    return sampler.walk(ends[0::2], ends[1::2], steps)
 
 
 def _judge(params: Params, paths: Paths, sampler: Sampler) -> Judgement:

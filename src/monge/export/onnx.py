@@ -14,6 +14,7 @@ from monge.contract import METADATA_KEY, Contract
 from monge.errors import InputError, ModelFileError
 from monge.export.lower import Graph, lower
 from monge.files import write_whole
+from monge.operators import check_operators
 
 # Operators as they have been since opset 13, the first in which all of them are in their present
 # form; IR version 7 came with it. Every ONNX Runtime since 1.6 reads that.
@@ -72,6 +73,7 @@ def serialise(generator: nn.Module, contract: Contract) -> bytes:
     helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
+    check_operators(data)
     return data
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from monge.errors import InputError, MissingExtra, ModelFileError, ServiceError
 from monge.files import locked, write_whole
+from monge.operators import check_operators
 from monge.paths import Paths
 from monge.registry.logged_model import MODEL_FILE, log_model
 from monge.tracking import mlflow_store
@@ -93,9 +94,10 @@ class Registry:
     ) -> Version:
         """Log the file into the training's run and register it; the same file only once.
 
-        Raises ModelFileError when the file is missing or no ONNX model.
+        Raises ModelFileError when the file is missing, or holds what no generator file may.
         """
         model_hash = _sha256(model)
+        check_operators(model.read_bytes(), model)
         with locked(self.state / "registry.lock"):
             known = next((v for v in self.versions() if v.model_hash == model_hash), None)
             if known is not None:
@@ -175,8 +177,8 @@ class Registry:
         return cached
 
 
-def fetch(address: str, root: Path | None = None) -> Path:
-    """The generator.onnx of `models:/name@alias` or `models:/name/3`, on this disk.
+def resolve(address: str, root: Path | None = None) -> tuple[Registry, Version]:
+    """The version that `models:/name@alias` or `models:/name/3` names now, and its registry.
 
     Raises InputError when there is none, ServiceError when the registry does not answer.
     """
@@ -196,8 +198,14 @@ def fetch(address: str, root: Path | None = None) -> Path:
     versions = registry.versions()
     for version in versions:
         if alias in version.aliases or (number and version.number == int(number)):
-            return registry.fetch(version)
+            return registry, version
     raise InputError(f"{address}: not in the registry at {where}; {_what_exists(registry)}.")
+
+
+def fetch(address: str, root: Path | None = None) -> Path:
+    """The generator.onnx that an address names now, on this disk. Raises what `resolve` raises."""
+    registry, version = resolve(address, root)
+    return registry.fetch(version)
 
 
 def _what_exists(registry: Registry) -> str:

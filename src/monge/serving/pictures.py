@@ -39,7 +39,7 @@ def grid(images: Images, columns: int | None = None, scale: int | None = None) -
             f"a grid of {n} images would have more than {MAX_GRID_PIXELS // 10**6} million pixels: "
             "write fewer, or an .npz file or a folder of pictures."
         )
-    return _picture(tile(images, columns, scale))
+    return picture(tile(images, columns, scale))
 
 
 def write(images: Images, output: Path) -> None:
@@ -54,8 +54,8 @@ def write(images: Images, output: Path) -> None:
     if output.is_dir() or suffix == "":
         _whole(output, lambda place: _write_folder(images, place), folder=True)
     elif suffix == ".png":
-        picture = grid(images)
-        _whole(output, lambda place: picture.save(place, "PNG"))
+        drawn = grid(images)
+        _whole(output, lambda place: drawn.save(place, "PNG"))
     elif suffix == ".npz":
         _whole(output, lambda place: _write_array(images, place))
     else:
@@ -69,7 +69,7 @@ def _write_folder(images: Images, folder: Path) -> None:
     folder.mkdir()
     digits = max(5, len(str(len(images) - 1)))
     for i, image in enumerate(images):
-        _picture(image).save(folder / f"{i:0{digits}}.png", "PNG")
+        picture(image).save(folder / f"{i:0{digits}}.png", "PNG")
 
 
 def _write_array(images: Images, place: Path) -> None:
@@ -103,7 +103,8 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _picture(image: Images) -> Image.Image:
+def picture(image: Images) -> Image.Image:
+    """One image, uint8 [H, W, C], as Pillow has it."""
     from PIL import Image
 
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError
 from monge.latents import latents, slerp
+from monge.operators import check_operators
+from monge.serving import batch_size, origin
 
 Images = NDArray[np.uint8]
+Latents = NDArray[np.float32]
 Provider = Literal["auto", "cpu", "cuda"]
 
-MAX_FILE_BYTES = 2 << 30
 MAX_IMAGES = 10_000_000
 MAX_RESULT_BYTES = 8 << 30
 _BATCH = 64
@@ -37,49 +40,92 @@ class Sampler:
     `model_hash` the SHA-256 of the file.
     """
 
-    def __init__(self, session: Any, contract: Contract, model_hash: str) -> None:
+    def __init__(self, session: Any, contract: Contract, model_hash: str, threads: int = 0) -> None:
         self.contract = contract
         self.model_hash = model_hash
         self._session = session
+        self._threads = threads
         names = {name: short for short, name in _PROVIDERS.items()}
         first = session.get_providers()[0]
         self.provider: str = names.get(first, first)
         height, width, channels = contract.image_shape
-        self._batch = max(1, min(_BATCH, _BATCH_BYTES // (height * width * channels)))
+        self._largest = max(1, _BATCH_BYTES // (height * width * channels))
+        self._batch = min(_BATCH, self._largest)
 
     @classmethod
     def load(
         cls, model: str | Path, provider: Provider | str = "auto", threads: int = 0
     ) -> Sampler:
-        """Open a generator file or a registry address such as `models:/NAME@champion`.
+        """Open a generator: a file, `models:/NAME@champion` of a registry, or an http(s) address.
 
-        `auto` takes a GPU that is there and says so by logging; `threads` 0 is one a core. Raises
-        ModelFileError, DeviceError, MissingExtra, InputError.
+        Nothing is opened that holds other operators than `monge.operators` allows. `auto` takes a
+        GPU that is there and says so by logging; `threads` 0 is one a core. Raises ModelFileError,
+        DeviceError, MissingExtra, InputError, ServiceError.
         """
         if provider not in ("auto", *_PROVIDERS):
             raise InputError(f"provider must be auto, cpu or cuda, got {provider!r}.")
         if not 0 <= threads <= 1024:
             raise InputError(f"threads must be from 0 (one a core) to 1024, got {threads}.")
-        path = _locate(model)
-        data = _read(path)
-        runtime = _onnxruntime()
-        session = _open(runtime, data, path, provider, threads)
-        contract = _contract(session, path)
-        sampler = cls(session, contract, hashlib.sha256(data).hexdigest())
-        _log.info("%s runs on %s", path, sampler.provider)
+        data = origin.read(model)
+        check_operators(data, model)
+        session = _open(_onnxruntime(), data, str(model), provider, threads)
+        contract = _contract(session, str(model))
+        sampler = cls(session, contract, hashlib.sha256(data).hexdigest(), threads)
+        _log.info("%s runs on %s", model, sampler.provider)
         return sampler
 
-    def sample(self, n: int, seed: int = 0, first: int = 0) -> Images:
-        """Images first .. first + n − 1 of a seed: uint8 [n, H, W, C]."""
+    @property
+    def batch_size(self) -> int:
+        """Images that are drawn at a time."""
+        return self._batch
+
+    def calibrate(self) -> int:
+        """Find the batch size that is fastest on this machine, use it, and remember it on disk.
+
+        On a CPU only, where an image does not depend on its batch. On a GPU there is one size.
+        """
+        if self.provider == "cpu":
+            dim = self.contract.latent_dim
+            key = f"{self.model_hash[:16]} {self._threads} {os.cpu_count()}"
+            self._batch = batch_size.fastest(
+                lambda size: self._draw(np.zeros((size, dim), np.float32)), self._largest, key
+            )
+        return self._batch
+
+    def latents(
+        self, n: int, seed: int = 0, first: int = 0, truncation: float | None = None
+    ) -> Latents:
+        """Draw what images first .. first + n − 1 of a seed are made from: [n, latent_dim]."""
+        n = self._check_count(n)
+        dim = self.contract.latent_dim
+        return latents(_whole("seed", seed), _whole("first", first), n, dim, truncation)
+
+    def sample(
+        self, n: int, seed: int = 0, first: int = 0, truncation: float | None = None
+    ) -> Images:
+        """Images first .. first + n − 1 of a seed: uint8 [n, H, W, C].
+
+        `truncation` draws likelier, less varied images: latents within that many standard
+        deviations.
+        """
         result = self._allocate(n)
-        for start in range(0, n, self._batch):
-            count = min(self._batch, n - start)
-            drawn = latents(seed, first + start, count, self.contract.latent_dim)
-            result[start : start + count] = self._draw(drawn)
+        for start in range(0, len(result), self._batch):
+            part = result[start : start + self._batch]
+            part[:] = self._draw(self.latents(len(part), seed, first + start, truncation))
         return result
 
-    def run(self, batch: NDArray[Any]) -> Images:
-        """Draw the images of given latents [n, latent_dim], finite: uint8 [n, H, W, C]."""
+    def stream(
+        self, n: int, seed: int = 0, first: int = 0, truncation: float | None = None
+    ) -> Iterator[Images]:
+        """The same images in batches of the fastest size, one after the other in bounded memory."""
+        n, first, size = _whole("n", n), _whole("first", first), self.calibrate()
+        if n < 0:
+            raise InputError(f"the number of images must be at least 0, got {n}.")
+        for start in range(0, n, size):
+            yield self.sample(min(size, n - start), seed, first + start, truncation)
+
+    def checked(self, batch: NDArray[Any]) -> Latents:
+        """Latents as the network takes them: float32 [n, latent_dim], finite. Raises InputError."""
         batch = np.asarray(batch)
         dim = self.contract.latent_dim
         if batch.ndim != 2 or batch.shape[1] != dim or batch.dtype.kind not in "fiu":
@@ -87,26 +133,42 @@ class Sampler:
                 f"latents must be numbers of shape [n, {dim}], got {batch.dtype} "
                 f"{list(batch.shape)}."
             )
-        batch = np.ascontiguousarray(batch, np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
+            batch = np.ascontiguousarray(batch, np.float32)
         if not np.isfinite(batch).all():
             raise InputError("latents must be finite numbers.")
+        return batch
+
+    def run(self, batch: NDArray[Any]) -> Images:
+        """Draw the images of given latents [n, latent_dim], finite: uint8 [n, H, W, C]."""
+        batch = self.checked(batch)
         result = self._allocate(len(batch))
         for start in range(0, len(batch), self._batch):
             stop = start + self._batch
             result[start:stop] = self._draw(batch[start:stop])
         return result
 
-    def interpolate(self, seed: int, rows: int, steps: int) -> Images:
-        """Spherical walks: row r goes from image 2r of a seed to image 2r + 1 in `steps` images.
+    def interpolate(self, seeds: Sequence[int], steps: int) -> Images:
+        """Spherical walks from image 0 of each seed to image 0 of the next, in `steps` images.
 
-        uint8 [rows, steps, H, W, C]; both ends are included, so `steps` is at least 2.
+        uint8 [len(seeds) − 1, steps, H, W, C]; both ends are included.
         """
-        if rows < 0 or not 2 <= steps <= MAX_IMAGES:
-            raise InputError(f"need rows >= 0 and steps >= 2, got {rows} rows of {steps} steps.")
+        if len(seeds) < 2:
+            raise InputError(f"a walk needs at least two seeds, got {len(seeds)}.")
+        ends = np.concatenate([self.latents(1, seed) for seed in seeds])
+        return self.walk(ends[:-1], ends[1:], steps)
+
+    def walk(self, starts: Latents, ends: Latents, steps: int) -> Images:
+        """Spherical walks between latents [r, latent_dim]: uint8 [r, steps, H, W, C], steps >= 2.
+
+        The first images are those of `starts`, the last those of `ends`.
+        """
+        rows, steps = len(starts), _whole("steps", steps)
+        if not 2 <= steps <= MAX_IMAGES:
+            raise InputError(f"a walk needs at least 2 steps, got {steps}.")
         self._check_count(rows * steps)
-        ends = latents(seed, 0, 2 * rows, self.contract.latent_dim)
-        walk = slerp(ends[0::2, None], ends[1::2, None], np.linspace(0.0, 1.0, steps))
-        images = self.run(walk.reshape(rows * steps, self.contract.latent_dim))
+        between = slerp(starts[:, None], ends[:, None], np.linspace(0.0, 1.0, steps))
+        images = self.run(between.reshape(rows * steps, self.contract.latent_dim))
         return images.reshape(rows, steps, *self.contract.image_shape)
 
     def _draw(self, batch: NDArray[np.float32]) -> Images:
@@ -122,10 +184,10 @@ class Sampler:
         return images[:count]
 
     def _allocate(self, n: int) -> Images:
-        self._check_count(n)
-        return np.empty((n, *self.contract.image_shape), np.uint8)
+        return np.empty((self._check_count(n), *self.contract.image_shape), np.uint8)
 
-    def _check_count(self, n: int) -> None:
+    def _check_count(self, n: int) -> int:
+        n = _whole("n", n)
         if not 0 <= n <= MAX_IMAGES:
             raise InputError(f"the number of images must be from 0 to {MAX_IMAGES}, got {n}.")
         size = n * int(np.prod(self.contract.image_shape))
@@ -134,36 +196,14 @@ class Sampler:
                 f"{n} images take {size / 2**30:.0f} GiB, more than the {MAX_RESULT_BYTES >> 30} "
                 "that one call gives: draw them in parts (`first` continues a seed)."
             )
+        return n
 
 
-def _locate(model: str | Path) -> Path:
-    if not str(model).startswith("models:/"):
-        return Path(model)
-    # A registry is a thing of the pipeline; an application with a file needs nothing of it.
-    try:
-        from monge.registry.models import fetch
-
-        return Path(fetch(str(model)))
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"{model}: a registry address needs the package {error.name}: "
-            "pip install 'monge[pipeline]', or give a .onnx file."
-        ) from None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            what = "is not a file" if path.exists() else "no such file"
-            raise ModelFileError(
-                f"{path}: {what}. Give a generator.onnx (`monge export` writes one) "
-                "or models:/NAME@champion."
-            )
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ModelFileError(f"{path}: larger than 2 GiB, which no generator file is.")
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}.") from None
+def _whole(name: str, value: object) -> int:
+    """Take what is a whole number, numpy's kinds too. Raises InputError for anything else."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    raise InputError(f"{name} must be a whole number, got {value!r}.")
 
 
 def _onnxruntime() -> Any:
@@ -178,7 +218,7 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-def _open(runtime: Any, data: bytes, path: Path, provider: str, threads: int) -> Any:
+def _open(runtime: Any, data: bytes, path: str, provider: str, threads: int) -> Any:
     """Open a session on the asked provider; `auto` is CUDA where it works, and else the CPU."""
     problem = "there is no CUDA device here"
     if provider != "cpu" and _has_gpu():
@@ -230,7 +270,7 @@ def _has_gpu() -> bool:
     )
 
 
-def _contract(session: Any, path: Path) -> Contract:
+def _contract(session: Any, path: str) -> Contract:
     """Read the contract of an opened file, which its input and output must keep."""
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:

@@ -142,6 +142,6 @@ def test_what_is_no_model_is_not_registered(project: Path, tmp_path: Path) -> No
         registry.register(tmp_path / "absent.onnx", run_key="a", tags={})
     text = tmp_path / "text.onnx"
     text.write_text("not a model")
-    with pytest.raises(ModelFileError, match=r"text\.onnx: is not an ONNX model"):
+    with pytest.raises(ModelFileError, match=r"text\.onnx: not an ONNX file"):
         registry.register(text, run_key="a", tags={})
     assert registry.names() == []

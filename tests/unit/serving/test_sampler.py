@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import http.server
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +22,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from monge.contract import METADATA_KEY, Contract
-from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError
+from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError, ServiceError
 from monge.latents import latents, slerp
+from monge.serving import batch_size
 from monge.serving import sampler as module
 from monge.serving.sampler import Sampler
 
@@ -118,15 +125,106 @@ def test_large_images_are_drawn_few_at_a_time(path: Path) -> None:
     assert Sampler(Session(), contract, "")._batch == 2
 
 
-def test_an_interpolation_walks_the_sphere_from_image_to_image(path: Path) -> None:
+def test_a_walk_goes_on_the_sphere_from_image_to_image(path: Path) -> None:
     sampler = Sampler.load(path, "cpu")
-    walk = sampler.interpolate(4, 3, 5)
+    ends = sampler.latents(6, seed=4)
+    walk = sampler.walk(ends[0::2], ends[1::2], 5)
     images = sampler.sample(6, seed=4)
     assert walk.shape == (3, 5, *SHAPE)
     np.testing.assert_array_equal(walk[:, 0], images[0::2])
     np.testing.assert_array_equal(walk[:, -1], images[1::2])
-    ends = latents(4, 2, 2, DIM)
-    np.testing.assert_array_equal(walk[1, 2], sampler.run(slerp(ends[:1], ends[1:], 0.5))[0])
+    np.testing.assert_array_equal(walk[1, 2], sampler.run(slerp(ends[2:3], ends[3:4], 0.5))[0])
+
+
+def test_an_interpolation_visits_image_0_of_each_seed(path: Path) -> None:
+    sampler = Sampler.load(path, "cpu")
+    walk = sampler.interpolate([5, 9, 5], 4)
+    five, nine = sampler.sample(1, seed=5)[0], sampler.sample(1, seed=9)[0]
+    assert walk.shape == (2, 4, *SHAPE)
+    for got, expected in ((walk[0, 0], five), (walk[0, -1], nine), (walk[1, 0], nine)):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_a_stream_gives_the_same_images_in_bounded_parts(path: Path) -> None:
+    sampler = Sampler.load(path, "cpu")
+    parts = list(sampler.stream(301, seed=2, first=7))
+    assert {len(part) for part in parts[:-1]} <= {sampler.batch_size}
+    assert len(parts[-1]) <= sampler.batch_size
+    np.testing.assert_array_equal(np.concatenate(parts), sampler.sample(301, seed=2, first=7))
+    assert list(sampler.stream(0)) == []
+
+
+def test_truncated_latents_make_the_truncated_images(path: Path) -> None:
+    sampler = Sampler.load(path, "cpu")
+    drawn = sampler.latents(9, seed=1, truncation=0.4)
+    assert np.abs(drawn).max() <= np.float32(0.4)
+    np.testing.assert_array_equal(sampler.sample(9, 1, truncation=0.4), sampler.run(drawn))
+
+
+def test_the_batch_size_is_found_once_and_remembered(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    drawn: list[int] = []
+
+    def draw(size: int) -> None:
+        drawn.append(size)
+        time.sleep(0.002 if size <= 32 else 0.002 * size / 32)
+
+    assert batch_size.fastest(draw, 256, "a") == 32
+    tried = len(drawn)
+    assert batch_size.fastest(draw, 256, "a") == 32
+    assert len(drawn) == tried
+    assert batch_size.fastest(draw, 16, "b") == 16
+    assert batch_size.fastest(draw, 3, "c") == 3  # too large for any of the sizes
+    (tmp_path / "monge/batch-sizes.json").write_text("{")
+    assert batch_size.fastest(draw, 256, "a") == 32
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    assert batch_size.fastest(draw, 256, "a") == 32
+    assert Sampler.load(path, "cpu").calibrate() in batch_size.SIZES
+
+
+@pytest.fixture
+def web(path: Path) -> Iterator[str]:
+    """A web server on loopback over the model's folder."""
+    handler = functools.partial(_Quiet, directory=path.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_web_address_is_opened_like_a_file(web: str, path: Path) -> None:
+    got = Sampler.load(f"{web}/generator.onnx", "cpu")
+    assert got.model_hash == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(ModelFileError, match="answered 404"):
+        Sampler.load(f"{web}/none.onnx")
+    with pytest.raises(ServiceError, match="cannot be fetched"):
+        Sampler.load("http://127.0.0.1:9/generator.onnx")
+
+
+def test_a_download_that_breaks_off_is_told_from_a_damaged_file(path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_answer_half, args=(server, path.read_bytes()))
+        thread.start()
+        with pytest.raises(ServiceError, match="broke off after|cannot be fetched"):
+            Sampler.load(f"http://127.0.0.1:{server.getsockname()[1]}/x")
+        thread.join()
+
+
+def _answer_half(server: socket.socket, data: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data)
+        connection.sendall(head + data[: len(data) // 2])
 
 
 @pytest.mark.parametrize(
@@ -141,11 +239,19 @@ def test_an_interpolation_walks_the_sphere_from_image_to_image(path: Path) -> No
         (lambda s: s.run(np.array([["x"] * 8])), "numbers"),
         (lambda s: s.run(np.full((1, 8), np.nan)), "finite"),
         (lambda s: s.run(np.full((1, 8), 1e39)), "finite"),
-        (lambda s: s.interpolate(0, 1, 1), "steps"),
-        (lambda s: s.interpolate(0, 10_000, 10_000), "number of images"),
+        (lambda s: s.sample("3"), "n must be a whole number, got '3'"),
+        (lambda s: s.sample(3.0), "whole number"),
+        (lambda s: s.sample(True), "whole number"),
+        (lambda s: s.sample(1, seed=1.5), "seed must be a whole number"),
+        (lambda s: s.sample(1, truncation=0), "truncation must be from"),
+        (lambda s: s.sample(1, truncation=float("nan")), "truncation must be from"),
+        (lambda s: s.sample(1, truncation="x"), "truncation must be a number"),
+        (lambda s: list(s.stream(-1)), "number of images"),
+        (lambda s: s.interpolate([1], 5), "two seeds"),
+        (lambda s: s.interpolate([1, 2], 1), "steps"),
+        (lambda s: s.interpolate([1, 2], 10_000_001), "steps"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 def test_what_makes_no_sense_is_refused(path: Path, call: Any, told: str) -> None:
     with pytest.raises(InputError, match=told):
         call(Sampler.load(path, "cpu"))
@@ -296,8 +402,9 @@ def test_sampling_imports_nothing_heavy_and_leaves_nothing_in_the_home_folder(
     heavy, ours = done.stdout.splitlines()
     assert heavy == "[]"
     assert ours == str(
-        ["monge", "monge.contract", "monge.errors", "monge.latents", "monge.pictures",
-         "monge.serving", "monge.serving.pictures", "monge.serving.sampler"]
+        ["monge", "monge.contract", "monge.errors", "monge.latents", "monge.operators",
+         "monge.pictures", "monge.serving", "monge.serving.batch_size", "monge.serving.origin",
+         "monge.serving.pictures", "monge.serving.sampler"]
     )  # fmt: skip
     assert (tmp_path / "grid.png").is_file()
     assert list(home.rglob("*")) == []

@@ -1,0 +1,84 @@
+"""The model that answers, the one before it, and how a new one takes its place."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from monge.errors import InputError, ModelFileError
+from monge.serving.origin import look_up
+from monge.serving.sampler import Sampler
+
+log = logging.getLogger(__name__)
+
+_NAME = "generator"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A generator that is open, and what it is called."""
+
+    sampler: Sampler
+    name: str
+    version: str
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What an answer says in its headers."""
+        return {
+            "Monge-Model-Name": self.name,
+            "Monge-Model-Version": self.version,
+            "Monge-Model-Hash": self.sampler.model_hash,
+            "Monge-Provider": self.sampler.provider,
+        }
+
+
+def open_model(address: str, provider: str, threads: int) -> Model:
+    """Open what an address names now: a file, an http(s) address, or models:/NAME@ALIAS.
+
+    Raises ModelFileError when the registry's hash is not the file's, and all that Sampler.load
+    raises.
+    """
+    if not address.startswith("models:/"):
+        return Model(Sampler.load(address, provider, threads), _NAME, "1")
+    found = look_up(address)
+    sampler = Sampler.load(found.fetch(), provider, threads)
+    if sampler.model_hash != found.model_hash:
+        raise ModelFileError(f"{address}: the file is not the one that was registered.")
+    return Model(sampler, found.name, str(found.number))
+
+
+def warm_up(model: Model) -> None:
+    """Find the fastest batch size, and draw once at both ends of it, so that no client waits."""
+    sampler = model.sampler
+    size = sampler.calibrate()
+    dim = sampler.contract.latent_dim
+    for n in (1, size):
+        images = sampler.run(np.zeros((n, dim), np.float32))
+        if images.shape != (n, *sampler.contract.image_shape):
+            raise ModelFileError(f"{model.name}: draws {images.shape}, not what its contract says.")
+
+
+class Models:
+    """Which model answers. `current` is read once a request, so that one request has one model."""
+
+    def __init__(self, first: Model) -> None:
+        self.current = first
+        self.previous: Model | None = None
+
+    def switch(self, new: Model) -> None:
+        """Let `new` answer from the next request on; the old one stays for `back`."""
+        self.previous, self.current = self.current, new
+        log.info(
+            "%s version %s answers now, in place of version %s",
+            new.name, new.version, self.previous.version,
+        )  # fmt: skip
+
+    def back(self) -> Model:
+        """Let the one before answer again. Raises InputError where there is none."""
+        if self.previous is None:
+            raise InputError("there was no model before this one.")
+        self.switch(self.previous)
+        return self.current

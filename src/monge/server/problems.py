@@ -1,0 +1,86 @@
+"""What a client did wrong, or the service could not do, as one line of JSON (RFC 9457)."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from monge.errors import InputError, MongeError
+from monge.server.batcher import Late, QueueFull
+
+MEDIA_TYPE = "application/problem+json"
+
+log = logging.getLogger(__name__)
+
+
+class NotReady(MongeError):
+    """The service is warming up or shutting down."""
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def problem(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object
+) -> JSONResponse:
+    """Build the answer. `error` repeats the detail for clients of the Open Inference Protocol."""
+    body = {
+        "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status,
+        "detail": detail, "error": detail, **members,
+    }  # fmt: skip
+    return JSONResponse(body, status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure with a problem, never with a traceback."""
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(MongeError, _ours)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def of(error: MongeError) -> JSONResponse:
+    """Build the answer for an error of ours."""
+    if isinstance(error, QueueFull):
+        wait = str(math.ceil(error.retry_after_s))
+        return problem(HTTPStatus.TOO_MANY_REQUESTS, str(error), {"Retry-After": wait})
+    if isinstance(error, Late):
+        return problem(HTTPStatus.GATEWAY_TIMEOUT, str(error))
+    if isinstance(error, NotReady):
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"})
+    if isinstance(error, InputError):
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+    log.error("%s", error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; its log says how.")
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    sentences = []
+    for item in error.errors()[:5]:
+        where = ".".join(str(part) for part in item["loc"] if part != "body") or "body"
+        sentences.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(sentences)[:1000])
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, str(error.detail), error.headers)
+
+
+async def _ours(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, MongeError)
+    return of(error)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; its log says how.")

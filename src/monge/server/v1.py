@@ -1,0 +1,196 @@
+"""Images over HTTP: `POST /v1/samples` and `POST /v1/interpolations`, `GET /v1/model`."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import time
+import zipfile
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from monge.errors import InputError
+from monge.latents import MAX_TRUNCATION, MIN_TRUNCATION, latents, slerp
+from monge.server.batcher import Images, Latents
+from monge.server.drawing import Drawing, in_thread
+from monge.server.models import Model
+from monge.serving import pictures
+
+Whole64 = Annotated[int, Field(ge=0, lt=2**64, strict=True)]
+Truncation = Annotated[float, Field(ge=MIN_TRUNCATION, le=MAX_TRUNCATION, allow_inf_nan=False)]
+Format = Literal["png", "webp", "npz", "raw"]
+
+_MOST = 100_000  # of a list, before the service's own limit is looked at
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same images make the same zip
+_TYPES = {
+    "png": "image/png", "webp": "image/webp", "npz": "application/x-npz",
+    "raw": "application/octet-stream",
+}  # fmt: skip
+
+
+class Wanted(BaseModel):
+    """How the images are to come: as one grid, as a zip of pictures, or as an array.
+
+    `raw` is uint8 [n, H, W, C] in rows; `npz` holds the same array under `images`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Format = "png"
+    layout: Literal["grid", "zip"] | None = None
+    columns: Annotated[int, Field(ge=1, le=1024, strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.format in ("npz", "raw") and (self.layout or self.columns):
+            raise ValueError(f"{self.format} is an array: it takes no layout and no columns")
+        if self.layout == "zip" and self.columns:
+            raise ValueError("columns are a grid's")
+        return self
+
+
+class Samples(Wanted):
+    """Images first .. first + n − 1 of `seed`, or image 0 of each of `seeds`."""
+
+    n: Annotated[int, Field(ge=1, le=_MOST, strict=True)] | None = None
+    seed: Whole64 | None = None
+    first: Whole64 | None = None
+    seeds: Annotated[list[Whole64], Field(min_length=1, max_length=_MOST)] | None = None
+    truncation: Truncation | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        ways = (self.n, self.seed, self.first)
+        if self.seeds is not None and any(way is not None for way in ways):
+            raise ValueError("give seeds, or n with seed and first")
+        if (self.first or 0) + self.count > 2**64:
+            raise ValueError("first + n must be at most 2^64")
+        return self
+
+    @property
+    def count(self) -> int:
+        """How many images."""
+        return (self.n or 1) if self.seeds is None else len(self.seeds)
+
+    def latents(self, dim: int) -> Latents:
+        """Draw what they are made from: [count, dim]."""
+        if self.seeds is None:
+            return latents(self.seed or 0, self.first or 0, self.count, dim, self.truncation)
+        return np.concatenate([latents(seed, 0, 1, dim, self.truncation) for seed in self.seeds])
+
+
+class End(BaseModel):
+    """One image: of a seed, by its index."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seed: Whole64 = 0
+    index: Annotated[int, Field(ge=0, lt=2**64 - 1, strict=True)] = 0
+
+
+class Interpolation(Wanted):
+    """A walk on the sphere from one image to another, both included."""
+
+    start: End
+    end: End
+    steps: Annotated[int, Field(ge=2, le=_MOST, strict=True)] = 9
+    truncation: Truncation | None = None
+
+    def latents(self, dim: int) -> Latents:
+        """Draw what the walk is made from: [steps, dim]."""
+        a, b = (latents(e.seed, e.index, 1, dim, self.truncation) for e in (self.start, self.end))
+        return slerp(a, b, np.linspace(0.0, 1.0, self.steps))
+
+
+def router(drawing: Drawing) -> APIRouter:
+    """Build the routes."""
+    routes = APIRouter(prefix="/v1", tags=["images"])
+    answers: dict[int | str, dict[str, Any]] = {
+        200: {"content": {kind: {} for kind in (*_TYPES.values(), "application/zip")}}
+    }
+
+    @routes.get("/model")
+    async def model() -> dict[str, Any]:
+        """What answers now, and its contract."""
+        now = drawing.model()
+        return {
+            "name": now.name,
+            "version": now.version,
+            "model_hash": now.sampler.model_hash,
+            "provider": now.sampler.provider,
+            "contract": dataclasses.asdict(now.sampler.contract),
+            "limits": dataclasses.asdict(drawing.limits),
+        }
+
+    @routes.post("/samples", response_class=Response, responses=answers)
+    async def samples(body: Samples, request: Request) -> Response:
+        """Images of a seed: the same ones for the same seed, whatever else is asked meanwhile."""
+        return await _answer(request, body, body.count, body.columns)
+
+    @routes.post("/interpolations", response_class=Response, responses=answers)
+    async def interpolations(body: Interpolation, request: Request) -> Response:
+        """A walk between two images, in a row."""
+        return await _answer(request, body, body.steps, body.columns or min(body.steps, 1024))
+
+    async def _answer(
+        request: Request, body: Samples | Interpolation, n: int, columns: int | None
+    ) -> Response:
+        began_s = time.perf_counter()
+        model = drawing.model()
+        drawing.check(model, n)
+        drawn = await in_thread(lambda: body.latents(model.sampler.contract.latent_dim))
+        images = await drawing.draw(request, model, drawn)
+        ready_s = time.perf_counter()
+        content, kind = await in_thread(lambda: encode(images, body, columns))
+        if len(content) > drawing.limits.result_bytes:
+            raise InputError(f"the answer would be {len(content)} bytes; ask for fewer images.")
+        return Response(content, HTTPStatus.OK, _headers(model, images, began_s, ready_s), kind)
+
+    return routes
+
+
+def _headers(model: Model, images: Images, began_s: float, ready_s: float) -> dict[str, str]:
+    drawn_ms = (ready_s - began_s) * 1e3
+    total_ms = (time.perf_counter() - began_s) * 1e3
+    return {
+        **model.facts,
+        "Monge-Shape": ",".join(str(size) for size in images.shape),
+        "Server-Timing": f"draw;dur={drawn_ms:.1f}, total;dur={total_ms:.1f}",
+    }
+
+
+def encode(images: Images, wanted: Wanted, columns: int | None) -> tuple[bytes, str]:
+    """Write images as what was wanted: the bytes and their media type."""
+    if wanted.format == "raw":
+        return images.tobytes(), _TYPES["raw"]
+    buffer = io.BytesIO()
+    if wanted.format == "npz":
+        np.savez(buffer, images=images)
+    elif wanted.layout == "zip":
+        _zip(images, wanted.format, buffer)
+        return buffer.getvalue(), "application/zip"
+    elif len(images) == 1 and columns is None:
+        _save(pictures.picture(images[0]), wanted.format, buffer)
+    else:
+        _save(pictures.grid(images, columns), wanted.format, buffer)
+    return buffer.getvalue(), _TYPES[wanted.format]
+
+
+def _zip(images: Images, form: str, buffer: io.BytesIO) -> None:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for i, image in enumerate(images):
+            one = io.BytesIO()
+            _save(pictures.picture(image), form, one)
+            archive.writestr(zipfile.ZipInfo(f"{i:05}.{form}", _EPOCH), one.getvalue())
+
+
+def _save(picture: Image.Image, form: str, buffer: io.BytesIO) -> None:
+    if form == "webp":
+        picture.convert("RGB").save(buffer, "WEBP", lossless=True)
+    else:
+        picture.save(buffer, "PNG", compress_level=1)

@@ -1,0 +1,102 @@
+"""Where a generator file comes from: this disk, a registry, or a web server. Its bytes, bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from monge.errors import MissingExtra, ModelFileError, ServiceError
+from monge.operators import MAX_FILE_BYTES
+
+_TIMEOUT_S = 30.0
+_PART = 1 << 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """A version in a registry; `fetch` brings its file to this disk."""
+
+    name: str
+    number: int
+    model_hash: str
+    fetch: Callable[[], Path]
+
+
+def read(model: str | Path) -> bytes:
+    """The bytes of a file, of `models:/NAME@ALIAS`, or of an http(s) address.
+
+    Raises ModelFileError for what is not there or too large, ServiceError when a server does not
+    answer, MissingExtra when a registry is asked without MLflow.
+    """
+    text = str(model)
+    if text.startswith(("http://", "https://")):
+        return _download(text)
+    if text.startswith("models:/"):
+        return _read(look_up(text).fetch())
+    return _read(Path(model))
+
+
+def look_up(address: str) -> Found:
+    """What `models:/NAME@ALIAS` or `models:/NAME/NUMBER` points to now.
+
+    Raises InputError when there is none, ServiceError when the registry does not answer,
+    MissingExtra without MLflow.
+    """
+    # A registry is a thing of the pipeline; an application with a file needs nothing of it.
+    try:
+        from monge.registry.models import resolve
+
+        registry, version = resolve(address)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"{address}: a registry address needs the package {error.name}: "
+            "pip install 'monge[pipeline]', or give a .onnx file."
+        ) from None
+    return Found(
+        version.name, version.number, version.model_hash, lambda: Path(registry.fetch(version))
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            what = "is not a file" if path.exists() else "no such file"
+            raise ModelFileError(
+                f"{path}: {what}. Give a generator.onnx (`monge export` writes one) "
+                "or models:/NAME@champion."
+            )
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise _too_large(str(path))
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}.") from None
+
+
+def _download(address: str) -> bytes:
+    import urllib.error  # with what it brings, a tenth of the start of who has a file
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:
+            parts, size = [], 0
+            while part := answer.read(_PART):
+                size += len(part)
+                if size > MAX_FILE_BYTES:
+                    raise _too_large(address)
+                parts.append(part)
+            told = answer.headers.get("Content-Length")
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            raise ServiceError(f"{address}: the server failed with {error.code}.") from None
+        raise ModelFileError(f"{address}: the server answered {error.code}.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ServiceError(f"{address}: cannot be fetched: {reason}.") from None
+    if told is not None and told.isdigit() and int(told) != size:
+        raise ServiceError(f"{address}: broke off after {size} of {told} bytes. Try again.")
+    return b"".join(parts)
+
+
+def _too_large(where: str) -> ModelFileError:
+    return ModelFileError(f"{where}: larger than 2 GiB, which no generator file is.")

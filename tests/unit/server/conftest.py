@@ -1,0 +1,116 @@
+"""A small real generator, and `monge serve` as a process on loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+
+from monge import nets
+from monge.contract import Contract
+from monge.export.onnx import write_generator
+from monge.params import TrainParams
+
+DIM, SHAPE = 16, (3, 16, 16)
+
+
+def write(path: Path, seed: int = 0, features: int = 4) -> Path:
+    """A convolutional generator with random weights."""
+    train = TrainParams.model_validate(
+        {"net": "dcgan", "latent_dim": DIM, "dcgan": {"features": features}}
+    )
+    torch.manual_seed(seed)
+    generator = nets.build("generator", train, SHAPE).eval()
+    with torch.no_grad():
+        for weight in generator.parameters():
+            weight.mul_(8.0)  # as they are when new, all images are the same grey
+    contract = Contract(latent_dim=DIM, image_shape=(*SHAPE[1:], SHAPE[0]), classes=("a", "b"))
+    write_generator(generator, contract, path)
+    return path
+
+
+class Service:
+    """A running `monge serve`, and a client of it."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int, log: Path) -> None:
+        self.process, self.port, self.log = process, port, log
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = httpx.Client(base_url=self.url, timeout=30)
+
+    def post(self, path: str, **body: Any) -> httpx.Response:
+        return self.client.post(path, json=body)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("model") / "generator.onnx")
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+    running: list[Service] = []
+
+    def start(*arguments: object, ready: bool = True, **environment: str) -> Service:
+        folder = tmp_path_factory.mktemp("service")
+        log = folder / "log"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "monge", "serve", *map(str, arguments), "--port", "0"],
+                stdout=out, stderr=subprocess.STDOUT, text=True, cwd=folder,
+                env=os.environ | {"XDG_CACHE_HOME": str(folder)} | environment,
+            )  # fmt: skip
+        service = Service(process, _port(process, log), log)
+        running.append(service)
+        if ready:
+            _wait_ready(service)
+        return service
+
+    yield start
+    for service in running:
+        service.client.close()
+        if service.process.poll() is None:
+            service.process.send_signal(signal.SIGTERM)
+            service.process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def service(serve: Callable[..., Service], model: Path) -> Service:
+    return serve(model)
+
+
+def _port(process: subprocess.Popen[str], log: Path) -> int:
+    while process.poll() is None:
+        found = re.search(r"on http://\S+?:(\d+) ", log.read_text())
+        if found:
+            return int(found[1])
+        _pause()
+    raise AssertionError(log.read_text())
+
+
+def _wait_ready(service: Service) -> None:
+    for _ in range(600):
+        try:
+            if service.client.get("/v2/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        _pause()
+    raise AssertionError(service.said())
+
+
+def _pause() -> None:
+    import time
+
+    time.sleep(0.05)

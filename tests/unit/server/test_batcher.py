@@ -1,0 +1,182 @@
+"""The batcher: everybody gets their own images, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monge.server.batcher import Batcher, Late, QueueFull
+
+
+class Model:
+    """Draws "images" that tell their latents and their model apart; slowly, when asked to."""
+
+    def __init__(self, number: int = 0, batch_size: int = 8, seconds: float = 0.0) -> None:
+        self.number, self.batch_size, self.seconds = number, batch_size, seconds
+        self.batches: list[int] = []
+        self.threads: set[int] = set()
+
+    def run(self, batch: Any) -> Any:
+        assert 1 <= len(batch) <= self.batch_size
+        self.batches.append(len(batch))
+        self.threads.add(threading.get_ident())
+        time.sleep(self.seconds)
+        if (batch == 255).any():
+            raise RuntimeError("the network failed")
+        return np.stack([batch[:, 0], np.full(len(batch), self.number)], 1).astype(np.uint8)
+
+
+def wanted(n: int, value: int) -> Any:
+    return np.full((n, 1), value, np.float32)
+
+
+def with_batcher(
+    test: Callable[[Batcher], Awaitable[None]], queue_images: int = 10_000
+) -> list[int]:
+    observed: list[int] = []
+
+    async def main() -> None:
+        batcher = Batcher(queue_images, lambda images, seconds: observed.append(images))
+        try:
+            await test(batcher)
+        finally:
+            await batcher.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    return observed
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_comes_in_whatever_order_everybody_gets_their_own(seed):
+    dice = random.Random(seed)
+    models = [Model(number, dice.choice([1, 3, 8, 64]), 0.0005) for number in range(3)]
+    drawn = 0
+
+    async def client(batcher: Batcher, i: int) -> None:
+        nonlocal drawn
+        await asyncio.sleep(dice.random() * 0.05)
+        model, n, value = dice.choice(models), dice.randint(1, 40), i % 250
+        fate = dice.random()
+        if fate < 0.1:
+            with pytest.raises(RuntimeError, match="the network failed"):
+                await batcher.draw(model, wanted(n, 255), 30)
+            return
+        work = asyncio.create_task(batcher.draw(model, wanted(n, value), 30))
+        if fate < 0.2:
+            await asyncio.sleep(dice.random() * 0.01)
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            return
+        try:
+            images = await work
+        except RuntimeError:  # shared a batch with one that failed
+            return
+        assert images.shape == (n, 2)
+        assert (images[:, 0] == value).all()
+        assert (images[:, 1] == model.number).all()
+        drawn += 1
+
+    async def test(batcher: Batcher) -> None:
+        await asyncio.gather(*(client(batcher, i) for i in range(200)))
+        assert batcher.waiting == 0
+
+    observed = with_batcher(test)
+    assert drawn > 100
+    assert sum(observed) <= sum(sum(model.batches) for model in models)
+    assert len(set.union(*(model.threads for model in models))) == 1
+
+
+def test_clients_that_come_together_share_batches_and_a_lone_one_does_not_wait():
+    model = Model(batch_size=64, seconds=0.05)
+
+    async def test(batcher: Batcher) -> None:
+        began = time.perf_counter()
+        await batcher.draw(model, wanted(1, 1), 30)
+        assert time.perf_counter() - began < 0.2
+        await asyncio.gather(*(batcher.draw(model, wanted(2, i), 30) for i in range(32)))
+
+    with_batcher(test)
+    assert model.batches[0] == 1
+    assert len(model.batches) <= 3
+    assert max(model.batches) >= 62
+
+
+def test_a_large_request_lets_the_small_ones_in_between():
+    model = Model(batch_size=8, seconds=0.02)
+    order: list[str] = []
+
+    async def test(batcher: Batcher) -> None:
+        async def ask(name: str, n: int) -> None:
+            await batcher.draw(model, wanted(n, 1), 30)
+            order.append(name)
+
+        large = asyncio.create_task(ask("large", 200))
+        await asyncio.sleep(0.03)
+        await asyncio.gather(*(ask("small", 1) for _ in range(5)))
+        await large
+
+    with_batcher(test)
+    assert order == ["small"] * 5 + ["large"]
+
+
+def test_beyond_its_bound_the_queue_refuses_and_says_when_to_come_back():
+    model = Model(batch_size=4, seconds=0.05)
+
+    async def test(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.draw(model, wanted(12, 1), 30))
+        await asyncio.sleep(0.01)
+        with pytest.raises(QueueFull) as caught:
+            await batcher.draw(model, wanted(9, 2), 30)
+        assert caught.value.retry_after_s >= 1.0
+        assert (await first).shape == (12, 2)
+        # Alone it may be larger than the queue: what one request may ask is limited elsewhere.
+        assert (await batcher.draw(model, wanted(33, 3), 30)).shape == (33, 2)
+
+    with_batcher(test, queue_images=20)
+
+
+def test_a_late_request_is_told_so_and_is_not_drawn_any_further():
+    model = Model(batch_size=2, seconds=0.05)
+
+    async def test(batcher: Batcher) -> None:
+        with pytest.raises(Late, match=r"0\.12 s"):
+            await batcher.draw(model, wanted(100, 1), 0.12)
+        await asyncio.sleep(0.15)
+        assert batcher.waiting == 0
+
+    with_batcher(test)
+    assert sum(model.batches) <= 10
+
+
+def test_a_client_that_goes_away_is_not_drawn_any_further():
+    model = Model(batch_size=2, seconds=0.02)
+
+    async def test(batcher: Batcher) -> None:
+        work = asyncio.create_task(batcher.draw(model, wanted(1000, 1), 30))
+        await asyncio.sleep(0.05)
+        work.cancel()
+        assert (await batcher.draw(model, wanted(2, 7), 30))[0, 0] == 7
+
+    with_batcher(test)
+    assert sum(model.batches) < 20
+
+
+def test_closing_draws_what_was_accepted():
+    model = Model(batch_size=4, seconds=0.02)
+    done: list[Any] = []
+
+    async def test(batcher: Batcher) -> None:
+        work = [asyncio.create_task(batcher.draw(model, wanted(10, i), 30)) for i in range(4)]
+        await asyncio.sleep(0.01)
+        await batcher.close()
+        done.extend(await asyncio.gather(*work))
+
+    with_batcher(test)
+    assert [images[0, 0] for images in done] == [0, 1, 2, 3]
