@@ -130,6 +130,8 @@ class ExportParams(Section):
 
     checkpoint: Literal["best", "last"] = "best"
     weights: Literal["averaged", "raw"] = "averaged"
+    variant: Literal["float32", "float16", "int8"] = "float32"
+    optimize_for: Literal["latency", "throughput"] = "latency"
     tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-4
 
 
@@ -302,6 +304,12 @@ def _impossible_pairs(params: Params) -> list[str]:
         problems.append(
             f"train.batch_size: {train.batch_size} cannot be cut into train.accumulate x "
             f"train.devices = {parts} equal parts. Choose a multiple of {parts}."
+        )
+    if params.export.variant == "float16" and params.export.optimize_for == "throughput":
+        problems.append(
+            "export.variant: float16 cannot be used with export.optimize_for: throughput, whose "
+            "sums lose too much in sixteen bits. Use latency (a GPU chooses its own form), or "
+            "float32 or int8."
         )
     for condition in params.promote.conditions:
         if condition.model_fields_set <= {"metric"}:

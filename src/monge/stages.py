@@ -111,6 +111,7 @@ def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[P
     from monge.contract import Contract
     from monge.data.packed import PackedDataset
     from monge.export import parity
+    from monge.export.lower import Form
     from monge.tracking import environment
     from monge.training import resume
 
@@ -135,8 +136,9 @@ def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[P
         weights=params.export.weights,
         parameters=params.train.model_dump(by_alias=True),
     )
+    form = Form(params.export.variant, params.export.optimize_for)
     return paths.model, parity.write_checked(
-        found.network, contract, paths.model, params.export.tolerance
+        found.network, contract, paths.model, params.export.tolerance, form
     )
 
 

@@ -1,15 +1,16 @@
 """Rewrite a generator for inference: its layers, in order, as the nodes of an ONNX graph.
 
 Batch norm (evaluation mode) is folded in float64 into the layer before it; a transposed convolution
-of a 1x1 map is one matrix product; reshapes are put off until a layer needs one. What is not known
-here is refused by name, never approximated.
+of a 1x1 map is one matrix product; one of kernel 4 and stride 2 may take Winograd's form; reshapes
+are put off until a layer needs one. What is not known here is refused by name, never approximated.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import onnx
@@ -18,48 +19,113 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from monge.errors import InputError
+from monge.export import winograd
 from monge.nets.dcgan import Upsample
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the file keeps its weights, and what it is fast at.
+
+    `float16` computes in it, too: for GPUs. `int8` keeps the weights in eight bits, with one scale
+    for each output, and computes in float32. `throughput` gives the layers that gain by it a form
+    that is faster for batches, and slower for one image.
+    """
+
+    variant: Literal["float32", "float16", "int8"] = "float32"
+    optimize_for: Literal["latency", "throughput"] = "latency"
+
+    @property
+    def dtype(self) -> type[np.floating[Any]]:
+        """What the graph computes in."""
+        return np.float16 if self.variant == "float16" else np.float32
 
 
 class Graph:
     """Nodes and weights so far. Shapes are those of one sample, without the batch dimension.
 
     `shape` is what the layers believe; `stored` is how the tensor `value` really lies. They differ
-    after an Unflatten or Flatten until something asks for the other form.
+    after an Unflatten or Flatten until something asks for the other form. A map may also lie with
+    its channels last.
     """
 
-    def __init__(self, value: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, value: str, shape: tuple[int, ...], form: Form | None = None) -> None:
+        self.form = form or Form()
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.value = value
         self.shape = self.stored = shape
+        self._channels_last = False
 
     def add(
         self, operator: str, *inputs: str, output: str | None = None, **attributes: Any
     ) -> None:
         """Append a node that takes the current value (and more inputs) to the next value."""
+        self._append(operator, [self.value, *inputs], output, attributes)
+
+    def left_product(self, factor: str) -> None:
+        """Append the matrix product factor × current value."""
+        self._append("MatMul", [factor, self.value], None, {})
+
+    def reshape(self, shape: list[int]) -> None:
+        """Let the tensor lie in another shape, given whole."""
+        self.add("Reshape", self.whole(shape))
+
+    def _append(
+        self, operator: str, inputs: list[str], output: str | None, attributes: dict[str, Any]
+    ) -> None:
         output = output or f"{operator.lower()}_{len(self.nodes)}"
-        node = helper.make_node(operator, [self.value, *inputs], [output], output, **attributes)
-        self.nodes.append(node)
+        self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
         self.value = output
 
     def weight(self, name: str, array: NDArray[Any]) -> str:
-        """Store a constant; its name in the graph."""
+        """Store a constant, real numbers in what the graph computes in; its name in the graph."""
         name = f"{name}_{len(self.weights)}"
+        if array.dtype.kind == "f":
+            array = array.astype(self.form.dtype)
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
+    def whole(self, numbers: list[int]) -> str:
+        """Store whole numbers: shapes, axes, places."""
+        return self.weight("whole", np.array(numbers, np.int64))
+
+    def kernel(self, array: Array, axis: int) -> str:
+        """Store a layer's weights, whose outputs lie along `axis`, in the form asked for."""
+        if self.form.variant != "int8":
+            return self.weight("weight", array)
+        others = tuple(i for i in range(array.ndim) if i != axis)
+        scale = np.maximum(np.abs(array).max(axis=others, keepdims=True), 1e-30) / 127.0
+        before = self.value
+        self.value = self.weight("weight", np.rint(array / scale).astype(np.int8))
+        self.add("Cast", to=onnx.TensorProto.FLOAT)
+        self.add("Mul", self.weight("scale", scale))
+        stored, self.value = self.value, before
+        return stored
+
     def need(self, shape: tuple[int, ...]) -> None:
         """See to it that the current value lies as [n, *shape]."""
+        if self._channels_last:
+            self.add("Transpose", perm=[0, 3, 1, 2])
+            self._channels_last = False
         if self.stored != shape:
-            self.add("Reshape", self.weight("shape", np.array([0, *shape], np.int64)))
+            self.reshape([0, *shape])
             self.stored = shape
 
-    def now(self, shape: tuple[int, ...]) -> None:
+    def channels_last(self) -> None:
+        """See to it that the current map lies as [n, H, W, C]."""
+        if self._channels_last and self.stored == self.shape:
+            return
+        self.need(self.shape)
+        self.add("Transpose", perm=[0, 2, 3, 1])
+        self._channels_last = True
+
+    def now(self, shape: tuple[int, ...], *, channels_last: bool = False) -> None:
         """Note the shape that the last node gave."""
         self.shape = self.stored = shape
+        self._channels_last = channels_last
 
 
 def lower(generator: nn.Module, graph: Graph) -> None:
@@ -124,13 +190,19 @@ def _transposed(graph: Graph, layer: Any, norm: Any) -> None:
         per_value = np.repeat(bias, math.prod(shape[1:]))
         _gemm(graph, seen.reshape(len(seen), -1), per_value, shape)
         return
+    m = 0
+    if graph.form.optimize_for == "throughput" and winograd.fits(layer):
+        m = winograd.plan(layer.in_channels, layer.out_channels, *graph.shape[1:])
+    if m:
+        winograd.append(graph, weight, bias, m)
+        return
     size = [
         (graph.shape[1 + i] - 1) * layer.stride[i] - 2 * layer.padding[i]
         + layer.dilation[i] * (layer.kernel_size[i] - 1) + layer.output_padding[i] + 1
         for i in (0, 1)
     ]  # fmt: skip
     attributes = {"output_padding": list(layer.output_padding)} if more_y or more_x else {}
-    _convolve(graph, "ConvTranspose", layer, weight, bias, size, **attributes)
+    _convolve(graph, "ConvTranspose", layer, graph.kernel(weight, 1), bias, size, **attributes)
 
 
 def _convolution(graph: Graph, layer: Any, norm: Any) -> None:
@@ -142,14 +214,14 @@ def _convolution(graph: Graph, layer: Any, norm: Any) -> None:
          - 1) // layer.stride[i] + 1
         for i in (0, 1)
     ]  # fmt: skip
-    _convolve(graph, "Conv", layer, weight, _bias(layer, scale, shift), size)
+    _convolve(graph, "Conv", layer, graph.kernel(weight, 0), _bias(layer, scale, shift), size)
 
 
 def _convolve(
     graph: Graph,
     operator: str,
     layer: Any,
-    weight: Array,
+    weight: str,
     bias: Array,
     size: list[int],
     **attributes: Any,
@@ -157,8 +229,8 @@ def _convolve(
     graph.need(graph.shape)
     graph.add(
         operator,
-        graph.weight("weight", weight.astype(np.float32)),
-        graph.weight("bias", bias.astype(np.float32)),
+        weight,
+        graph.weight("bias", bias),
         kernel_shape=list(layer.kernel_size),
         strides=list(layer.stride),
         pads=[*layer.padding, *layer.padding],
@@ -171,11 +243,7 @@ def _convolve(
 def _gemm(graph: Graph, weight: Array, bias: Array, shape: tuple[int, ...]) -> None:
     """[n, in] × weight [in, out] + bias, believed to be [n, *shape] from then on."""
     graph.need((len(weight),))
-    graph.add(
-        "Gemm",
-        graph.weight("weight", weight.astype(np.float32)),
-        graph.weight("bias", bias.astype(np.float32)),
-    )
+    graph.add("Gemm", graph.kernel(weight, 1), graph.weight("bias", bias))
     graph.now((weight.shape[1],))
     graph.shape = shape
 
@@ -185,8 +253,8 @@ def _lone_norm(graph: Graph, layer: Any) -> None:
     scale, shift = _scale_shift(layer, graph.shape[0])
     graph.need(graph.shape)
     broadcast = (-1, *(1 for _ in graph.shape[1:]))
-    graph.add("Mul", graph.weight("scale", scale.reshape(broadcast).astype(np.float32)))
-    graph.add("Add", graph.weight("shift", shift.reshape(broadcast).astype(np.float32)))
+    graph.add("Mul", graph.weight("scale", scale.reshape(broadcast)))
+    graph.add("Add", graph.weight("shift", shift.reshape(broadcast)))
 
 
 def _unflatten(graph: Graph, layer: Any) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from monge import __version__
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import InputError, ModelFileError
-from monge.export.lower import Graph, lower
+from monge.export.lower import Form, Graph, lower
 from monge.files import write_whole
 from monge.operators import check_operators
 
@@ -26,17 +26,19 @@ INPUT, OUTPUT = "latents", "images"
 VALUES = "values"  # the images [n, C, H, W] in [-1, 1], before they become bytes
 
 
-def write_generator(generator: nn.Module, contract: Contract, path: Path) -> None:
+def write_generator(
+    generator: nn.Module, contract: Contract, path: Path, form: Form | None = None
+) -> None:
     """Write `generator` in evaluation mode as an ONNX file with its contract; atomic.
 
     The file takes `latents` float32 [n, latent_dim] and gives `images` uint8 [n, H, W, C]. The same
     weights and contract give the same bytes. Raises InputError for a layer that export does not
     know, ModelFileError where contract and network disagree, StorageError on a full disk.
     """
-    write_whole(path, serialise(generator, contract))
+    write_whole(path, serialise(generator, contract, form))
 
 
-def serialise(generator: nn.Module, contract: Contract) -> bytes:
+def serialise(generator: nn.Module, contract: Contract, form: Form | None = None) -> bytes:
     """Build the bytes of the generator file."""
     weights = sum(tensor.numel() * 4 for tensor in generator.state_dict().values())
     if weights > MAX_BYTES:
@@ -44,7 +46,9 @@ def serialise(generator: nn.Module, contract: Contract) -> bytes:
             f"the generator's weights take {weights / 2**30:.1f} GiB, an ONNX file holds less than "
             "2: train a narrower net."
         )
-    graph = Graph(INPUT, (contract.latent_dim,))
+    graph = Graph(INPUT, (contract.latent_dim,), form)
+    if graph.form.variant == "float16":
+        graph.add("Cast", to=TensorProto.FLOAT16)
     lower(generator, graph)
     height, width, channels = contract.image_shape
     if graph.shape != (channels, height, width):
@@ -79,11 +83,14 @@ def serialise(generator: nn.Module, contract: Contract) -> bytes:
 
 def _to_bytes(graph: Graph) -> None:
     """round((x + 1) · 127.5), clipped to 0..255, uint8, channels last."""
+    if graph.form.variant == "float16":
+        graph.add("Cast", to=TensorProto.FLOAT)  # it has no room for 256 levels around 255
+        graph.form = Form()
     graph.nodes[-1].output[0] = graph.value = VALUES
     for operator, operand in (("Add", 1.0), ("Mul", 127.5)):
-        graph.add(operator, graph.weight("to_grey", np.array(operand, np.float32)))
+        graph.add(operator, graph.weight("to_grey", np.array(operand)))
     graph.add("Round")
-    low, high = (graph.weight("grey", np.array(level, np.float32)) for level in (0, 255))
+    low, high = (graph.weight("grey", np.array(level)) for level in (0.0, 255.0))
     graph.add("Clip", low, high)
     graph.add("Cast", to=TensorProto.UINT8)
     graph.add("Transpose", output=OUTPUT, perm=[0, 2, 3, 1])

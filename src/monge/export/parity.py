@@ -17,11 +17,15 @@ from torch import nn
 
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import ModelFileError
+from monge.export.lower import Form
 from monge.export.onnx import INPUT, OUTPUT, VALUES, write_generator
 from monge.latents import latents
 
 BATCH_SIZES = (1, 2, 3, 64)
 MAX_DIFFERING_FRACTION = 1e-3
+MAX_REDUCED = {"float16": 0.01, "int8": 0.1}
+"""How far a smaller variant may be: root mean square, as a share of the values' own spread."""
+
 _SEED = 20_260_101
 
 
@@ -39,30 +43,42 @@ class Parity:
     differing_fraction: float
 
 
-def write_checked(generator: nn.Module, contract: Contract, path: Path, tolerance: float) -> Parity:
+def write_checked(
+    generator: nn.Module, contract: Contract, path: Path, tolerance: float, form: Form | None = None
+) -> Parity:
     """Write the generator file beside `path`, check it, and only then let it take that place."""
+    form = form or Form()
     unproved = path.with_name(f".{path.name}.unproved")
-    write_generator(generator, contract, unproved)
-    parity = check(generator, unproved, contract, tolerance)
+    write_generator(generator, contract, unproved, form)
+    parity = check(generator, unproved, contract, tolerance, form.variant)
     unproved.replace(path)
     return parity
 
 
-def check(generator: nn.Module, path: Path, contract: Contract, tolerance: float) -> Parity:
+def check(
+    generator: nn.Module,
+    path: Path,
+    contract: Contract,
+    tolerance: float,
+    variant: str = "float32",
+) -> Parity:
     """Compare a generator file with its network at batch sizes 1, 2, 3 and 64.
 
     Equal means: the values in [-1, 1] within `tolerance`, the uint8 images at most one grey level
-    apart, in at most 1 value of 1,000, and the contract in the metadata the one given. Raises
-    ModelFileError, which says where it differs most, and removes the file.
+    apart, in at most 1 value of 1,000, and the contract in the metadata the one given. A smaller
+    variant cannot be equal: it is held to MAX_REDUCED. Raises ModelFileError, which says where it
+    differs most, and removes the file.
     """
     try:
-        return _compare(generator, path, contract, tolerance)
+        return _compare(generator, path, contract, tolerance, MAX_REDUCED.get(variant))
     except Exception:
         path.unlink(missing_ok=True)
         raise
 
 
-def _compare(generator: nn.Module, path: Path, contract: Contract, tolerance: float) -> Parity:
+def _compare(
+    generator: nn.Module, path: Path, contract: Contract, tolerance: float, reduced: float | None
+) -> Parity:
     network = copy.deepcopy(generator).cpu().eval()
     session, values_session = _sessions(path, contract)
     images, worst, levels, differing, values_seen = 0, 0.0, 0, 0, 0
@@ -71,8 +87,10 @@ def _compare(generator: nn.Module, path: Path, contract: Contract, tolerance: fl
             expected = network(torch.from_numpy(batch)).numpy()
         values = values_session.run([VALUES], {INPUT: batch})[0]
         difference = np.abs(values.astype(np.float64) - expected)
+        if reduced is not None:
+            _check_reduced(path, difference, expected, reduced)
         # Written so that NaN, on whichever side, is a difference.
-        if values.shape != expected.shape or not np.all(difference <= tolerance):
+        elif values.shape != expected.shape or not np.all(difference <= tolerance):
             raise _unequal(path, difference, values, expected, f"tolerance {tolerance:g}")
         bytes_expected = _to_bytes(expected)
         pixels = session.run([OUTPUT], {INPUT: batch})[0]
@@ -81,18 +99,29 @@ def _compare(generator: nn.Module, path: Path, contract: Contract, tolerance: fl
                 f"{path}: the file draws {pixels.shape}, the network {bytes_expected.shape}."
             )
         apart = np.abs(pixels.astype(np.int64) - bytes_expected)
-        if apart.max() > 1:
+        if apart.max() > 1 and reduced is None:
             raise _unequal(path, apart, pixels, bytes_expected, "at most one grey level")
         images += len(batch)
         worst, levels = max(worst, float(difference.max())), max(levels, int(apart.max()))
         differing, values_seen = differing + int((apart > 0).sum()), values_seen + apart.size
     fraction = differing / values_seen
-    if fraction > MAX_DIFFERING_FRACTION:
+    if fraction > MAX_DIFFERING_FRACTION and reduced is None:
         raise ModelFileError(
             f"{path}: the file is not the network: {fraction:.2%} of its grey levels differ "
             f"(allowed: {MAX_DIFFERING_FRACTION:.1%})."
         )
     return Parity(images, worst, levels, fraction)
+
+
+def _check_reduced(
+    path: Path, difference: NDArray[Any], expected: NDArray[Any], allowed: float
+) -> None:
+    share = float(np.sqrt(np.square(difference).mean()) / max(float(expected.std()), 1e-12))
+    if not share <= allowed:
+        raise ModelFileError(
+            f"{path}: the smaller variant is {share:.1%} of the values' spread away from the "
+            f"network (allowed: {allowed:.0%}). Export it as float32."
+        )
 
 
 def _batches(latent_dim: int) -> Iterator[NDArray[np.float32]]:
