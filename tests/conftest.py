@@ -5,6 +5,8 @@ import pytest
 
 from monge.data.writer import PackedWriter
 
+pytest_plugins = ["tests.running"]
+
 
 @pytest.fixture(scope="session")
 def packed_digits(tmp_path_factory):

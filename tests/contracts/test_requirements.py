@@ -109,7 +109,7 @@ def test_the_lock_satisfies_every_requirement_of_every_extra(python):
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_serving_lock_is_what_serve_needs_at_the_versions_that_are_tested(python):
     serve, full = locked("requirements-serve.lock", python), locked("requirements.lock", python)
-    needs = wanted("", environment(python)) + wanted("serve", environment(python))
+    needs = wanted("", environment(python)) + wanted("server", environment(python))
     assert unsatisfied(needs, serve) == []
     assert serve.items() <= full.items()
     assert not {"torch", "onnx", "mlflow", "prefect", "dvc", "scipy", "scikit-learn"} & serve.keys()
@@ -120,7 +120,7 @@ def test_locks_are_closed_since_they_are_installed_without_resolving(lock):
     """What the locked packages ask for, by their own metadata here, is locked as well."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     versions, where = locked(lock, python), environment(python)
-    extras = ["", *PROJECT["optional-dependencies"]] if lock == LOCKS[0] else ["", "serve"]
+    extras = ["", *PROJECT["optional-dependencies"]] if lock == LOCKS[0] else ["", "server"]
     waiting = [requirement for extra in extras for requirement in wanted(extra, where)]
     seen = set()
     while waiting:
@@ -198,7 +198,7 @@ def test_versions_known_to_break_are_excluded_and_the_reason_is_written_down(nam
         assert not pin.specifier.contains(version)
     for python in PYTHONS:
         assert pin.specifier.contains(locked("requirements.lock", python)[name])
-    (spelled,) = re.findall(rf'"({name}[^"]+)"', (ROOT / "pyproject.toml").read_text())
+    (spelled,) = set(re.findall(rf'"({name}[^"]+)"', (ROOT / "pyproject.toml").read_text()))
     assert f"`{spelled}`" in page, "0003-pins.md and pyproject.toml say the same"
 
 
@@ -222,7 +222,7 @@ def test_make_lock_makes_the_locks_as_they_are():
         assert not re.search(r"(?m)^\s*#", (ROOT / lock).read_text()), "no header, no annotation"
     full, serve = commands["requirements.lock"], commands["requirements-serve.lock"]
     assert full[full.index("--extra") + 1] == "dev"
-    assert serve[serve.index("--extra") + 1] == "serve"
+    assert serve[serve.index("--extra") + 1] == "server"
     assert serve[serve.index("--constraint") + 1] == "requirements.lock"
     assert list(commands).index("requirements.lock") < list(commands).index(LOCKS[1])
     everything = {str(one) for extra in PROJECT["optional-dependencies"]

@@ -14,7 +14,7 @@ from monge.server.measures import Measures
 from monge.server.models import Model, Models, open_model
 from monge.serving.origin import Found
 from monge.serving.sampler import Sampler
-from tests.unit.server.conftest import write
+from tests.running import write
 
 
 class Alias:

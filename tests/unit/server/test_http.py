@@ -21,7 +21,7 @@ from PIL import Image
 
 from monge.latents import latents, slerp
 from monge.serving.sampler import Sampler
-from tests.unit.server.conftest import DIM
+from tests.running import DIM
 
 
 @pytest.fixture(scope="module")

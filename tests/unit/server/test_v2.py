@@ -11,7 +11,7 @@ import tritonclient.http as triton
 from monge.latents import latents
 from monge.server.v2 import JSON_LENGTH
 from monge.serving.sampler import Sampler
-from tests.unit.server.conftest import DIM, SHAPE
+from tests.running import DIM, SHAPE
 
 INFER = "/v2/models/generator/infer"
 

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,10 +165,14 @@ def test_the_batch_size_is_found_once_and_remembered(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     drawn: list[int] = []
+    now_s = 0.0
 
     def draw(size: int) -> None:
+        nonlocal now_s
         drawn.append(size)
-        time.sleep(0.002 if size <= 32 else 0.002 * size / 32)
+        now_s += 0.002 * max(1.0, size / 32)
+
+    monkeypatch.setattr("monge.serving.batch_size.time.perf_counter", lambda: now_s)
 
     assert batch_size.fastest(draw, 256, "a") == 32
     tried = len(drawn)
@@ -181,6 +184,7 @@ def test_the_batch_size_is_found_once_and_remembered(
     assert batch_size.fastest(draw, 256, "a") == 32
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
     assert batch_size.fastest(draw, 256, "a") == 32
+    monkeypatch.undo()
     assert Sampler.load(path, "cpu").calibrate() in batch_size.SIZES
 
 

@@ -41,8 +41,8 @@ def write(path: Path, seed: int = 0, features: int = 4) -> Path:
 class Service:
     """A running `monge serve`, and a client of it."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int, log: Path) -> None:
-        self.process, self.port, self.log = process, port, log
+    def __init__(self, process: subprocess.Popen[str], port: int, log: Path, model: Path) -> None:
+        self.process, self.port, self.log, self.model = process, port, log, model
         self.url = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.url, timeout=30)
 
@@ -71,7 +71,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
                 stdout=out, stderr=subprocess.STDOUT, text=True, cwd=folder,
                 env=os.environ | {"XDG_CACHE_HOME": str(folder)} | environment,
             )  # fmt: skip
-        service = Service(process, _port(process, log), log)
+        service = Service(process, _port(process, log), log, Path(str(arguments[0])))
         running.append(service)
         if ready:
             _wait_ready(service)

@@ -1,0 +1,130 @@
+"""The page of the service, in a real browser."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from monge.serving.sampler import Sampler
+from tests.running import SHAPE
+
+
+def drawn(page) -> str:
+    """Wait until a picture has come; what the page says of it."""
+    told = page.locator("#told:has-text('in the service')")
+    told.wait_for()
+    return told.inner_text()
+
+
+def canvas(page) -> np.ndarray:
+    """The pixels of the walk's canvas, [H, W, 3]."""
+    values = page.evaluate(
+        """() => { const c = document.getElementById('step');
+        return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }"""
+    )
+    return np.array(values, np.uint8).reshape(*SHAPE[1:], 4)[..., :3]
+
+
+def test_it_draws_by_itself_and_says_how_long_it_took(page, service):
+    page.goto(service.url)
+    assert " ms here, " in drawn(page)
+    assert page.evaluate("document.getElementById('grid').naturalWidth") > 100
+    assert "generator, version 1, on cpu" in page.locator("#model").inner_text()
+    assert Sampler.load(service.model, "cpu").model_hash in page.locator("#contract").inner_text()
+
+
+def test_an_address_shows_the_same_picture_to_everybody(page, service):
+    with page.expect_response("**/v1/samples") as answer:
+        page.goto(f"{service.url}/#seed=18446744073709551615&n=4&truncation=0.5")
+    source = answer.value.body()
+    drawn(page)
+    asked = {"n": 4, "seed": 2**64 - 1, "truncation": 0.5}
+    assert source == service.post("/v1/samples", **asked).content
+    page.click("#after")  # one further is the first seed again
+    page.locator("#grid[alt='4 images of seed 0']").wait_for()
+    assert "seed=0" in page.url
+    page.fill("#seed", "12")
+    page.press("#seed", "Tab")
+    page.locator("#grid[alt='4 images of seed 12']").wait_for()
+    assert "seed=12" in page.url
+
+
+def test_the_slider_walks_from_one_image_to_the_other(page, service):
+    page.goto(f"{service.url}/#from=3&to=8")
+    drawn(page)
+    sampler = Sampler.load(service.model, "cpu")
+    page.locator("#step[width='16']").wait_for()
+    expected = sampler.interpolate([3, 8], 33)[0]
+    for place in (0, 16, 32):
+        page.locator("#place").fill(str(place))
+        assert np.array_equal(canvas(page), expected[place])
+    page.focus("#place")
+    page.keyboard.press("ArrowLeft")
+    assert np.array_equal(canvas(page), expected[31])
+
+
+def test_an_array_can_be_taken_home(page, service):
+    page.goto(f"{service.url}/#seed=5&n=4")
+    drawn(page)
+    with page.expect_download() as download:
+        page.click("#npz")
+    images = np.load(io.BytesIO(download.value.path().read_bytes()))["images"]
+    assert download.value.suggested_filename == "seed-5.npz"
+    assert np.array_equal(images, Sampler.load(service.model, "cpu").sample(4, seed=5))
+
+
+def test_what_is_no_seed_is_said_beside_it(page, service):
+    page.goto(service.url)
+    drawn(page)
+    page.fill("#seed", "-3")
+    page.press("#seed", "Enter")
+    page.locator("#told.bad:has-text('a seed is a whole number')").wait_for()
+
+
+def test_a_service_that_went_away_is_said(page, serve, model):
+    service = serve(model)
+    page.goto(service.url)
+    drawn(page)
+    page.route("**/v1/samples", lambda route: route.fulfill(
+        status=429, headers={"Retry-After": "7"}, json={"detail": "4000 images wait already."}
+    ))  # fmt: skip
+    page.click("#after")
+    page.locator("#told.bad:has-text('images wait already. (again in 7 s)')").wait_for()
+
+
+def test_a_token_is_asked_for_and_opens_the_page(page, serve, model):
+    service = serve(model, MONGE_TOKEN="a token that is long")
+    page.goto(service.url)
+    page.fill("#token", "not the token")
+    page.click("#entry button")
+    page.locator("#told.bad:has-text('a token is needed')").wait_for()
+    page.fill("#token", "a token that is long")
+    page.click("#entry button")
+    drawn(page)
+    assert not page.locator("#entry").is_visible()
+
+
+def test_it_fits_a_telephone_and_names_its_controls(browser, service):
+    context = browser.new_context(viewport={"width": 320, "height": 640}, color_scheme="dark")
+    page = context.new_page()
+    page.goto(service.url)
+    drawn(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('input, select, button')]
+        .filter((e) => !(e.labels?.length || e.ariaLabel || e.textContent.trim()))
+        .map((e) => e.id)"""
+    )
+    assert nameless == []
+    seen = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L"))
+    assert len(np.unique(seen)) > 20
+    assert np.median(seen) < 60  # it is dark where dark is asked for
+    context.close()
+
+
+def test_programs_find_the_interface_described(page, service):
+    page.goto(f"{service.url}/page/api.html")
+    page.locator("h2:has-text('POST /v1/samples')").wait_for()
+    assert "from 0.01 to 6" in page.locator("main").inner_text()
