@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 from PIL import Image
@@ -36,12 +37,15 @@ def test_it_draws_by_itself_and_says_how_long_it_took(page, service):
 
 
 def test_an_address_shows_the_same_picture_to_everybody(page, service):
-    with page.expect_response("**/v1/samples") as answer:
+    with page.expect_request("**/v1/samples") as asked:
         page.goto(f"{service.url}/#seed=18446744073709551615&n=4&truncation=0.5")
-    source = answer.value.body()
+    wanted = {"n": 4, "seed": 2**64 - 1, "truncation": 0.5, "format": "png", "layout": "grid"}
+    assert json.loads(asked.value.post_data) == wanted  # beyond what a JavaScript number holds
     drawn(page)
-    asked = {"n": 4, "seed": 2**64 - 1, "truncation": 0.5}
-    assert source == service.post("/v1/samples", **asked).content
+    answer = service.post("/v1/samples", **wanted)
+    width, height = Image.open(io.BytesIO(answer.content)).size
+    grid = "document.getElementById('grid')"
+    assert page.evaluate(f"[{grid}.naturalWidth, {grid}.naturalHeight]") == [width, height]
     page.click("#after")  # one further is the first seed again
     page.locator("#grid[alt='4 images of seed 0']").wait_for()
     assert "seed=0" in page.url
