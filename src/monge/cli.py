@@ -6,16 +6,20 @@ import errno
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from monge import __version__
 from monge.errors import InputError, MissingExtra, MongeError, StorageError
+
+if TYPE_CHECKING:
+    from monge.serving.sampler import Sampler
 
 app = typer.Typer(
     name="monge",
@@ -54,6 +58,13 @@ class Provider(StrEnum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+class Shards(StrEnum):
+    """How a folder of shards is written."""
+
+    webdataset = "webdataset"
+    parquet = "parquet"
 
 
 def _version(wanted: bool) -> None:
@@ -121,6 +132,9 @@ def export(
     unfinished: Annotated[
         bool, typer.Option("--unfinished", help="Also from a training that is not at its end.")
     ] = False,
+    triton: Annotated[
+        Path | None, typer.Option(help="Write a model repository for Triton into this folder, too.")
+    ] = None,
 ) -> None:
     """The best checkpoint to models/generator.onnx."""
     path, parity = _stage("export", params, override, unfinished=unfinished)
@@ -128,6 +142,8 @@ def export(
         f"{path}: equals the network on {parity.images} images (largest difference "
         f"{parity.max_difference:.1e}, {parity.differing_fraction:.2%} of grey levels apart)"
     )
+    if triton is not None:
+        typer.echo(f"{_stage('triton', params, override, folder=triton)}: for Triton")
 
 
 @app.command()
@@ -189,7 +205,7 @@ def compare(
 
 @app.command()
 def sample(
-    model: Annotated[str, typer.Argument(help="A .onnx file, or models:/NAME@champion.")],
+    model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
     n: Annotated[int, typer.Option("-n", help="How many images.")] = 64,
     seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.")] = 0,
     first: Annotated[int, typer.Option(help="Index of the first image.")] = 0,
@@ -197,6 +213,13 @@ def sample(
         Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, or a folder of PNGs.")
     ] = Path("samples.png"),
     provider: Annotated[Provider, typer.Option(help="Where to compute.")] = Provider.auto,
+    truncation: Annotated[
+        float | None, typer.Option(help="Latents within so many standard deviations.")
+    ] = None,
+    shards: Annotated[
+        Shards | None, typer.Option(help="Fill a folder with shards; the same command goes on.")
+    ] = None,
+    shard_size: Annotated[int, typer.Option(help="Images of a shard.")] = 10_000,
 ) -> None:
     """Draw images from a generator file or a registered model."""
     if n < 1:
@@ -205,8 +228,45 @@ def sample(
     from monge.serving.sampler import Sampler
 
     sampler = Sampler.load(model, provider=provider.value)
-    pictures.write(sampler.sample(n, seed=seed, first=first), output)
+    if shards is None:
+        images = sampler.sample(n, seed=seed, first=first, truncation=truncation)
+        pictures.write(images, output)
+    else:
+        if first or truncation is not None:
+            raise InputError("--shards takes neither --first nor --truncation.")
+        _fill(sampler, output, n=n, seed=seed, shard_size=shard_size, format=shards.value)
     typer.echo(f"{n} images of seed {seed} in {output} ({sampler.provider})")
+
+
+def _fill(sampler: Sampler, folder: Path, **plan: Any) -> None:
+    """Make the shards that are missing: a bar on a terminal, a line every 10 s elsewhere."""
+    from monge.serving import bulk
+
+    whole = bulk.Plan(**plan, model_hash=sampler.model_hash)
+    done, told_s = 0, time.monotonic()
+    with typer.progressbar(length=whole.n, label="sample", file=sys.stderr) as bar:
+
+        def progress(images: int) -> None:
+            nonlocal done, told_s
+            done += images
+            bar.update(images)
+            if not sys.stderr.isatty() and time.monotonic() - told_s > 10.0:
+                told_s = time.monotonic()
+                logging.getLogger("monge").info("%d of %d images", done, whole.n)
+
+        bulk.write(sampler, folder, whole, progress)
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
+    provider: Annotated[Provider, typer.Option(help="Where to compute.")] = Provider.auto,
+) -> None:
+    """What a generator file says of itself, and how fast it is here."""
+    from monge.serving.inspect import describe
+
+    for line in describe(model, provider.value):
+        typer.echo(line)
 
 
 @app.command()

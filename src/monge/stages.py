@@ -142,6 +142,15 @@ def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[P
     )
 
 
+def triton(params: Params, paths: Paths, *, folder: Path) -> Path:
+    """The exported file as a model repository for Triton; the model's folder in it."""
+    from monge.export.triton import write_repository
+    from monge.serving.sampler import Sampler
+
+    contract = Sampler.load(paths.model, "cpu").contract
+    return write_repository(paths.model.read_bytes(), contract, folder, params.promote.name)
+
+
 def evaluate(params: Params, paths: Paths) -> list[str]:
     """The exported file to figures and pictures in `reports/`; a table of them in lines."""
     from monge.evaluation import report

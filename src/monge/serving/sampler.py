@@ -27,6 +27,8 @@ Provider = Literal["auto", "cpu", "cuda"]
 MAX_IMAGES = 10_000_000
 MAX_RESULT_BYTES = 8 << 30
 _BATCH = 64
+_MOST = 1024
+_FEW_BYTES = 256 << 10
 _BATCH_BYTES = 8 << 20  # of finished images; what the network holds meanwhile is a multiple of it
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -49,8 +51,12 @@ class Sampler:
         first = session.get_providers()[0]
         self.provider: str = names.get(first, first)
         height, width, channels = contract.image_shape
-        self._largest = max(1, _BATCH_BYTES // (height * width * channels))
-        self._batch = min(_BATCH, self._largest)
+        size = height * width * channels
+        self._largest = max(1, _BATCH_BYTES // size)
+        # Small images come from small networks, whose batches pay only when they are large. A GPU
+        # has one size for all: what is asked for is filled up to it.
+        some = _BATCH if self.provider != "cpu" else max(_BATCH, min(_MOST, _FEW_BYTES // size))
+        self._batch = min(some, self._largest)
 
     @classmethod
     def load(
@@ -133,8 +139,9 @@ class Sampler:
                 f"latents must be numbers of shape [n, {dim}], got {batch.dtype} "
                 f"{list(batch.shape)}."
             )
-        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
-            batch = np.ascontiguousarray(batch, np.float32)
+        if batch.dtype != np.float32 or not batch.flags.c_contiguous:
+            with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
+                batch = np.ascontiguousarray(batch, np.float32)
         if not np.isfinite(batch).all():
             raise InputError("latents must be finite numbers.")
         return batch
@@ -142,6 +149,8 @@ class Sampler:
     def run(self, batch: NDArray[Any]) -> Images:
         """Draw the images of given latents [n, latent_dim], finite: uint8 [n, H, W, C]."""
         batch = self.checked(batch)
+        if 0 < len(batch) <= self._batch:
+            return self._draw(batch)
         result = self._allocate(len(batch))
         for start in range(0, len(batch), self._batch):
             stop = start + self._batch

@@ -1,0 +1,219 @@
+"""Images a second of a generator: our file and sampler beside what a user would run instead.
+
+    python benchmarks/sampling.py [--case dcgan64 ...] [--rounds 9] [--compile] [--out FILE.json]
+
+Contenders, drawing the same latents:
+
+    eager       the PyTorch network, floats out
+    compiled    the same through torch.compile (with --compile: it takes minutes)
+    standard    torch.onnx.export's file in ONNX Runtime with default options, and what turns its
+                floats into images: numpy, in one expression
+    floats      the same without that
+    latency     monge's file (export.optimize_for: latency) through monge's sampler, uint8 out
+    throughput  the same with export.optimize_for: throughput
+
+Rounds are interleaved in shuffled order with a pause after each turn, since a runtime's threads may
+go on spinning; figures are medians with the smallest and largest. The share of the matrix peak is
+the network's floating-point operations, counted on the eager one, over its time. Cold start is from
+the start of a process to 64 images in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.train import matrix_peak_flops
+from monge import nets
+from monge.contract import Contract
+from monge.export.lower import Form
+from monge.export.onnx import write_generator
+from monge.latents import latents
+from monge.params import TrainParams
+from monge.serving.sampler import Sampler
+
+Draw = Callable[[Any], object]
+
+CASES: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
+    "digits": ({"net": "mlp", "latent_dim": 64, "mlp": {"depth": 3, "width": 128}}, (1, 8, 8)),
+    "small": ({"net": "dcgan", "latent_dim": 64, "dcgan": {"features": 16}}, (3, 32, 32)),
+    "dcgan64": ({"net": "dcgan", "latent_dim": 100, "dcgan": {"features": 64}}, (3, 64, 64)),
+}
+BATCHES = (1, 16, 64, 256)
+_PAUSE_S = 0.05
+_TURN_S = 0.25
+
+
+def files(name: str, folder: Path) -> tuple[torch.nn.Module, dict[str, Path]]:
+    """The network, and its file in each form."""
+    train, shape = CASES[name]
+    params = TrainParams.model_validate(train)
+    torch.manual_seed(0)
+    network = nets.build("generator", params, shape).eval()
+    paths = {form: folder / f"{name}-{form}.onnx" for form in ("standard", "latency", "throughput")}
+    contract = Contract(latent_dim=params.latent_dim, image_shape=(*shape[1:], shape[0]))
+    write_generator(network, contract, paths["latency"])
+    write_generator(network, contract, paths["throughput"], Form(optimize_for="throughput"))
+    plain = nets.build("generator", params, shape).eval()
+    plain.load_state_dict(network.state_dict())
+    for layer in plain.modules():
+        if isinstance(layer, nets.dcgan.Upsample):
+            layer.__class__ = torch.nn.ConvTranspose2d  # type: ignore[assignment]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            plain, (torch.zeros(2, params.latent_dim),), paths["standard"], dynamo=True,
+            input_names=["latents"], dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            external_data=False, verbose=False,
+        )  # fmt: skip
+    return plain, paths
+
+
+def contenders(network: torch.nn.Module, paths: dict[str, Path], compiled: bool) -> dict[str, Draw]:
+    """What draws images of latents [n, d]."""
+    standard = onnxruntime.InferenceSession(paths["standard"], providers=["CPUExecutionProvider"])
+    ours = {form: Sampler.load(paths[form], "cpu") for form in ("latency", "throughput")}
+
+    def torch_draws(module: Callable[[torch.Tensor], torch.Tensor]) -> Draw:
+        def draw(batch: Any) -> object:
+            with torch.inference_mode():
+                return module(torch.from_numpy(batch)).numpy()
+
+        return draw
+
+    draws: dict[str, Draw] = {
+        "eager": torch_draws(network),
+        "standard": lambda batch: to_bytes(standard.run(None, {"latents": batch})[0]),
+        "floats": lambda batch: standard.run(None, {"latents": batch})[0],
+        "latency": ours["latency"].run,
+        "throughput": ours["throughput"].run,
+    }
+    if compiled:
+        draws["compiled"] = torch_draws(torch.compile(network, dynamic=False))
+    return draws
+
+
+def to_bytes(values: Any) -> Any:
+    """[n, C, H, W] in [-1, 1] to uint8 [n, H, W, C]."""
+    return ((values + 1.0) * 127.5).round().clip(0, 255).astype("uint8").transpose(0, 2, 3, 1)
+
+
+def seconds(draw: Draw, batch: Any) -> float:
+    """The median of as many calls as a turn holds."""
+    draw(batch)
+    began_s, times = time.perf_counter(), list[float]()
+    while not times or time.perf_counter() - began_s < _TURN_S:
+        start_s = time.perf_counter()
+        draw(batch)
+        times.append(time.perf_counter() - start_s)
+    time.sleep(_PAUSE_S)
+    return statistics.median(times)
+
+
+def measure(name: str, rounds: int, compiled: bool, folder: Path) -> dict[str, Any]:
+    """One network at all batch sizes."""
+    network, paths = files(name, folder)
+    draws = contenders(network, paths, compiled)
+    dim = CASES[name][0]["latent_dim"]
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.zeros(1, dim))
+    peak = matrix_peak_flops(torch.device("cpu"), torch.float32)
+    result: dict[str, Any] = {
+        "case": name, "matrix_peak_gflops": peak / 1e9, "batches": {},
+        "file_bytes": {form: path.stat().st_size for form, path in paths.items()},
+        "cold_start_s": {form: cold_start(paths[form]) for form in ("latency", "throughput")},
+    }  # fmt: skip
+    for n in BATCHES:
+        batch = latents(0, 0, n, dim)
+        times: dict[str, list[float]] = {contender: [] for contender in draws}
+        for turn in range(rounds):
+            order = list(draws)
+            random.Random(turn).shuffle(order)
+            for contender in order:
+                times[contender].append(seconds(draws[contender], batch))
+        flops = counter.get_total_flops() * n
+        result["batches"][n] = {
+            contender: {
+                "images_per_s": n / statistics.median(taken),
+                "images_per_s_least": n / max(taken),
+                "images_per_s_most": n / min(taken),
+                "share_of_matrix_peak": counter.get_total_flops()
+                * n
+                / statistics.median(taken)
+                / peak,
+                "times_standard": statistics.median(
+                    s / t for s, t in zip(times["standard"], taken, strict=True)
+                ),
+                "times_eager": statistics.median(
+                    s / t for s, t in zip(times["eager"], taken, strict=True)
+                ),
+            }
+            for contender, taken in times.items()
+        }
+    return result
+
+
+def cold_start(path: Path) -> float:
+    """Median seconds of five processes that draw 64 images and end."""
+    code = (
+        "import sys; from monge.serving.sampler import Sampler; "
+        "Sampler.load(sys.argv[1], 'cpu').sample(64)"
+    )
+    taken = []
+    for _ in range(5):
+        began_s = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+        taken.append(time.perf_counter() - began_s)
+    return statistics.median(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--case", action="append", choices=sorted(CASES))
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    report: dict[str, Any] = {
+        "conditions": {
+            "cores": torch.get_num_threads(), "torch": torch.__version__,
+            "onnxruntime": onnxruntime.__version__, "python": platform.python_version(),
+            "rounds": chosen.rounds,
+        },
+        "cases": [],
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        for name in chosen.case or list(CASES):
+            result = measure(name, chosen.rounds, chosen.compile, Path(folder))
+            report["cases"].append(result)
+            print(name, result["file_bytes"], result["cold_start_s"])
+            for n, figures in result["batches"].items():
+                for contender, f in figures.items():
+                    print(
+                        f"{name:8} batch {n:3} {contender:10} {f['images_per_s']:9.1f} images/s "
+                        f"({f['images_per_s_least']:.1f} to {f['images_per_s_most']:.1f})  "
+                        f"{f['share_of_matrix_peak']:6.1%} of peak  "
+                        f"x{f['times_standard']:.2f} standard  x{f['times_eager']:.2f} eager",
+                        flush=True,
+                    )
+    if chosen.out:
+        chosen.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

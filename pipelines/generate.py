@@ -1,0 +1,88 @@
+"""Bulk generation: the shards of a folder, mapped over workers.
+
+    python -m pipelines.generate MODEL FOLDER -n 1000000 [--workers 2] [--format parquet]
+
+A shard that is there is not made again, so that a broken run is taken up by the same command. The
+workers are threads; `generate.with_options(task_runner=DaskTaskRunner(...))` or Ray's maps the same
+tasks over a cluster that shares the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import unmapped
+
+from monge.serving import bulk
+from monge.serving.sampler import Sampler
+
+
+@task(task_run_name="shard {shard}", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
+def make_shard(shard: int, model: str, folder: str, plan: dict[str, object], threads: int) -> bool:
+    """One shard; whether it was made. Takes paths and numbers only, so that it can travel."""
+    whole = bulk.Plan(**plan)  # type: ignore[arg-type]
+    return bulk.write_shard(_sampler(model, threads), Path(folder), whole, shard)
+
+
+@functools.cache
+def _sampler(model: str, threads: int) -> Sampler:
+    """Open a model once in a process; drawing from several threads is what it can."""
+    return Sampler.load(model, threads=threads)
+
+
+def _threads(workers: int) -> Any:
+    return ThreadPoolTaskRunner(max_workers=workers)
+
+
+@flow(name="generate", flow_run_name="{folder}", task_runner=_threads(2))
+def generate(
+    model: str,
+    folder: str,
+    n: int,
+    seed: int = 0,
+    shard_size: int = 10_000,
+    format: bulk.Format = "webdataset",
+    threads: int = 0,
+) -> int:
+    """Images 0 .. n − 1 of a seed into a folder; how many shards were made now."""
+    log = get_run_logger()
+    model_hash = _sampler(model, threads).model_hash
+    plan = bulk.Plan(n=n, seed=seed, shard_size=shard_size, format=format, model_hash=model_hash)
+    bulk.begin(Path(folder), plan)
+    left = bulk.missing(Path(folder), plan)
+    log.info("%d of %d shards are there", plan.shards - len(left), plan.shards)
+    document = {
+        "n": n, "seed": seed, "shard_size": shard_size, "format": format, "model_hash": model_hash,
+    }  # fmt: skip
+    futures = make_shard.map(
+        left, unmapped(model), unmapped(folder), unmapped(document), unmapped(threads)
+    )
+    made = sum(future.result() for future in futures)
+    log.info("%d images in %s", plan.n, folder)
+    return made
+
+
+def main() -> None:
+    """Run the flow from a shell."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", help="a .onnx file, or models:/NAME@champion")
+    parser.add_argument("folder")
+    parser.add_argument("-n", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shard-size", type=int, default=10_000)
+    parser.add_argument("--format", choices=("webdataset", "parquet"), default="webdataset")
+    parser.add_argument("--workers", type=int, default=2)
+    chosen = parser.parse_args()
+    generate.with_options(task_runner=_threads(chosen.workers))(
+        chosen.model, chosen.folder, chosen.n, chosen.seed, chosen.shard_size, chosen.format
+    )
+
+
+if __name__ == "__main__":
+    main()

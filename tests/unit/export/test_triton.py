@@ -1,0 +1,36 @@
+"""The model repository for Triton, read by Triton's own definition of its configuration."""
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from monge.contract import Contract
+from monge.errors import InputError
+from monge.export.triton import BUCKETS, write_repository
+
+CONTRACT = Contract(latent_dim=16, image_shape=(8, 8, 1))
+
+
+def test_triton_reads_the_configuration(tmp_path: Path):
+    folder = write_repository(b"model", CONTRACT, tmp_path, "digits-1")
+    assert (folder / "1" / "model.onnx").read_bytes() == b"model"
+    text = (folder / "config.pbtxt").read_text()
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    assert (config.name, config.backend, config.max_batch_size) == ("digits-1", "onnxruntime", 64)
+    assert (config.input[0].name, list(config.input[0].dims)) == ("latents", [16])
+    assert (config.output[0].name, list(config.output[0].dims)) == ("images", [8, 8, 1])
+    assert tuple(config.dynamic_batching.preferred_batch_size) == BUCKETS
+    assert [warm.batch_size for warm in config.model_warmup] == list(BUCKETS)
+    assert Contract.from_json((folder / "contract.json").read_text()) == CONTRACT
+
+
+def test_a_version_is_not_written_over(tmp_path: Path):
+    write_repository(b"model", CONTRACT, tmp_path, "digits")
+    write_repository(b"model", CONTRACT, tmp_path, "digits")
+    with pytest.raises(InputError, match="another file is there"):
+        write_repository(b"other", CONTRACT, tmp_path, "digits")
+    write_repository(b"other", CONTRACT, tmp_path, "digits", version=2)
+    with pytest.raises(InputError, match="no name for a model"):
+        write_repository(b"model", CONTRACT, tmp_path, "../digits")
