@@ -51,6 +51,7 @@ def build(
         version=__version__,
         description="Images from a generator: the same ones for the same seed.",
         lifespan=lifespan,
+        responses=problems.DESCRIBED,
         docs_url=None,  # they load their scripts from elsewhere; /page/api.html does not
         redoc_url=None,
     )
@@ -83,7 +84,12 @@ async def _live(drawing: Drawing, follow: str | None, poll_s: float, threads: in
 def _add_figures(app: FastAPI, drawing: Drawing) -> None:
     measures = drawing.measures
 
-    @app.get("/metrics", tags=["figures"])
+    @app.get(
+        "/metrics",
+        tags=["figures"],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
     async def metrics() -> Response:
         """Figures for Prometheus."""
         return Response(measures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +19,23 @@ from monge.server.batcher import Late, QueueFull
 MEDIA_TYPE = "application/problem+json"
 
 log = logging.getLogger(__name__)
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "error"],
+    "properties": {
+        "status": {"type": "integer"},
+        **{name: {"type": "string"} for name in ("type", "title", "detail", "error")},
+    },
+}
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
+    }
+    for status in (400, 401, 404, 405, 413, 415, 421, 422, 429, 500, 503, 504)
+}
+"""Every refusal, as the description of the interface has it."""
 
 
 class NotReady(MongeError):

@@ -67,8 +67,14 @@ def router(drawing: Drawing) -> APIRouter:
         """Whether this model answers."""
         return {"name": _model(name, version).name, "ready": True}
 
-    @routes.post("/models/{name}/infer")
-    @routes.post("/models/{name}/versions/{version}/infer")
+    answers: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"application/json": {}, "application/octet-stream": {}}}
+    }
+
+    @routes.post("/models/{name}/infer", response_class=Response, responses=answers)
+    @routes.post(
+        "/models/{name}/versions/{version}/infer", response_class=Response, responses=answers
+    )
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         """Draw the images of given latents."""
         model = _model(name, version)

@@ -310,3 +310,18 @@ def test_what_cannot_be_served_is_one_line(model, tmp_path: Path, arguments, sai
     assert said in done.stderr
     assert done.stderr.splitlines()[-1].startswith("monge: ")
     assert "Traceback" not in done.stderr
+
+
+def test_whatever_its_own_description_allows_is_answered_as_described(service):
+    """Cases made from openapi.json: right ones, wrong ones, and sequences of them."""
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("st"), "run", f"{service.url}/openapi.json",
+            "--max-examples", "10", "--no-color", "--seed", "1", "--checks",
+            "not_a_server_error,status_code_conformance,content_type_conformance,"
+            "response_schema_conformance",
+        ],
+        capture_output=True, text=True, timeout=120, cwd=service.log.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "Traceback" not in service.said()
