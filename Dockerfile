@@ -1,5 +1,5 @@
 # Two images from one file; docs/how-to/docker.md has the commands.
-#   serve   draws images from a generator file. No PyTorch.
+#   serve   draws images from a generator file, over HTTP or into files. No PyTorch.
 #   train   the whole chain, from images to a promoted generator.
 # Every Python package is held to a committed lock by its hash. Debian's are not pinned: its
 # archive drops a version when the next one comes.
@@ -35,7 +35,7 @@ ENV PATH=/opt/monge/bin:$PATH
 USER monge
 # The model comes in from outside, and the pictures go out, through mounted folders.
 WORKDIR /out
-ENTRYPOINT ["monge", "sample"]
+ENTRYPOINT ["monge"]
 CMD ["--help"]
 
 FROM build AS train-packages

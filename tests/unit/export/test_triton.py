@@ -1,14 +1,28 @@
 """The model repository for Triton, read by Triton's own definition of its configuration."""
 
+import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tritonclient
 from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
 from monge.contract import Contract
 from monge.errors import InputError
 from monge.export.triton import BUCKETS, write_repository
+
+
+def definition() -> Any:
+    """Triton's own definition of its configuration, without the gRPC that its package loads."""
+    place = Path(tritonclient.__path__[0]) / "grpc" / "model_config_pb2.py"
+    spec = importlib.util.spec_from_file_location("model_config_pb2", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
 
 CONTRACT = Contract(latent_dim=16, image_shape=(8, 8, 1))
 
@@ -17,7 +31,7 @@ def test_triton_reads_the_configuration(tmp_path: Path):
     folder = write_repository(b"model", CONTRACT, tmp_path, "digits-1")
     assert (folder / "1" / "model.onnx").read_bytes() == b"model"
     text = (folder / "config.pbtxt").read_text()
-    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    config = text_format.Parse(text, definition().ModelConfig())
     assert (config.name, config.backend, config.max_batch_size) == ("digits-1", "onnxruntime", 64)
     assert (config.input[0].name, list(config.input[0].dims)) == ("latents", [16])
     assert (config.output[0].name, list(config.output[0].dims)) == ("images", [8, 8, 1])
