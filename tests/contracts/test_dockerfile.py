@@ -257,7 +257,18 @@ def test_the_documents_build_both_images_under_the_names_they_run():
     assert ran == built.keys()
 
 
-WITH_VALUE = {"-v", "--volume", "--user", "--env", "-e", "--gpus", "-w", "--workdir", "--name", "-p"}
+WITH_VALUE = {
+    "-v",
+    "--volume",
+    "--user",
+    "--env",
+    "-e",
+    "--gpus",
+    "-w",
+    "--workdir",
+    "--name",
+    "-p",
+}
 
 
 def image_index(words: list[str]) -> int:

@@ -78,6 +78,17 @@ def test_a_javascript_twin_gives_the_same_bits() -> None:
         assert done.stdout.split() == vector["float32"]
 
 
+@pytest.mark.parametrize("truncation", [0.01, 0.5, 1.7, 6.0])
+def test_a_javascript_twin_truncates_to_the_same_bits(truncation: float) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node here")
+    command = [node, str(HERE / "latents.mjs"), "9", "3", "40", "50", str(truncation)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    expected = latents(9, 3, 40, 50, truncation).view(np.uint32).ravel()
+    assert done.stdout.split() == [f"{word:08x}" for word in expected]
+
+
 @pytest.mark.parametrize("word", [0, 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 322122547])
 def test_the_twin_agrees_at_the_edges_of_the_word(word: int) -> None:
     got = normal(np.array([word], np.uint64)).astype(np.float32)
