@@ -82,7 +82,9 @@ def serialise(generator: nn.Module, contract: Contract, form: Form | None = None
 
 
 def _to_bytes(graph: Graph) -> None:
-    """round((x + 1) · 127.5), clipped to 0..255, uint8, channels last."""
+    """round((x + 1) · 127.5), clipped to 0..255 where it could lie beyond, uint8, channels last."""
+    before = [node.op_type for node in graph.nodes if node.op_type != "Reshape"]
+    bounded = before[-1:] == ["Tanh"]
     if graph.form.variant == "float16":
         graph.add("Cast", to=TensorProto.FLOAT)  # it has no room for 256 levels around 255
         graph.form = Form()
@@ -90,7 +92,12 @@ def _to_bytes(graph: Graph) -> None:
     for operator, operand in (("Add", 1.0), ("Mul", 127.5)):
         graph.add(operator, graph.weight("to_grey", np.array(operand)))
     graph.add("Round")
-    low, high = (graph.weight("grey", np.array(level)) for level in (0.0, 255.0))
-    graph.add("Clip", low, high)
+    if not bounded:
+        low, high = (graph.weight("grey", np.array(level)) for level in (0.0, 255.0))
+        graph.add("Clip", low, high)
     graph.add("Cast", to=TensorProto.UINT8)
-    graph.add("Transpose", output=OUTPUT, perm=[0, 2, 3, 1])
+    channels, height, width = graph.shape
+    if channels == 1:  # nothing moves
+        graph.add("Reshape", graph.whole([0, height, width, 1]), output=OUTPUT)
+    else:
+        graph.add("Transpose", output=OUTPUT, perm=[0, 2, 3, 1])

@@ -18,6 +18,9 @@ from monge.server.problems import ClientGone, NotReady
 
 Result = TypeVar("Result")
 
+_AT_ONCE_S = 0.05
+_FEW_VALUES = 4096
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -65,15 +68,20 @@ class Drawing:
 async def while_asked(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """Do the work, and cancel it when the client goes away. Raises ClientGone then."""
     doing = asyncio.create_task(work)
-    gone = asyncio.create_task(_gone(request))
     try:
-        await asyncio.wait((doing, gone), return_when=asyncio.FIRST_COMPLETED)
+        # What is done at once needs nobody to watch the client.
+        await asyncio.wait((doing,), timeout=_AT_ONCE_S)
+        if not doing.done():
+            gone = asyncio.create_task(_gone(request))
+            try:
+                await asyncio.wait((doing, gone), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                gone.cancel()
         if not doing.done():
             raise ClientGone
-        return await doing
+        return doing.result()
     finally:
         doing.cancel()
-        gone.cancel()
 
 
 async def _gone(request: Request) -> None:
@@ -81,6 +89,9 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def in_thread(work: Callable[[], Result]) -> Result:
-    """Compress pictures and the like where the event loop does not wait."""
-    return await asyncio.to_thread(work)
+async def computed(values: int, work: Callable[[], Result]) -> Result:
+    """Work on so many values: in a thread, unless handing it over would take longer than doing it.
+
+    Compressing pictures and drawing latents must not hold up the event loop.
+    """
+    return work() if values <= _FEW_VALUES else await asyncio.to_thread(work)

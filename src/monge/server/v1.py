@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from monge.errors import InputError
 from monge.latents import MAX_TRUNCATION, MIN_TRUNCATION, latents, slerp
 from monge.server.batcher import Images, Latents
-from monge.server.drawing import Drawing, in_thread
+from monge.server.drawing import Drawing, computed
 from monge.server.models import Model
 from monge.serving import pictures
 
@@ -143,10 +143,13 @@ def router(drawing: Drawing) -> APIRouter:
         began_s = time.perf_counter()
         model = drawing.model()
         drawing.check(model, n)
-        drawn = await in_thread(lambda: body.latents(model.sampler.contract.latent_dim))
+        dim = model.sampler.contract.latent_dim
+        drawn = await computed(n * dim, lambda: body.latents(dim))
         images = await drawing.draw(request, model, drawn)
         ready_s = time.perf_counter()
-        content, kind = await in_thread(lambda: encode(images, body, columns))
+        # A grid enlarges small images: what is compressed is more than what was drawn.
+        values = images.size if body.format == "raw" else 16 * images.size
+        content, kind = await computed(values, lambda: encode(images, body, columns))
         if len(content) > drawing.limits.result_bytes:
             raise InputError(f"the answer would be {len(content)} bytes; ask for fewer images.")
         return Response(content, HTTPStatus.OK, _headers(model, images, began_s, ready_s), kind)

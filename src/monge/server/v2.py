@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from monge import __version__
 from monge.errors import InputError
 from monge.server.batcher import Images, Latents
-from monge.server.drawing import Drawing, in_thread
+from monge.server.drawing import Drawing, computed
 from monge.server.models import Model
 
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -82,12 +82,13 @@ def router(drawing: Drawing) -> APIRouter:
         told = request.headers.get(JSON_LENGTH)
         if request.headers.get("content-encoding", "identity") != "identity":
             raise HTTPException(415, "compressed bodies are not read.")
-        document, tail = await in_thread(lambda: _document(body, told))
-        latents = await in_thread(lambda: _latents(document, tail))
+        document, tail = await computed(len(body), lambda: _document(body, told))
+        latents = await computed(len(body), lambda: _latents(document, tail))
         drawing.check(model, len(latents))
         images = await drawing.draw(request, model, latents)
         binary = _wants_bytes(document)
-        return await in_thread(lambda: _answer(model, document.get("id"), images, binary))
+        told_id = document.get("id")
+        return await computed(images.size, lambda: _answer(model, told_id, images, binary))
 
     def _model(name: str, version: str | None) -> Model:
         model = drawing.model()

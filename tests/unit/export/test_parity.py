@@ -76,7 +76,7 @@ def _swap_axes(model: onnx.ModelProto) -> None:
 def _no_rounding(model: onnx.ModelProto) -> None:
     """A bare cast cuts off instead of rounding: never more than one level, but in half of all."""
     node = _node(model, "Round")
-    _node(model, "Clip").input[0] = node.input[0]
+    _node(model, "Cast").input[0] = node.input[0]
     model.graph.node.remove(node)
 
 
