@@ -139,7 +139,7 @@ def export(
     """The best checkpoint to models/generator.onnx."""
     path, parity = _stage("export", params, override, unfinished=unfinished)
     typer.echo(
-        f"{path}: equals the network on {parity.images} images (largest difference "
+        f"{path}: {parity.word} the network on {parity.images} images (largest difference "
         f"{parity.max_difference:.1e}, {parity.differing_fraction:.2%} of grey levels apart)"
     )
     if triton is not None:

@@ -42,6 +42,12 @@ class Parity:
     max_grey_levels: int
     differing_fraction: float
 
+    @property
+    def word(self) -> str:
+        """What the file does: it equals the network, or, a smaller variant, comes near it."""
+        equal = self.max_grey_levels <= 1 and self.differing_fraction <= MAX_DIFFERING_FRACTION
+        return "equals" if equal else "comes near"
+
 
 def write_checked(
     generator: nn.Module, contract: Contract, path: Path, tolerance: float, form: Form | None = None

@@ -107,6 +107,7 @@ def test_a_throughput_file_is_the_network_and_no_image_depends_on_its_batch(tmp_
     path = tmp_path / "generator.onnx"
     parity = write_checked(generator, contract, path, 1e-4, Form(optimize_for="throughput"))
     assert parity.max_grey_levels <= 1
+    assert parity.word == "equals"
     operators = [node.op_type for node in onnx.load(path).graph.node]
     assert "MatMul" in operators
     assert path.stat().st_size < 1.02 * len(serialise(generator, contract))
@@ -131,7 +132,8 @@ def test_a_throughput_file_is_the_network_and_no_image_depends_on_its_batch(tmp_
 def test_a_smaller_variant_is_smaller_and_near(tmp_path: Path, form: Form, size: float):
     generator, contract = wide()
     path = tmp_path / "generator.onnx"
-    write_checked(generator, contract, path, 1e-4, form)
+    parity = write_checked(generator, contract, path, 1e-4, form)
+    assert parity.word == "comes near"
     assert path.stat().st_size < size * len(serialise(generator, contract))
     exact = tmp_path / "exact.onnx"
     write_checked(generator, contract, exact, 1e-4)
