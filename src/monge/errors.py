@@ -64,6 +64,22 @@ class Busy(EnvironmentFault):
     """Another process is already working in this folder."""
 
 
+class NotReady(EnvironmentFault):
+    """The service is warming up or shutting down."""
+
+
+class Late(EnvironmentFault):
+    """A request's deadline passed before its images were drawn."""
+
+
+class QueueFull(EnvironmentFault):
+    """More images wait than the queue holds; `retry_after_s` is when there should be room."""
+
+    def __init__(self, waiting: int, retry_after_s: float) -> None:
+        super().__init__(f"{waiting} images wait already. Ask again in {retry_after_s:.0f} s.")
+        self.retry_after_s = retry_after_s
+
+
 class TrainingError(MongeError):
     """The training itself failed: it diverged or died, and repeating it will not help."""
 

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monge.errors import MongeError
+from monge.errors import Late, QueueFull
 
 Latents = NDArray[np.float32]
 Images = NDArray[np.uint8]
@@ -31,18 +31,6 @@ class Draws(Protocol):
     def batch_size(self) -> int: ...
 
     def run(self, batch: Latents) -> Images: ...
-
-
-class QueueFull(MongeError):
-    """More images wait than the queue holds; `retry_after_s` is when there should be room."""
-
-    def __init__(self, waiting: int, retry_after_s: float) -> None:
-        super().__init__(f"{waiting} images wait already. Ask again in {retry_after_s:.0f} s.")
-        self.retry_after_s = retry_after_s
-
-
-class Late(MongeError):
-    """A request's deadline passed before its images were drawn."""
 
 
 @dataclass(eq=False)

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 from fastapi import Request
 
-from monge.errors import InputError
+from monge.errors import InputError, NotReady
 from monge.server.batcher import Batcher, Images, Latents
 from monge.server.measures import Measures
 from monge.server.models import Model, Models
-from monge.server.problems import ClientGone, NotReady
+from monge.server.problems import ClientGone
 
 Result = TypeVar("Result")
 

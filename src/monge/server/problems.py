@@ -13,8 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from monge.errors import InputError, MongeError
-from monge.server.batcher import Late, QueueFull
+from monge.errors import InputError, Late, MongeError, NotReady, QueueFull
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -36,10 +35,6 @@ DESCRIBED: dict[int | str, dict[str, Any]] = {
     for status in (400, 401, 404, 405, 413, 415, 421, 422, 429, 500, 503, 504)
 }
 """Every refusal, as the description of the interface has it."""
-
-
-class NotReady(MongeError):
-    """The service is warming up or shutting down."""
 
 
 class ClientGone(Exception):

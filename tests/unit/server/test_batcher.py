@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monge.server.batcher import Batcher, Late, QueueFull
+from monge.errors import Late, QueueFull
+from monge.server.batcher import Batcher
 
 
 class Model:
