@@ -58,7 +58,8 @@ class Follower:
             raise
         except MongeError as error:  # the alias or the name is gone
             raise ServiceError(str(error)) from None
-        if found.model_hash == self._seen:
+        if found.model_hash in (self._seen, self.models.current.sampler.model_hash):
+            self._seen = found.model_hash
             return
         try:
             new = await asyncio.to_thread(self._opened)

@@ -93,6 +93,20 @@ def test_a_broken_version_is_refused_once_and_the_next_one_is_taken(
     assert follower.models.current.version == "3"
 
 
+def test_a_rollback_from_a_broken_version_opens_nothing(follower, alias, model, tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"not a model")
+    alias.path, alias.number, alias.hash = tmp_path / "broken.onnx", 2, "another"
+    ask(follower)
+    opened = alias.opened
+    alias.move(model, 1)
+    ask(follower)
+    assert alias.opened == opened
+    assert follower.models.previous is None
+    alias.path, alias.number, alias.hash = tmp_path / "broken.onnx", 2, "another"
+    ask(follower)
+    assert alias.opened == opened + 1  # a version that comes again is tried again
+
+
 def test_a_registry_that_does_not_answer_is_asked_less_often(follower, alias, caplog):
     alias.problem = ServiceError("The registry does not answer.")
 
