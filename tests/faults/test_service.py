@@ -139,6 +139,8 @@ def test_a_broken_champion_is_refused_and_the_old_one_goes_on(registry, serve, t
     assert answer.status_code == 200
     assert answer.headers["monge-model-version"] == "1"
     assert "monge_model_refusals_total 1.0" in service.client.get("/metrics").text
+    service.process.send_signal(signal.SIGTERM)  # or it would follow its alias to the last test
+    assert service.process.wait(30) == 0
 
 
 def _resident(pid: int) -> int:
