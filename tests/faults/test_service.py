@@ -19,7 +19,7 @@ from monge.registry import Registry
 from monge.serving.sampler import Sampler
 from tests.running import write
 
-SECONDS = float(os.environ.get("MONGE_SOAK_S", "12"))
+SECONDS = float(os.environ.get("MONGE_SOAK_S", "6"))
 CLIENTS = 64
 BAD = [
     {"n": 0}, {"n": 10**9}, {"seed": -1}, {"n": "x"}, {"format": "exe"}, {"truncation": 99},
@@ -29,9 +29,11 @@ BAD = [
 class Client(threading.Thread):
     """Asks without a pause, and compares every image with what its model draws alone."""
 
-    def __init__(self, url: str, number: int, models: dict[str, Sampler], end_s: float) -> None:
+    def __init__(
+        self, url: str, number: int, models: dict[str, Sampler], enough: threading.Event
+    ) -> None:
         super().__init__()
-        self.url, self.models, self.end_s = url, models, end_s
+        self.url, self.models, self.enough = url, models, enough
         self.dice = random.Random(number)
         self.good = self.bad = self.busy = 0
         self.versions: list[str] = []
@@ -39,7 +41,7 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         with httpx.Client(base_url=self.url, timeout=60) as client:
-            while time.monotonic() < self.end_s:
+            while not self.enough.is_set():
                 try:
                     self.ask(client)
                 except Exception as error:
@@ -94,14 +96,19 @@ def test_a_new_champion_takes_over_under_load_and_nobody_gets_a_wrong_image(
         "models:/faces@champion", "--poll-s", 0.5, "--threads", 1, "--queue-images", 400,
         MLFLOW_TRACKING_URI=f"sqlite:///{database}", MLFLOW_DISABLE_TELEMETRY="true",
     )  # fmt: skip
-    end_s = time.monotonic() + SECONDS
-    clients = [Client(service.url, i, models, end_s) for i in range(CLIENTS)]
+    enough = threading.Event()
+    clients = [Client(service.url, i, models, enough) for i in range(CLIENTS)]
     for client in clients:
         client.start()
-    time.sleep(SECONDS / 3)
+    time.sleep(SECONDS / 2)
     memory = _resident(service.process.pid)
     second = registry.register(paths[1], run_key="b", tags={})
     registry.set_alias("champion", second)
+    patience_s = time.monotonic() + 120
+    while "version 2 answers now" not in service.said() and time.monotonic() < patience_s:
+        time.sleep(0.2)
+    time.sleep(SECONDS / 2)
+    enough.set()
     for client in clients:
         client.join()
     assert [problem for client in clients for problem in client.problems] == []
