@@ -23,7 +23,7 @@ def publish(root: Path) -> None:
         {
             "figure": name,
             "value": f"{figure['value']:.4g}",
-            "noise": f"{figure['noise']:.2g}",
+            "95 % interval": "{:.4g} to {:.4g}".format(*figure["interval"]),
             "real images": f"{figure['floor']:.4g}" if "floor" in figure else "",
             "better": figure["better"],
         }

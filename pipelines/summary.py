@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from monge.evaluation import document
 from monge.paths import Paths
 
 
@@ -18,6 +19,7 @@ def lines(root: Path) -> list[str]:
             "pictures",
             f"{_short(paths.pictures / 'samples.png', root)} (real ones: real.png beside it)",
         ),
+        ("report", f"{_short(paths.page, root)} (open it in a browser)"),
         ("figures", f"{figures_line(paths)} ({_short(paths.metrics, root)})"),
         ("champion", promotion["sentence"]),
         ("sample", f".venv/bin/monge sample {promotion['champion']} -n 64 --seed 7 -o grid.png"),
@@ -40,8 +42,7 @@ def promotion_facts(paths: Paths) -> dict[str, Any]:
 
 def figures(paths: Paths) -> dict[str, dict[str, Any]]:
     """The last evaluation's figures by name."""
-    document: dict[str, dict[str, Any]] = json.loads(paths.metrics.read_text(encoding="utf-8"))
-    return document
+    return document.read(paths.metrics)
 
 
 def figures_line(paths: Paths) -> str:

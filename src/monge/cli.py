@@ -60,6 +60,13 @@ class Provider(StrEnum):
     cuda = "cuda"
 
 
+class Colour(StrEnum):
+    """Channels of packed images."""
+
+    grey = "grey"
+    rgb = "rgb"
+
+
 class Shards(StrEnum):
     """How a folder of shards is written."""
 
@@ -151,6 +158,38 @@ def evaluate(params: ParamsFile = Path("params.yaml"), override: Overrides = Non
     """The generator file to figures and pictures: reports/."""
     for line in _stage("evaluate", params, override):
         typer.echo(line)
+
+
+@app.command()
+def metrics(
+    first: Annotated[
+        str, typer.Argument(help="A folder or archive of images, a packed dataset, a generator.")
+    ],
+    second: Annotated[str, typer.Argument(help="Another; the reference, real images as a rule.")],
+    params: ParamsFile = Path("params.yaml"),
+    override: Overrides = None,
+    size: Annotated[
+        int | None, typer.Option(min=4, max=1024, help="Height and width to compare at, in pixels.")
+    ] = None,
+    colour: Annotated[
+        Colour | None, typer.Option(help="Of folders and archives; rgb if no side says.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also as JSON, with every protocol.")
+    ] = None,
+) -> None:
+    """How far apart two sets of images are, by every figure there is."""
+    options = {"size": size, "colour": colour.value if colour else None, "output": output}
+    if params == Path("params.yaml") and not params.exists():  # two folders need no project
+        params = Path(os.devnull)
+    for line in _stage("metrics", params, override, first=first, second=second, **options):
+        typer.echo(line)
+
+
+@app.command()
+def report(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+    """The report's page, card and comment anew, of what evaluate and promote left."""
+    typer.echo(_stage("report", params, override))
 
 
 @app.command()

@@ -48,6 +48,21 @@ class Paths:
         return self.reports / "metrics.json"
 
     @property
+    def page(self) -> Path:
+        """The report for a browser (written by evaluate, and by promote with its verdict)."""
+        return self.reports / "report.html"
+
+    @property
+    def comment(self) -> Path:
+        """The same for a comment on a pull request."""
+        return self.reports / "report.md"
+
+    @property
+    def card(self) -> Path:
+        """The same as a model hub's card; it goes into the registry with the file."""
+        return self.reports / "MODEL_CARD.md"
+
+    @property
     def state(self) -> Path:
         """What monge keeps for itself: the spool of figures not yet sent, locks. Not versioned."""
         return self.root / ".monge"
@@ -56,3 +71,8 @@ class Paths:
     def promotion(self) -> Path:
         """What the last promote decided, for the closing lines of a run."""
         return self.state / "promotion.json"
+
+    @property
+    def cost(self) -> Path:
+        """Seconds and joules of the trainings on this machine, by run."""
+        return self.state / "cost.json"

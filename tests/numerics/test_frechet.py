@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from monge.metrics.frechet import Gaussian, Moments, frechet_distance
+from monge.metrics.frechet import Gaussian, Moments, extrapolated, frechet_distance
 
 
 def _fit(x: np.ndarray) -> Gaussian:
@@ -84,3 +84,20 @@ def test_small_samples_are_biased_so_value_and_floor_need_one_size() -> None:
 def test_one_vector_has_no_covariance() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         _fit(np.zeros((1, 3)))
+
+
+def test_the_extrapolation_takes_the_bias_of_few_images_away() -> None:
+    """Both sets from one Gaussian, the truth is 0; at 100 points the estimate is far above it."""
+    reference = Gaussian(10**9, np.zeros(16), np.eye(16))
+    plain, at_infinity = [], []
+    for seed in range(40):
+        x = np.random.default_rng(seed).normal(size=(400, 16))
+        distances = {n: frechet_distance(_fit(x[:n]), reference) for n in (100, 200, 400)}
+        plain.append(distances[400])
+        at_infinity.append(extrapolated(distances))
+    error = np.std(at_infinity) / np.sqrt(len(at_infinity))
+    assert np.mean(plain) > 0.2
+    assert abs(np.mean(at_infinity)) < 4 * error + 0.03
+    assert extrapolated({10: 3.0 + 1 / 10, 40: 3.0 + 1 / 40}) == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="two numbers"):
+        extrapolated({10: 1.0})

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import rel_entr
 
-from monge.metrics.scores import class_fractions, classifier_score, total_variation
+from monge.metrics.divergences import total_variation
+from monge.metrics.scores import class_fractions, classifier_score
 
 
 def test_score_of_uniform_probabilities_is_one() -> None:

@@ -10,7 +10,15 @@ from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
 from monge.metrics.distances import nearest, squared_distances
-from monge.metrics.transport import directions, sliced_wasserstein1, wasserstein1
+from monge.metrics.transport import (
+    _entropic,
+    directions,
+    optimal_matching,
+    sinkhorn_divergence,
+    sliced_wasserstein1,
+    wasserstein,
+    wasserstein1,
+)
 
 
 def _bytes(seed: int, n: int, d: int) -> np.ndarray:
@@ -24,6 +32,77 @@ def test_exact_distance_agrees_with_pot() -> None:
     weights = np.full(60, 1 / 60)
     reference = ot.emd2(weights, weights, cdist(x, y))
     assert wasserstein1(x, y) == pytest.approx(reference, rel=1e-10)
+
+
+def test_wasserstein2_agrees_with_pot_and_with_the_shift() -> None:
+    ot = pytest.importorskip("ot")
+    generator = np.random.default_rng(3)
+    x, y = generator.normal(size=(60, 5)), generator.normal(0.4, 1.5, size=(60, 5))
+    weights = np.full(60, 1 / 60)
+    reference = ot.emd2(weights, weights, cdist(x, y, "sqeuclidean")) ** 0.5
+    assert wasserstein(x, y, 2)[0] == pytest.approx(reference, rel=1e-10)
+    assert wasserstein(x, x + 0.5, 2)[0] == pytest.approx(0.5 * 5**0.5, rel=1e-12)
+    assert wasserstein(x, y, 1)[0] <= wasserstein(x, y, 2)[0]  # Jensen
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_potentials_prove_the_matching(seed: int) -> None:
+    """Feasible to rounding, no gap to rounding, and POT's own duals have the same value."""
+    ot = pytest.importorskip("ot")
+    generator = np.random.default_rng(seed)
+    x, y = generator.normal(size=(80, 4)), generator.normal(0.3, 1.2, size=(80, 4))
+    cost = cdist(x, y)
+    found = optimal_matching(cost)
+    assert (found.u[:, None] + found.v[None, :] <= cost + 1e-12).all()
+    assert abs(found.gap) < 1e-12 * found.cost
+    weights = np.full(80, 1 / 80)
+    _, log = ot.emd2(weights, weights, cost, log=True)
+    assert found.dual == pytest.approx(weights @ (log["u"] + log["v"]), rel=1e-9)
+
+
+def test_a_matching_that_is_not_optimal_would_show_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    cost = cdist(generator.normal(size=(30, 3)), generator.normal(size=(30, 3)))
+    anyhow = np.arange(30)
+    monkeypatch.setattr("scipy.optimize.linear_sum_assignment", lambda _: (anyhow, anyhow))
+    found = optimal_matching(cost)
+    assert (found.u[:, None] + found.v[None, :] <= cost + 1e-12).all()
+    assert found.gap > 0.1 * found.cost
+
+
+def test_ties_and_copies_leave_no_gap() -> None:
+    x = np.repeat(np.eye(4, dtype=np.uint8) * 9, 10, axis=0)
+    for order in (1, 2):
+        assert wasserstein(x, x[::-1], order) == (0.0, 0.0)
+    assert wasserstein(x, np.roll(x, 1, axis=1), 1)[1] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_entropic_cost_is_pots() -> None:
+    ot = pytest.importorskip("ot")
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(50, 3)), generator.normal(0.5, 1.0, size=(40, 3))
+    cost = cdist(x, y, "sqeuclidean")
+    epsilon = 0.1 * cost.mean()
+    a, b = np.full(50, 1 / 50), np.full(40, 1 / 40)
+    plan = ot.sinkhorn(a, b, cost, epsilon, method="sinkhorn_log", numItermax=5000, stopThr=1e-12)
+    entropy = (plan * np.log(plan / np.outer(a, b))).sum()
+    assert _entropic(cost, epsilon) == pytest.approx(
+        (plan * cost).sum() + epsilon * entropy, rel=1e-6
+    )
+
+
+def test_the_sinkhorn_divergence_is_zero_on_itself_and_lies_between_its_limits() -> None:
+    generator = np.random.default_rng(1)
+    x, y = generator.normal(size=(120, 3)), generator.normal(0.8, 1.3, size=(120, 3))
+    assert sinkhorn_divergence(x, x.copy()) == pytest.approx(0.0, abs=1e-4)
+    assert sinkhorn_divergence(np.zeros((5, 2)), np.zeros((5, 2))) == 0.0
+    exact = wasserstein(x, y, 2)[0] ** 2
+    means = float(((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum())
+    small, large = sinkhorn_divergence(x, y, 0.002), sinkhorn_divergence(x, y, 1000.0)
+    assert small == pytest.approx(exact, rel=0.02)
+    assert large == pytest.approx(means, rel=0.01)
+    assert large < sinkhorn_divergence(x, y) < small
+    assert sinkhorn_divergence(x, y) == pytest.approx(sinkhorn_divergence(y, x), rel=1e-4)
 
 
 def test_exact_distance_is_the_best_of_all_matchings() -> None:

@@ -8,6 +8,7 @@ from monge.data.packed import PackedDataset
 from monge.errors import InputError
 from monge.evaluation.by_features import feature_figures
 from monge.evaluation.by_pixels import neighbours, pixel_figures
+from monge.evaluation.catalogue import CATALOGUE
 from monge.evaluation.evidence import Evidence, Sample, shown
 from monge.evaluation.judgement import Figure, Judgement
 from monge.metrics.features import extractor
@@ -46,13 +47,14 @@ def judge(
         dataset_hash=dataset.content_hash,
         cache=cache,
     )
-    by_features, classes = feature_figures(evidence, look)
-    ratio, nearest = neighbours(evidence)
-    figures = by_features | pixel_figures(evidence) | {"nearest_train_distance": ratio}
+    by_features, classes, failures = feature_figures(evidence, look)
+    copies, nearest = neighbours(evidence)
+    figures = by_features | copies | pixel_figures(evidence)
     return Judgement(
-        figures=figures,
+        figures={name: figures[name] for name in CATALOGUE if name in figures},
         samples=shown(evidence.generated(0, min(GRID_IMAGES, params.images))),
         reals=shown(dataset.train.take(evidence.reference[:GRID_IMAGES])),
         neighbours=nearest,
+        failures=failures,
         classes=classes,
     )

@@ -6,23 +6,25 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monge.evaluation.catalogue import CATALOGUE, Better
+
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-Better = Literal["lower", "higher", "neither"]
 
 
 @dataclass(frozen=True)
 class Figure:
     """A value and what is needed to trust and compare it.
 
-    `noise` is the standard error of `value`; `floor` the same figure for held-out real images in
-    the place of the generated ones, at the same sizes (None where it cannot be had). `neither`
-    marks a figure that must not be optimised, and that no gate takes.
+    `noise` is the standard error of `value`, and `interval` holds the true value with 95 %
+    confidence; `floor` is the same figure for held-out real images in the place of the generated
+    ones, at the same sizes (None where it cannot be had). `p_value`, where there is a test: how
+    probable a value this far off is if the images were real ones.
     """
 
     value: float
@@ -30,6 +32,8 @@ class Figure:
     floor: float | None
     better: Better
     protocol: Mapping[str, Any]
+    interval: tuple[float, float]
+    p_value: float | None = None
 
     @property
     def protocol_hash(self) -> str:
@@ -66,6 +70,7 @@ class Judgement:
     samples: Images
     reals: Images
     neighbours: Neighbours
+    failures: Images
     classes: ClassShares | None
 
 
@@ -79,13 +84,40 @@ def sealed(protocol: Mapping[str, Any]) -> dict[str, Any]:
 def from_repeats(
     values: Sequence[float],
     floors: Sequence[float],
-    better: Better,
     protocol: Mapping[str, Any],
+    p_value: float | None = None,
 ) -> Figure:
-    """Average over disjoint subsets; noise is the standard error, their deviation / √k."""
-    value = float(np.mean(values))
-    noise = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    floor = float(np.mean(floors)) if len(floors) else None
+    """Average over disjoint subsets of equal size.
+
+    The noise is the standard error, their deviation / √k, and the interval that of Student's t with
+    k − 1 degrees of freedom. The protocol names the figure. Raises ValueError when one of the
+    numbers is not finite.
+    """
+    return from_error(
+        float(np.mean(values)),
+        float(np.std(values, ddof=1) / np.sqrt(len(values))),
+        len(values),
+        float(np.mean(floors)) if len(floors) else None,
+        protocol,
+        p_value,
+    )
+
+
+def from_error(
+    value: float,
+    noise: float,
+    repeats: int,
+    floor: float | None,
+    protocol: Mapping[str, Any],
+    p_value: float | None = None,
+) -> Figure:
+    """Make a figure of a value and its standard error, which rests on so many repeats."""
+    from scipy.stats import t
+
+    name = protocol["figure"]
     if not np.isfinite([value, noise, 0.0 if floor is None else floor]).all():
-        raise ValueError(f"{protocol.get('figure')}: a figure is not finite: {values} {floors}")
-    return Figure(value, noise, floor, better, sealed(protocol))
+        raise ValueError(f"{name}: a figure is not finite: {value} ± {noise}, floor {floor}")
+    reach = float(t.ppf(0.975, repeats - 1)) * noise
+    better = CATALOGUE[name].better
+    interval = (value - reach, value + reach)
+    return Figure(value, noise, floor, better, sealed(protocol), interval, p_value)

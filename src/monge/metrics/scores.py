@@ -27,8 +27,3 @@ def classifier_score(probabilities: NDArray[Any]) -> float:
 def class_fractions(labels: NDArray[np.integer[Any]], classes: int) -> Floats:
     """Share of each class: int [n] -> float64 [classes], sum 1."""
     return np.bincount(labels, minlength=classes) / len(labels)
-
-
-def total_variation(p: Floats, q: Floats) -> float:
-    """Half the sum of absolute differences of two distributions: 0 equal, 1 disjoint."""
-    return float(np.abs(p - q).sum() / 2.0)

@@ -11,10 +11,11 @@ from typing import Any
 from monge.errors import ModelFileError
 
 MODEL_FILE = "model.onnx"
+CARD_FILE = "MODEL_CARD.md"
 
 
-def log_model(client: Any, run_id: str, model: Path) -> tuple[str, str]:
-    """Log the file's own bytes as an MLflow model of the run; where it is, and its id."""
+def log_model(client: Any, run_id: str, model: Path, card: str) -> tuple[str, str]:
+    """Log the file's own bytes and its card as an MLflow model of the run; where, and its id."""
     with warnings.catch_warnings(action="ignore"):  # MLflow warns of its own types on import
         import mlflow.onnx
         import mlflow.pyfunc  # loaded by mlflow.onnx only when it is used
@@ -44,6 +45,8 @@ def log_model(client: Any, run_id: str, model: Path) -> tuple[str, str]:
         )
         # MLflow writes the model anew; what was judged is what ships, to the byte.
         shutil.copyfile(model, local / MODEL_FILE)
+        if card:
+            (local / CARD_FILE).write_text(card, encoding="utf-8")
         client.log_model_artifacts(logged.model_id, str(local))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])

@@ -90,10 +90,17 @@ class Registry:
         return self.aliased("champion")
 
     def register(
-        self, model: Path, *, run_key: str, tags: Mapping[str, str], experiment: str = EXPERIMENT
+        self,
+        model: Path,
+        *,
+        run_key: str,
+        tags: Mapping[str, str],
+        experiment: str = EXPERIMENT,
+        card: str = "",
     ) -> Version:
         """Log the file into the training's run and register it; the same file only once.
 
+        `card`, in Markdown, is kept beside it.
         Raises ModelFileError when the file is missing, or holds what no generator file may.
         """
         model_hash = _sha256(model)
@@ -103,17 +110,23 @@ class Registry:
             if known is not None:
                 return known
             with _answering(self.root):
-                number = self._register(model, model_hash, run_key, tags, experiment)
+                number = self._register(model, model_hash, run_key, tags, experiment, card)
         return next(item for item in self.versions() if item.number == number)
 
     def _register(
-        self, model: Path, model_hash: str, run_key: str, tags: Mapping[str, str], experiment: str
+        self,
+        model: Path,
+        model_hash: str,
+        run_key: str,
+        tags: Mapping[str, str],
+        experiment: str,
+        card: str,
     ) -> int:
         from mlflow.exceptions import MlflowException
 
         client = self._client
         run_id = mlflow_store.find_or_create_run(client, self.root, self.state, run_key, experiment)
-        source, model_id = log_model(client, run_id, model)
+        source, model_id = log_model(client, run_id, model, card)
         try:
             client.create_registered_model(self.name)
         except MlflowException as error:
@@ -135,6 +148,13 @@ class Registry:
         with _answering(self.root):
             for name, text in _texts(tags).items():
                 self._client.set_model_version_tag(self.name, str(version.number), name, text)
+
+    def describe(self, version: Version, text: str) -> None:
+        """Set a version's description, in Markdown; cut where the registry would refuse it."""
+        with _answering(self.root):
+            self._client.update_model_version(
+                self.name, str(version.number), text[: mlflow_store.MOST_CHARACTERS]
+            )
 
     def set_alias(self, alias: str, version: Version) -> None:
         """Point an alias to a version; it leaves the version that it pointed to."""

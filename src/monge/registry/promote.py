@@ -39,20 +39,25 @@ def promote(
     run_key: str,
     tags: Mapping[str, str],
     rejudge: Callable[[Path], Report],
+    card: str = "",
+    describe: Callable[[str], str] = str,
     experiment: str = EXPERIMENT,
     force: str | None = None,
 ) -> Promotion:
     """Register `model`, judged by `report`, and make it champion if the gate says so.
 
     `rejudge` measures the champion's file again when a figure of it has another protocol. `force`
-    is a person's reason to promote whatever the gate says. Aliases move last, champion's last of
-    all: killed anywhere, the next call completes it. Raises what the registry raises, and
-    InputError when the report lacks a figure that a condition names.
+    is a person's reason to promote whatever the gate says. `card` is kept beside the file, and
+    `describe` makes the version's description of the verdict's reason. Aliases move last,
+    champion's last of all: killed anywhere, the next call completes it. Raises what the registry
+    raises, and InputError when the report lacks a figure that a condition names.
     """
     candidate = _figures(report, params)
     # One at a time: the gate must compare with the champion that it then replaces.
     with locked(registry.state / "promote.lock"):
-        version = registry.register(model, run_key=run_key, tags=tags, experiment=experiment)
+        version = registry.register(
+            model, run_key=run_key, tags=tags, experiment=experiment, card=card
+        )
         champion = registry.champion()
         if champion is not None and champion.number == version.number:
             reason = f"Unchanged: this file is the champion already (version {version.number})."
@@ -64,6 +69,7 @@ def promote(
             verdict = judge(params.conditions, candidate, standing)
         verdict = _decided(verdict, params.mode, force)
         registry.set_tags(version, _notes(report, verdict, champion, force))
+        registry.describe(version, describe(verdict.reason))
         registry.set_alias("challenger", version)
         if verdict.promote:
             if champion is not None:

@@ -14,18 +14,16 @@ from sklearn.datasets import load_digits
 from monge.data.packed import PackedDataset
 from monge.data.writer import PackedWriter
 from monge.errors import InputError, ModelFileError, StorageError
-from monge.evaluation import report
+from monge.evaluation import document, drawn
+from monge.evaluation.catalogue import CATALOGUE
 from monge.evaluation.evidence import Sample
 from monge.evaluation.judge import Judgement, judge
 from monge.evaluation.judgement import sealed
 from monge.params import EvaluateParams
 
 PARAMS = EvaluateParams(images=600, transport_images=100, projections=32, repeats=4)
-FIGURES = {
-    "frechet", "classifier_score", "class_balance", "class_fraction_min", "class_fraction_max",
-    "wasserstein1_pixels", "wasserstein1_mean_image", "sliced_wasserstein",
-    "nearest_train_distance",
-}  # fmt: skip
+FIGURES = {name for name in CATALOGUE if "octave" not in name}
+"""All of them: digits of eight pixels have no octave above the lowest."""
 
 
 def _pack(folder: Path, *, labelled: bool = True, held_out: int = 360) -> PackedDataset:
@@ -169,9 +167,9 @@ def test_data_without_classes_have_no_class_figures(tmp_path: Path) -> None:
         name for name in FIGURES if not name.startswith("class")
     }  # fmt: skip
     assert judgement.figures["frechet"].protocol["extractor"] == "random"
-    report.write_report(judgement, None, tmp_path / "reports", None)
-    assert {path.name for path in (tmp_path / "reports" / report.PICTURES).iterdir()} == {
-        report.SAMPLES, report.REAL, report.NEIGHBOURS
+    drawn.write(judgement, None, tmp_path / "reports", None)
+    assert {path.name for path in (tmp_path / "reports" / drawn.PICTURES).iterdir()} == {
+        drawn.SAMPLES, drawn.REAL, drawn.NEIGHBOURS, drawn.FAILURES,
     }  # fmt: skip
 
 
@@ -182,8 +180,8 @@ def test_too_few_held_out_images_give_figures_without_a_floor(
     judgement = judge(_copies(dataset), dataset, PARAMS, tmp_path / "cache", generator_hash="x")
     assert "prepare.validation_fraction" in caplog.text
     assert all(figure.floor is None for figure in judgement.figures.values())
-    assert all("floor" not in entry for entry in report.document(judgement).values())
-    assert "-" in report.lines(judgement)[1]
+    assert all("floor" not in entry for entry in document.entries(judgement.figures).values())
+    assert "  -  " in document.table(document.entries(judgement.figures))[1]
 
 
 def test_images_of_another_shape_are_refused_with_both_shapes(
@@ -216,10 +214,10 @@ def _interpolations(rows: int, steps: int) -> np.ndarray:
 
 def test_the_report_is_whole_readable_and_strict_json(good: Judgement, tmp_path: Path) -> None:
     folder = tmp_path / "reports"
-    report.write_report(good, _history(tmp_path / "history.csv"), folder, _interpolations)
-    assert {path.name for path in folder.iterdir()} == {report.METRICS, report.PICTURES}
-    assert {path.name for path in (folder / report.PICTURES).iterdir()} == set(report.FILES)
-    for path in (folder / report.PICTURES).iterdir():
+    drawn.write(good, _history(tmp_path / "history.csv"), folder, _interpolations)
+    assert {path.name for path in folder.iterdir()} == {drawn.METRICS, drawn.PICTURES}
+    assert {path.name for path in (folder / drawn.PICTURES).iterdir()} == set(drawn.FILES)
+    for path in (folder / drawn.PICTURES).iterdir():
         with Image.open(path) as picture:
             picture.load()
             assert min(picture.size) > 200
@@ -227,55 +225,66 @@ def test_the_report_is_whole_readable_and_strict_json(good: Judgement, tmp_path:
     def refuse(constant: str) -> None:
         pytest.fail(f"{constant} is not JSON")
 
-    read = json.loads((folder / report.METRICS).read_text(), parse_constant=refuse)
-    assert set(read) == FIGURES
+    whole = json.loads((folder / drawn.METRICS).read_text(), parse_constant=refuse)
+    read = document.read(folder / drawn.METRICS)
+    assert [read] == whole.pop("figures")
+    assert whole == {name: figure.value for name, figure in good.figures.items()}
     for name, figure in good.figures.items():
-        assert read[name]["value"] == figure.value
-        assert read[name]["noise"] == figure.noise
-        assert read[name]["floor"] == figure.floor
-        assert read[name]["better"] in ("lower", "higher", "neither")
-        assert read[name]["protocol"] == [figure.protocol]
+        entry = read[name]
+        assert (entry["value"], entry["noise"]) == (figure.value, figure.noise)
+        assert entry["interval"] == list(figure.interval)
+        assert entry["floor"] == figure.floor
+        assert entry["better"] == CATALOGUE[name].better
+        assert entry["protocol"] == figure.protocol
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"figures": [{"frechet": {}}]}', '{"figures": 3}'])
+def test_a_damaged_report_is_said_in_a_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(InputError, match="damaged. Run `monge evaluate` again"):
+        document.read(tmp_path / "metrics.json")
+    with pytest.raises(InputError, match="no report. Run `monge evaluate` first"):
+        document.read(tmp_path / "none.json")
 
 
 def test_dvc_shows_figures_and_leaves_the_protocol_out(good: Judgement) -> None:
     """Through DVC's own reading of a metrics file (dvc.repo.metrics.show)."""
     metrics = pytest.importorskip("dvc.repo.metrics.show")
-    shown = metrics._extract_metrics(report.document(good), "metrics.json")
-    assert set(shown) == FIGURES
-    assert shown["frechet"]["value"] == good.figures["frechet"].value
-    assert "protocol" not in shown["frechet"]
+    written = json.loads(document.to_bytes(document.entries(good.figures)))
+    shown = metrics._extract_metrics(written, "metrics.json")
+    assert shown == {name: figure.value for name, figure in good.figures.items()}
 
 
 def test_the_grid_shows_the_pixels_themselves(good: Judgement, tmp_path: Path) -> None:
-    report.write_report(good, None, tmp_path, None)
-    with Image.open(tmp_path / report.PICTURES / report.SAMPLES) as picture:
-        drawn = np.asarray(picture.convert("L"))
+    drawn.write(good, None, tmp_path, None)
+    with Image.open(tmp_path / drawn.PICTURES / drawn.SAMPLES) as picture:
+        shown = np.asarray(picture.convert("L"))
     first = good.samples[0, :, :, 0].repeat(7, axis=0).repeat(7, axis=1)
-    places = np.lib.stride_tricks.sliding_window_view(drawn[:120, :100], first.shape)
+    places = np.lib.stride_tricks.sliding_window_view(shown[:120, :100], first.shape)
     assert (places == first).all(axis=(2, 3)).any()
 
 
 def test_an_older_picture_does_not_stay_beside_a_newer_judgement(
     good: Judgement, tmp_path: Path
 ) -> None:
-    report.write_report(good, _history(tmp_path / "h.csv"), tmp_path / "r", _interpolations)
+    drawn.write(good, _history(tmp_path / "h.csv"), tmp_path / "r", _interpolations)
     (tmp_path / "r" / "own-notes.txt").write_text("keep")
-    report.write_report(good, None, tmp_path / "r", None)
+    drawn.write(good, None, tmp_path / "r", None)
     names = {path.name for path in (tmp_path / "r").rglob("*")}
-    assert report.LEARNING_CURVE not in names
-    assert report.INTERPOLATIONS not in names
+    assert drawn.LEARNING_CURVE not in names
+    assert drawn.INTERPOLATIONS not in names
     assert "own-notes.txt" in names
 
 
 def test_a_failure_while_drawing_leaves_the_old_report(good: Judgement, tmp_path: Path) -> None:
-    report.write_report(good, None, tmp_path / "r", None)
+    drawn.write(good, None, tmp_path / "r", None)
     before = {path.name: path.read_bytes() for path in (tmp_path / "r").rglob("*.*")}
 
     def broken(rows: int, steps: int) -> np.ndarray:
         raise RuntimeError("no image")
 
     with pytest.raises(RuntimeError, match="no image"):
-        report.write_report(good, None, tmp_path / "r", broken)
+        drawn.write(good, None, tmp_path / "r", broken)
     assert {path.name: path.read_bytes() for path in (tmp_path / "r").rglob("*.*")} == before
 
 
@@ -284,7 +293,7 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
-        report.write_report(good, None, tmp_path / "file", None)
+        drawn.write(good, None, tmp_path / "file", None)
 
 
 @pytest.mark.parametrize(
@@ -296,13 +305,13 @@ def test_a_history_without_a_curve_is_said_and_skipped(
     history = tmp_path / "history.csv"
     if text is not None:
         history.write_text(text)
-    report.write_report(good, history, tmp_path / "r", None)
-    assert not (tmp_path / "r" / report.PICTURES / report.LEARNING_CURVE).exists()
+    drawn.write(good, history, tmp_path / "r", None)
+    assert not (tmp_path / "r" / drawn.PICTURES / drawn.LEARNING_CURVE).exists()
     assert "history.csv" in caplog.text
 
 
 def test_the_table_is_aligned_and_has_every_figure(good: Judgement) -> None:
-    lines = report.lines(good)
+    lines = document.table(document.entries(good.figures))
     assert len(lines) == 1 + len(FIGURES)
     column = lines[0].index("better")
     assert all(line[column:] in ("better", "lower", "higher", "neither") for line in lines)

@@ -1,18 +1,16 @@
-"""The report of a judgement: `metrics.json`, pictures, and a table for the terminal."""
+"""What a judgement leaves on disk: `metrics.json` and the folder of pictures."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monge.data.replacement import FolderReplacement
-from monge.evaluation import pictures
+from monge.evaluation import document, pictures
 from monge.evaluation.judgement import Judgement
 from monge.files import write_whole
 
@@ -26,14 +24,15 @@ NEIGHBOURS = "neighbours.png"
 LEARNING_CURVE = "learning_curve.png"
 CLASS_BALANCE = "class_balance.png"
 PICTURES = "pictures"
-FILES = (SAMPLES, REAL, INTERPOLATIONS, NEIGHBOURS, LEARNING_CURVE, CLASS_BALANCE)
+FAILURES = "failures.png"
+FILES = (SAMPLES, REAL, INTERPOLATIONS, NEIGHBOURS, LEARNING_CURVE, CLASS_BALANCE, FAILURES)
 
 _INTERPOLATION_ROWS, _INTERPOLATION_STEPS = 6, 10
 
 Interpolations = Callable[[int, int], NDArray[np.uint8]]
 
 
-def write_report(
+def write(
     judgement: Judgement,
     history_csv: Path | None,
     folder: Path,
@@ -49,41 +48,7 @@ def write_report(
     with FolderReplacement(folder / PICTURES) as replacement:
         _draw(judgement, history_csv, replacement.partial, sample_interpolations)
         replacement.commit()
-    text = json.dumps(document(judgement), indent=1, allow_nan=False) + "\n"
-    write_whole(folder / METRICS, text.encode("utf-8"))
-
-
-def document(judgement: Judgement) -> dict[str, Any]:
-    """Build the content of `metrics.json`.
-
-    Each protocol is in a list of one: `dvc metrics show` prints numbers and strings of nested
-    mappings and leaves lists out, so its table stays one of figures.
-    """
-    return {
-        name: {
-            "value": figure.value,
-            "noise": figure.noise,
-            **({} if figure.floor is None else {"floor": figure.floor}),
-            "better": figure.better,
-            "protocol": [dict(figure.protocol)],
-        }
-        for name, figure in judgement.figures.items()
-    }
-
-
-def lines(judgement: Judgement) -> list[str]:
-    """Align the figures in a table; `real` is held-out real images judged the same way."""
-    rows = [("figure", "value", "", "noise", "real", "better")]
-    for name, figure in judgement.figures.items():
-        floor = "-" if figure.floor is None else f"{figure.floor:.4g}"
-        noise = f"{figure.noise:.2g}"
-        rows.append((name, f"{figure.value:.4g}", "±", noise, floor, figure.better))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}} {row[2]:1} {row[3]:<{widths[3]}}  "
-        f"{row[4]:>{widths[4]}}  {row[5]}"
-        for row in rows
-    ]
+    write_whole(folder / METRICS, document.to_bytes(document.entries(judgement.figures)))
 
 
 def _draw(
@@ -95,6 +60,7 @@ def _draw(
     pictures.grid(judgement.samples, "Generated images", folder / SAMPLES)
     pictures.grid(judgement.reals, "Real images", folder / REAL)
     pictures.neighbours(judgement.neighbours, folder / NEIGHBOURS)
+    pictures.grid(judgement.failures, "Farthest from any real image", folder / FAILURES)
     if sample_interpolations is not None:
         rows = sample_interpolations(_INTERPOLATION_ROWS, _INTERPOLATION_STEPS)
         pictures.interpolations(rows, folder / INTERPOLATIONS)

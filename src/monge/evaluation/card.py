@@ -1,0 +1,86 @@
+"""The same report for other readers: a model hub's card, and a comment on a pull request."""
+
+from __future__ import annotations
+
+import json
+
+from monge.evaluation.document import rows
+from monge.evaluation.facts import Facts
+from monge.evaluation.page import HEADLINE
+
+_USE = """```python
+import numpy as np, onnxruntime
+
+session = onnxruntime.InferenceSession("generator.onnx")
+latents = np.random.default_rng(7).standard_normal((64, {latent_dim}), np.float32)
+(images,) = session.run(None, {{"latents": latents}})  # uint8 [64, {height}, {width}, {channels}]
+```"""
+
+
+def card(facts: Facts) -> str:
+    """`MODEL_CARD.md`: YAML for machines in front, then what a person should know before use."""
+    contract = facts.contract
+    height, width, channels = contract.image_shape
+    use = _USE.format(latent_dim=contract.latent_dim, height=height, width=width, channels=channels)
+    copying = facts.figures.get("copying", {}).get("value")
+    warned = (
+        f"- A generated image is nearer to the training images than a held-out one in "
+        f"{copying:.0%} of cases (50 % is fair): look at the nearest neighbours in the report "
+        "before images are published.\n"
+        if copying is not None
+        else ""
+    )
+    return (
+        f"{_front(facts)}\n# {facts.name}\n\n"
+        f"A generator of {height}×{width} {'grey' if channels == 1 else 'colour'} images: "
+        f"{facts.training}. Trained on {facts.data}.\n\n## Use\n\n{use}\n\n"
+        f"One seed gives the same images in every language with monge's latents: "
+        f"`monge sample generator.onnx --seed 7`.\n\n## Figures\n\n{_table(facts, all_of=True)}\n"
+        "`real` is what held-out real images get in the place of the generated ones. The features "
+        "are not Inception's: no figure here is a FID, a KID or an Inception score.\n\n"
+        "## Limits\n\n"
+        "- It draws what its training images are like, with their omissions and their bias, and "
+        "knows nothing else.\n"
+        f"{warned}"
+        "- The figures hold for this dataset and these protocols only; do not compare them with "
+        "others'.\n\n## Origin\n\n"
+        f"Generator SHA-256 `{facts.model_hash}`, dataset `{contract.dataset_hash}`, git revision "
+        f"`{contract.git_revision}`, run `{contract.run}`, monge {contract.monge_version}.\n"
+    )
+
+
+def comment(facts: Facts) -> str:
+    """`report.md`: verdict, headline figures and where to look, short enough for a comment."""
+    return (
+        f"### {facts.name} `{facts.model_hash[:12]}`\n\n**{facts.verdict}**\n\n"
+        f"{facts.training}; {facts.data}.\n\n{_table(facts, all_of=False)}\n"
+        "All figures, pictures and protocols: `reports/report.html`. "
+        "Against another revision: `dvc metrics diff`, `dvc plots diff`.\n"
+    )
+
+
+def _table(facts: Facts, *, all_of: bool) -> str:
+    lines = ["| figure | value | 95 % interval | real | better |", "|---|---:|---:|---:|---|"]
+    for name, value, _, interval, real, better in rows(facts.figures):
+        if all_of or name in HEADLINE:
+            lines.append(f"| `{name}` | {value} | {interval} | {real} | {better} |")
+    return "\n".join(lines) + "\n"
+
+
+def _front(facts: Facts) -> str:
+    """The metadata block that model hubs read; JSON strings are YAML strings."""
+    metrics = "".join(
+        f"      - type: {name}\n        value: {entry['value']!r}\n"
+        for name, entry in facts.figures.items()
+        if name in HEADLINE
+    )
+    name = json.dumps(facts.name)
+    kind = json.dumps(facts.source)
+    return (
+        "---\nlibrary_name: onnx\npipeline_tag: unconditional-image-generation\n"
+        "tags:\n  - onnx\n  - wgan\n  - monge\n"
+        f"model-index:\n  - name: {name}\n    results:\n    - task:\n"
+        "        type: unconditional-image-generation\n"
+        f"      dataset:\n        name: {kind}\n        type: {kind}\n"
+        f"      metrics:\n{metrics}---\n"
+    )

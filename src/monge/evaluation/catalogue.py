@@ -1,0 +1,117 @@
+"""Every figure of a judgement: what it asks, which way is better, where it comes from.
+
+The order is that of the tables and of the report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Better = Literal["lower", "higher", "neither"]
+"""`neither` marks a figure that must not be optimised, and that no gate takes."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure's place among the others, its direction, and its meaning in a line."""
+
+    group: str
+    better: Better
+    meaning: str
+
+
+_DISTANCES = "Distances between features"
+_SUPPORT = "Fidelity and variety"
+_COPIES = "Copies of training images"
+_CLASSES = "Classes"
+_PIXELS = "Distances between pixels"
+
+CATALOGUE: dict[str, Entry] = {
+    "frechet": Entry(
+        _DISTANCES, "lower", "Fréchet distance of Gaussians fitted to features (squared W2)"
+    ),
+    "frechet_extrapolated": Entry(
+        _DISTANCES, "lower", "the same at infinitely many generated images, by a line in 1/n"
+    ),
+    "kernel_distance": Entry(
+        _DISTANCES, "lower", "MMD² of features, cubic kernel, unbiased (on Inception: KID)"
+    ),
+    "mmd_rbf": Entry(
+        _DISTANCES, "lower", "MMD² of features, Gaussian kernel at the real images' median distance"
+    ),
+    "mmd_imq": Entry(
+        _DISTANCES, "lower", "MMD² of features, inverse multiquadratic kernel at seven scales"
+    ),
+    "energy_distance": Entry(
+        _DISTANCES, "lower", "energy distance of features, unbiased: MMD² with kernel −|x − y|"
+    ),
+    "wasserstein1_features": Entry(_DISTANCES, "lower", "exact Wasserstein-1 between features"),
+    "wasserstein2_features": Entry(_DISTANCES, "lower", "exact Wasserstein-2 between features"),
+    "sliced_wasserstein_features": Entry(
+        _DISTANCES, "lower", "Wasserstein-1 of features, averaged over random directions"
+    ),
+    "sinkhorn_features": Entry(
+        _DISTANCES, "lower", "Sinkhorn divergence of features: entropic transport without its bias"
+    ),
+    "precision": Entry(
+        _SUPPORT, "higher", "share of generated images within the balls of real ones"
+    ),
+    "recall": Entry(_SUPPORT, "higher", "share of real images within the balls of generated ones"),
+    "density": Entry(_SUPPORT, "higher", "real balls that hold a generated image, over k"),
+    "coverage": Entry(_SUPPORT, "higher", "share of real balls that hold a generated image"),
+    "diversity": Entry(
+        _SUPPORT, "neither", "mean distance between generated images' features; as real is best"
+    ),
+    "sharpness": Entry(
+        _SUPPORT, "neither", "variance of the Laplacian; below real is blur, above it is noise"
+    ),
+    "two_sample_accuracy": Entry(
+        _SUPPORT, "neither", "how often the nearest image is of the same set: 0.5 is best, 1 apart"
+    ),
+    "nearest_train_distance": Entry(
+        _COPIES, "neither", "distance to the nearest training image, over held-out images' own"
+    ),
+    "copying": Entry(
+        _COPIES,
+        "neither",
+        "how often a generated image is nearer to the training images than a held-out one: 0.5 is "
+        "fair, 1 copies",
+    ),
+    "classifier_score": Entry(
+        _CLASSES, "higher", "the Inception score's formula on this dataset's classifier"
+    ),
+    "class_balance": Entry(
+        _CLASSES, "lower", "total variation between classes generated and classes of the data"
+    ),
+    "class_kl": Entry(_CLASSES, "lower", "Kullback-Leibler divergence of the same, in nats"),
+    "class_js": Entry(_CLASSES, "lower", "Jensen-Shannon divergence of the same, in nats"),
+    "class_fraction_min": Entry(_CLASSES, "higher", "share of the rarest class"),
+    "class_fraction_max": Entry(_CLASSES, "lower", "share of the commonest class"),
+    "wasserstein1_pixels": Entry(
+        _PIXELS, "lower", "exact Wasserstein-1 between images; rewards blur at few images"
+    ),
+    "wasserstein1_mean_image": Entry(
+        _PIXELS, "neither", "the same if every image were the mean training image: a warning"
+    ),
+    "wasserstein2_pixels": Entry(_PIXELS, "lower", "exact Wasserstein-2 between images"),
+    "duality_gap": Entry(
+        _PIXELS, "neither", "what is unproved of the exact distances: cost less dual, as a share"
+    ),
+    "sinkhorn_pixels": Entry(_PIXELS, "lower", "Sinkhorn divergence between images"),
+    "sliced_wasserstein": Entry(
+        _PIXELS, "lower", "Wasserstein-1 of images, averaged over random directions"
+    ),
+    "sliced_wasserstein_octave16": Entry(
+        _PIXELS, "lower", "sliced Wasserstein-1 of the detail that 16 pixels a side add to 8"
+    ),
+    "sliced_wasserstein_octave32": Entry(
+        _PIXELS, "lower", "sliced Wasserstein-1 of the detail that 32 pixels a side add to 16"
+    ),
+    "sliced_wasserstein_octave64": Entry(
+        _PIXELS, "lower", "sliced Wasserstein-1 of the detail that 64 pixels a side add to 32"
+    ),
+    "levels_js": Entry(
+        _PIXELS, "lower", "Jensen-Shannon divergence of the histograms of grey levels, in nats"
+    ),
+}

@@ -1,0 +1,112 @@
+"""What a report tells beside its figures: of what, on what, by whom decided, at what cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monge.contract import Contract
+from monge.data.packed import PackedDataset
+from monge.evaluation import document
+from monge.paths import Paths
+
+UNDECIDED = "Not decided yet: `monge promote` asks the gate."
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the page, the card and the comment are drawn from.
+
+    `cost` has the seconds and, where it could be read, the joules that training took; empty where
+    the training was not on this machine.
+    """
+
+    name: str
+    model_hash: str
+    model_bytes: int
+    contract: Contract
+    source: str
+    counts: Mapping[str, int]
+    figures: Mapping[str, document.Entry]
+    pictures: Mapping[str, bytes]
+    verdict: str
+    parameters: Mapping[str, Any]
+    cost: Mapping[str, float]
+
+    @property
+    def data(self) -> str:
+        """The dataset in a sentence's half."""
+        height, width, channels = self.contract.image_shape
+        colour = "grey" if channels == 1 else "colour"
+        return (
+            f"{self.counts['train']:,} training and {self.counts['validation']:,} held-out "
+            f"{colour} images of {height}×{width} pixels ({self.source})"
+        )
+
+    @property
+    def training(self) -> str:
+        """The training in a sentence's half."""
+        trained = self.contract.parameters
+        section = trained.get(trained.get("objective", ""), {})
+        parts = [
+            str(trained.get("net", "a net")),
+            str(trained.get("objective", "")),
+            f"step {self.contract.step:,}",
+            f"batches of {trained.get('batch_size', '?')}",
+            f"{section.get('critic_steps', '?')} critic steps each",
+            f"{self.contract.weights} weights",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def images_seen(self) -> int | None:
+        """Real images that the critic saw, an image as often as it came."""
+        trained = self.contract.parameters
+        section = trained.get(trained.get("objective", ""), {})
+        batch, critic_steps = trained.get("batch_size"), section.get("critic_steps")
+        if not (isinstance(batch, int) and isinstance(critic_steps, int)):
+            return None
+        return self.contract.step * batch * critic_steps
+
+
+def gather(
+    paths: Paths,
+    name: str,
+    contract: Contract,
+    model_hash: str,
+    parameters: Mapping[str, Any],
+) -> Facts:
+    """Read what the stages left. Raises InputError where `evaluate` has not been here."""
+    dataset = PackedDataset.open(paths.prepared)
+    return Facts(
+        name=name,
+        model_hash=model_hash,
+        model_bytes=paths.model.stat().st_size,
+        contract=contract,
+        source=str(dataset.manifest.get("source", {}).get("kind", "images")),
+        counts={"train": len(dataset.train), "validation": len(dataset.validation)},
+        figures=document.read(paths.metrics),
+        pictures={path.name: path.read_bytes() for path in sorted(paths.pictures.glob("*.png"))},
+        verdict=_verdict(paths, model_hash),
+        parameters=parameters,
+        cost=_json(paths.cost).get(contract.run or "", {}),
+    )
+
+
+def _verdict(paths: Paths, model_hash: str) -> str:
+    """What the gate said of this very file, if it did."""
+    decided = _json(paths.promotion)
+    if decided.get("model_hash") != model_hash:
+        return UNDECIDED
+    return str(decided["sentence"])
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

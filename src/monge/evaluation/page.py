@@ -1,0 +1,169 @@
+"""`reports/report.html`: one file that needs no network, for a screen, a phone, or paper."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Iterable
+from importlib import resources
+
+from monge.evaluation import drawn
+from monge.evaluation.catalogue import CATALOGUE
+from monge.evaluation.document import rows
+from monge.evaluation.facts import Facts
+
+HEADLINE = ("frechet", "precision", "recall", "coverage", "classifier_score", "copying")
+
+_PICTURES = (
+    ("Generated and real", (drawn.SAMPLES, drawn.REAL), ""),
+    (
+        "Between two latents",
+        (drawn.INTERPOLATIONS,),
+        "A generator that has learnt more than single images changes smoothly along the way.",
+    ),
+    (
+        "Nearest training images",
+        (drawn.NEIGHBOURS,),
+        "Pairs that are the same picture would say that training images are copied.",
+    ),
+    (
+        "Failures",
+        (drawn.FAILURES,),
+        "The generated images whose features are farthest from any real one's, the worst first.",
+    ),
+    ("Learning curve", (drawn.LEARNING_CURVE,), ""),
+    ("Classes", (drawn.CLASS_BALANCE,), ""),
+)
+_CHARTS = {drawn.LEARNING_CURVE, drawn.CLASS_BALANCE}
+
+
+def page(facts: Facts) -> str:
+    """Draw the report of one judged generator."""
+    style = resources.files("monge.evaluation").joinpath("page.css").read_text(encoding="utf-8")
+    title = html.escape(f"{facts.name}, {facts.model_hash[:12]}")
+    parts = [
+        f"<h1>{title}</h1>",
+        f'<p class="soft">{html.escape(facts.training)}; {html.escape(facts.data)}.</p>',
+        f'<p class="verdict">{html.escape(facts.verdict)}</p>',
+        _headline(facts),
+        *_pictures(facts),
+        *_figures(facts),
+        _cost(facts),
+        *_again(facts),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _headline(facts: Facts) -> str:
+    cards = [
+        f'<div class="card">{html.escape(name)}<b>{entry["value"]:.3g}</b>'
+        f'<span class="soft">± {entry["noise"]:.2g}{_beside(entry)}</span></div>'
+        for name, entry in facts.figures.items()
+        if name in HEADLINE
+    ]
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _beside(entry: dict[str, object]) -> str:
+    return f"; real images: {entry['floor']:.3g}" if "floor" in entry else ""
+
+
+def _pictures(facts: Facts) -> Iterable[str]:
+    for title, names, words in _PICTURES:
+        shown = [name for name in names if name in facts.pictures]
+        if shown:
+            yield f"<h2>{title}</h2>"
+            if words:
+                yield f'<p class="soft">{words}</p>'
+            shown_as = "".join(_picture(name, facts.pictures[name], title) for name in shown)
+            yield f'<div class="pictures">{shown_as}</div>'
+
+
+def _picture(name: str, content: bytes, title: str) -> str:
+    kind = ' class="chart"' if name in _CHARTS else ""
+    data = base64.b64encode(content).decode("ascii")
+    words = f"{title}: {name.removesuffix('.png').replace('_', ' ')}"
+    return f'<figure><img{kind} alt="{words}" src="data:image/png;base64,{data}"></figure>'
+
+
+def _figures(facts: Facts) -> Iterable[str]:
+    """One table a group; `real` is what held-out real images get in the generated ones' place."""
+    yield "<h2>Figures</h2>"
+    yield (
+        '<p class="soft">Value, interval of 95 % confidence, and what held-out real images get '
+        "when they are judged in the place of the generated ones: no generator can be asked for "
+        "more.</p>"
+    )
+    cells = {row[0]: row for row in rows(facts.figures)}
+    for group in dict.fromkeys(entry.group for entry in CATALOGUE.values()):
+        names = [name for name in cells if CATALOGUE[name].group == group]
+        if not names:
+            continue
+        lines = []
+        for name in names:
+            _, value, _, interval, real, better = cells[name]
+            p_value = facts.figures[name].get("p_value")
+            meaning = CATALOGUE[name].meaning + (
+                f" (p = {p_value:.2g})" if p_value is not None else ""
+            )
+            lines.append(
+                f"<tr><td><code>{name}</code></td><td>{value}</td><td>{interval}</td>"
+                f"<td>{real}</td><td>{better}</td>"
+                f'<td class="meaning">{html.escape(meaning)}</td></tr>'
+            )
+        yield (
+            f'<div class="scroll"><table><caption>{group}</caption><thead><tr><th>figure</th>'
+            "<th>value</th><th>95 % interval</th><th>real images</th><th>better</th>"
+            f'<th style="text-align:left">what it says</th></tr></thead><tbody>{"".join(lines)}'
+            "</tbody></table></div>"
+        )
+
+
+def _cost(facts: Facts) -> str:
+    cards = [("generator file", f"{facts.model_bytes / 1e3:,.0f} kB")]
+    if facts.images_seen is not None:
+        cards.append(("real images seen", f"{facts.images_seen:,}"))
+    if "seconds" in facts.cost:
+        cards.append(("training time", _duration(facts.cost["seconds"])))
+    if "joules" in facts.cost:
+        cards.append(("energy, whole machine", f"{facts.cost['joules'] / 3.6e6:.3g} kWh"))
+    else:
+        cards.append(("energy", "not measurable here"))
+    shown = "".join(f'<div class="card">{name}<b>{value}</b></div>' for name, value in cards)
+    return f'<h2>Cost</h2><div class="cards">{shown}</div>'
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _again(facts: Facts) -> Iterable[str]:
+    """The exact protocol, and the commands that come to the same."""
+    revision = facts.contract.git_revision
+    checkout = f"git checkout {revision.removesuffix('+dirty')}\n" if revision else ""
+    yield "<h2>Do it again</h2>"
+    yield f"<pre>{html.escape(checkout)}dvc repro\nmonge promote</pre>"
+    yield (
+        f'<p class="soft">Generator SHA-256 <code>{facts.model_hash}</code>, dataset '
+        f"<code>{html.escape(str(facts.contract.dataset_hash))}</code>, run "
+        f"<code>{html.escape(str(facts.contract.run))}</code>, monge "
+        f"{html.escape(facts.contract.monge_version)}.</p>"
+    )
+    protocols = {name: entry["protocol"] for name, entry in facts.figures.items()}
+    for title, content in (
+        ("Parameters", facts.parameters),
+        ("Parameters of the training, as the file carries them", facts.contract.parameters),
+        ("Protocol of each figure", protocols),
+    ):
+        text = html.escape(json.dumps(content, indent=1, sort_keys=True, default=str))
+        yield f"<details><summary>{title}</summary><pre>{text}</pre></details>"

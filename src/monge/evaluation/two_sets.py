@@ -1,0 +1,136 @@
+"""`monge metrics A B`: two sets of images of any origin, each figure computed on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monge.errors import InputError
+from monge.evaluation.by_features import MOST_COMPARED, PERMUTATIONS, Comparison, Seen, see
+from monge.evaluation.by_pixels import compare_pixels
+from monge.evaluation.evidence import progress
+from monge.evaluation.judgement import Figure, from_error
+from monge.metrics import mmd
+from monge.metrics.features import Extractor, resizer
+from monge.metrics.frechet import extrapolated, frechet_distance
+from monge.metrics.scores import classifier_score
+from monge.params import EvaluateParams
+
+Images = NDArray[np.uint8]
+Values = dict[str, float]
+
+
+class ImageSet(Protocol):
+    """Images that can be had by their index."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: NDArray[np.integer[Any]]) -> Images:
+        """Images uint8 [k, C, H, W]."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two sets, through the extractor, in a seeded order."""
+
+    images: ImageSet
+    order: NDArray[np.int64]
+    seen: Seen
+
+    def part(self, which: slice) -> Side:
+        """Some of them."""
+        p = self.seen.probabilities
+        seen = Seen(self.seen.features[which], None if p is None else p[which])
+        return Side(self.images, self.order[which], seen)
+
+
+def compare_sets(
+    made: ImageSet,
+    real: ImageSet,
+    look: Extractor,
+    params: EvaluateParams,
+    origin: Mapping[str, str],
+) -> dict[str, Figure]:
+    """Every figure of two sets that needs no training of a generator; `real` is the reference.
+
+    The value is computed on at most `params.images` of each side as a whole, as in the literature;
+    its noise is the standard error over `params.repeats` disjoint subsets of `made`, and the floor
+    sets one half of `real` against the other, so at half the size. `origin` (hashes by side) goes
+    into the protocol. Raises InputError below 20 images a side.
+    """
+    if min(len(made), len(real)) < 20:
+        raise InputError(f"at least 20 images a side are needed, got {len(made)} and {len(real)}.")
+    shape = made.take(np.array([0])).shape[1:]
+    if shape != real.take(np.array([0])).shape[1:]:
+        raise InputError("the images of the two sides differ in size or channels.")
+    a, b = _side(made, look, params, "first set"), _side(real, look, params, "second set")
+    half = len(b.order) // 2
+    first, second = b.part(slice(half)), b.part(slice(half, 2 * half))
+    square = mmd.median_square(b.seen.features)
+    comparison = Comparison(square, params.transport_images, params.projections, params.seed)
+    repeats = max(2, min(params.repeats, len(a.order) // 10))
+    size = len(a.order) // repeats
+    pairs = [(a, b), (first, second)]
+    pairs += [(a.part(slice(k * size, (k + 1) * size)), b) for k in range(repeats)]
+    whole, floor, *parts = (
+        _figures(*pairs[number], comparison, params) for number in progress(len(pairs), "comparing")
+    )
+    tested = min(len(a.order), len(b.order), 1000)
+    p_value = mmd.permutation_p_value(
+        a.seen.features[:tested], b.seen.features[:tested], mmd.rbf(square), PERMUTATIONS,
+        params.seed,
+    )  # fmt: skip
+    protocol = {
+        "real_images": len(b.order),
+        "generated_images": len(a.order),
+        "floor_images": half,
+        "noise": f"standard error over {repeats} disjoint subsets",
+        "extractor": look.name,
+        "extractor_hash": look.hash,
+        "resizer": resizer((shape[0], shape[1], shape[2])),
+        "seed": params.seed,
+        **origin,
+    }
+    particulars = comparison.particulars(min(tested, MOST_COMPARED))
+    return {
+        name: from_error(
+            value,
+            float(np.std([part[name] for part in parts], ddof=1) / np.sqrt(repeats)),
+            repeats,
+            floor[name],
+            {"figure": name, "definition": 1, **protocol, **particulars.get(name, {})},
+            p_value if name == "mmd_rbf" else None,
+        )
+        for name, value in whole.items()
+    }
+
+
+def _side(images: ImageSet, look: Extractor, params: EvaluateParams, what: str) -> Side:
+    generator = np.random.default_rng(params.seed)
+    order = generator.permutation(len(images))[: params.images]
+
+    def some(start: int, count: int) -> Images:
+        return images.take(order[start : start + count])
+
+    return Side(images, order, see(look, some, len(order), params.batch_size, what))
+
+
+def _figures(a: Side, b: Side, comparison: Comparison, params: EvaluateParams) -> Values:
+    reference = b.seen.gaussian()
+    n = len(a.order)
+    found = {
+        "frechet": frechet_distance(a.seen.gaussian(), reference),
+        "frechet_extrapolated": extrapolated(
+            {m: frechet_distance(a.seen.gaussian(m), reference) for m in {n // 4, n // 2, n}}
+        ),
+        **comparison.figures(a.seen.features[:MOST_COMPARED], b.seen.features[:MOST_COMPARED]),
+    }
+    if a.seen.probabilities is not None:
+        found["classifier_score"] = classifier_score(a.seen.probabilities)
+    size = min(params.transport_images, n, len(b.order))
+    made, real = (side.images.take(side.order[:size]) for side in (a, b))
+    return found | compare_pixels(made, real, params.projections, params.seed)

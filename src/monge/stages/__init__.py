@@ -1,0 +1,14 @@
+"""The five stages, composed here and nowhere else: (params, paths) -> result.
+
+Each reads what the stage before left on disk and leaves its own, so that any of them can be run
+alone, by hand or by DVC. Imports are inside: a stage loads what it needs and no more.
+"""
+
+from monge.stages.judging import evaluate, metrics, report
+from monge.stages.making import export, launch, plan, prepare, train, triton
+from monge.stages.standing import compare, models, promote, rollback
+
+__all__ = [
+    "compare", "evaluate", "export", "launch", "metrics", "models", "plan", "prepare", "promote",
+    "report", "rollback", "train", "triton",
+]  # fmt: skip

@@ -1,0 +1,136 @@
+"""The stage that judges the exported file, and the report of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monge.errors import InputError
+from monge.files import write_whole
+from monge.params import Params
+from monge.paths import Paths
+from monge.stages.tracking import tracked
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from monge.evaluation.facts import Facts
+    from monge.evaluation.judge import Judgement
+    from monge.serving.sampler import Sampler
+
+
+def evaluate(params: Params, paths: Paths) -> list[str]:
+    """The exported file to figures and pictures in `reports/`; a table of them in lines."""
+    from monge.evaluation import document, drawn
+    from monge.serving.sampler import Sampler
+    from monge.training.history import HISTORY
+
+    sampler = Sampler.load(paths.model, params.evaluate.provider)
+    judgement = judge(params, paths, sampler)
+    drawn.write(
+        judgement,
+        paths.checkpoints / HISTORY,
+        paths.reports,
+        lambda rows, steps: _walks(sampler, params.evaluate.seed, rows, steps),
+    )
+    facts = gather_facts(params, paths, sampler)
+    page = write_report(facts, paths)
+    with tracked(params, paths, sampler.contract.run or sampler.model_hash[:12]) as run:
+        figures = {f"evaluate.{name}": f.value for name, f in judgement.figures.items()}
+        run.metrics(figures, sampler.contract.step, again=True)
+        for path in (paths.metrics, page, paths.card):
+            run.file(path, "reports")
+        for path in sorted(paths.pictures.iterdir()):
+            run.file(path, "reports/pictures")
+    return [*document.table(facts.figures), f"{page}: all of it, with pictures"]
+
+
+def report(params: Params, paths: Paths) -> Path:
+    """The page, the card and the comment anew, from what evaluate and promote left; the page."""
+    from monge.serving.sampler import Sampler
+
+    sampler = Sampler.load(paths.model, params.evaluate.provider)
+    facts = gather_facts(params, paths, sampler)
+    require_report_of(facts.figures, sampler.model_hash, paths)
+    return write_report(facts, paths)
+
+
+def require_report_of(figures: Mapping[str, Any], model_hash: str, paths: Paths) -> None:
+    """Raise InputError unless the figures are of this very file."""
+    if {entry["protocol"]["generator_hash"] for entry in figures.values()} != {model_hash}:
+        raise InputError(
+            f"{paths.metrics}: a report of another file than {paths.model}. "
+            "Run `monge evaluate` again."
+        )
+
+
+def gather_facts(params: Params, paths: Paths, sampler: Sampler) -> Facts:
+    """What the report tells, read from the project's files."""
+    from monge.evaluation.facts import gather
+
+    parameters = params.model_dump(by_alias=True, mode="json")
+    name = params.promote.name
+    return gather(paths, name, sampler.contract, sampler.model_hash, parameters)
+
+
+def write_report(facts: Facts, paths: Paths) -> Path:
+    """Write report.html, report.md and MODEL_CARD.md; the page."""
+    from monge.evaluation.card import card, comment
+    from monge.evaluation.page import page
+
+    for path, text in (
+        (paths.page, page(facts)),
+        (paths.comment, comment(facts)),
+        (paths.card, card(facts)),
+    ):
+        write_whole(path, text.encode("utf-8"))
+    return paths.page
+
+
+def _walks(sampler: Sampler, seed: int, rows: int, steps: int) -> NDArray[np.uint8]:
+    """Walks between neighbouring images of a seed: uint8 [rows, steps, H, W, C]."""
+    ends = sampler.latents(2 * rows, seed)
+    return sampler.walk(ends[0::2], ends[1::2], steps)
+
+
+def judge(params: Params, paths: Paths, sampler: Sampler) -> Judgement:
+    """Judge a generator file on the packed dataset."""
+    from monge.data.packed import PackedDataset
+    from monge.evaluation.judge import judge as decide
+
+    seed = params.evaluate.seed
+    return decide(
+        lambda first, count: sampler.sample(count, seed=seed, first=first),
+        PackedDataset.open(paths.prepared),
+        params.evaluate,
+        paths.state / "features",
+        generator_hash=sampler.model_hash,
+    )
+
+
+def metrics(
+    params: Params,
+    paths: Paths,
+    *,
+    first: str,
+    second: str,
+    size: int | None = None,
+    colour: str | None = None,
+    output: Path | None = None,
+) -> list[str]:
+    """Two sets of images compared, as the lines of a table; with their protocols in `output`.
+
+    Each is a folder or archive of images, a packed dataset, or a generator; the second one is the
+    reference. `size` and `colour` are those of the packed images, where no side has any of its own.
+    """
+    from monge.evaluation import document
+    from monge.evaluation.two_sets import compare_sets
+    from monge.stages.origins import opened
+
+    with opened(params, paths, first, second, size, colour) as (made, real, look, origin):
+        figures = document.entries(compare_sets(made, real, look, params.evaluate, origin))
+    if output is not None:
+        write_whole(output, document.to_bytes(figures))
+    return document.table(figures)

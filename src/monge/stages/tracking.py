@@ -1,0 +1,61 @@
+"""What the stages tell the tracked run: its opening, its closing, and what is trained on what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from monge.errors import Interrupted
+from monge.params import Params
+from monge.paths import Paths
+
+if TYPE_CHECKING:
+    from monge.data.packed import PackedDataset
+    from monge.tracking import Run
+
+
+@contextmanager
+def tracked(params: Params, paths: Paths, key: str) -> Iterator[Run]:
+    """The tracked run of a training, closed with the status that the stage ends in."""
+    from monge.tracking import open_run
+
+    run = open_run(key, root=paths.root, state=paths.state, experiment=params.promote.name)
+    status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    except (Interrupted, KeyboardInterrupt):
+        status = "KILLED"
+        raise
+    finally:
+        run.close(status)
+
+
+def describe_training(params: Params, paths: Paths, dataset: PackedDataset, run: Run) -> None:
+    """Parameters, environment and lineage of the data, as a run's first entries."""
+    from monge.tracking import environment
+
+    sections = params.model_dump(by_alias=True, include={"prepare", "train"})
+    run.params({f"{stage}.{key}": v for stage, keys in sections.items() for key, v in keys.items()})
+    run.tags({**environment(paths.root), **_data_version(paths)})
+    details = {
+        "source": params.prepare.source,
+        "train": len(dataset.train),
+        "validation": len(dataset.validation),
+        "image_shape": list(dataset.image_shape),
+        "classes": len(dataset.class_names),
+    }
+    run.dataset(params.prepare.source, dataset.content_hash, details)
+
+
+def _data_version(paths: Paths) -> dict[str, str]:
+    """The hash under which DVC keeps the packed dataset, where DVC has seen it."""
+    import yaml
+
+    try:
+        lock = yaml.safe_load((paths.root / "dvc.lock").read_text(encoding="utf-8"))
+        outs = lock["stages"]["prepare"]["outs"]
+        return {"dvc.data/prepared": str(outs[0]["md5"])}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, IndexError):
+        return {}
