@@ -23,8 +23,9 @@ export MONGE_CIFAR_ARCHIVE ?= $(abspath $(wildcard ../shared/data/cifar10-jpeg.t
 run: .venv/ready ## The chain. SET="section.key=value ..." changes params.yaml first.
 	@MONGE_SET="$$SET" $(BIN)/python -m pipelines
 
-test: .venv/ready lint ## Lint, types, floors, and every test. TESTS=path selects some.
-	@$(BIN)/python -m pytest $(TESTS)
+# A file's tests stay in one process: they share what its fixtures start.
+test: .venv/ready lint ## Lint, types, floors, and every test. TESTS=path selects some; WORKERS=2.
+	@$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile $(TESTS)
 
 soak: .venv/ready ## Kill trainings for MINUTES=60 and compare every bit.
 	@$(BIN)/python tests/faults/soak.py $(or $(MINUTES),60)

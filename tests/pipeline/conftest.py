@@ -46,7 +46,7 @@ class Project:
 
     def run(self, *command, check=True, **environment) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [str(part) for part in command], cwd=self.folder, text=True, timeout=280,
+            [str(part) for part in command], cwd=self.folder, text=True, timeout=560,
             env=self.environment | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stdout

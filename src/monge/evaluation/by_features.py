@@ -26,7 +26,7 @@ Values = dict[str, float]
 
 MOST_COMPARED = 5000
 """Images a side in what takes all pairs of them."""
-MOST_ENTROPIC = 300
+MOST_ENTROPIC = 200
 PERMUTATIONS = 500
 FAILURES = 24
 

@@ -112,12 +112,12 @@ def from_error(
     p_value: float | None = None,
 ) -> Figure:
     """Make a figure of a value and its standard error, which rests on so many repeats."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats takes seconds to import
 
     name = protocol["figure"]
     if not np.isfinite([value, noise, 0.0 if floor is None else floor]).all():
         raise ValueError(f"{name}: a figure is not finite: {value} ± {noise}, floor {floor}")
-    reach = float(t.ppf(0.975, repeats - 1)) * noise
+    reach = float(stdtrit(repeats - 1, 0.975)) * noise
     better = CATALOGUE[name].better
     interval = (value - reach, value + reach)
     return Figure(value, noise, floor, better, sealed(protocol), interval, p_value)
