@@ -15,6 +15,7 @@ from monge.files import locked, write_whole
 from monge.operators import check_operators
 from monge.paths import Paths
 from monge.registry.logged_model import MODEL_FILE, log_model
+from monge.registry.turn import SUFFIX, turn
 from monge.tracking import mlflow_store
 
 HASH_TAG = "monge.sha256"
@@ -72,7 +73,8 @@ class Registry:
     def names(self) -> list[str]:
         """Every registered name."""
         with _answering(self.root):
-            return sorted(item.name for item in self._client.search_registered_models())
+            found = [item.name for item in self._client.search_registered_models()]
+        return sorted(name for name in found if not name.endswith(SUFFIX))
 
     def aliased(self, alias: str) -> Version | None:
         """The version that an alias points to."""
@@ -88,6 +90,16 @@ class Registry:
     def champion(self) -> Version | None:
         """The version that applications are to use."""
         return self.aliased("champion")
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Be the only one who moves aliases: on this machine, and on a server's other clients."""
+        with locked(self.state / "promote.lock"):
+            if not mlflow_store.address(self.root).startswith("http"):
+                yield
+                return
+            with _answering(self.root), turn(self._client, self.name):
+                yield
 
     def register(
         self,

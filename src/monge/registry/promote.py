@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from monge.errors import InputError
-from monge.files import locked
 from monge.params import PromoteParams
 from monge.registry.conditions import judge
 from monge.registry.gate import Figure, Verdict, read
@@ -53,32 +52,48 @@ def promote(
     raises, and InputError when the report lacks a figure that a condition names.
     """
     candidate = _figures(report, params)
-    # One at a time: the gate must compare with the champion that it then replaces.
-    with locked(registry.state / "promote.lock"):
-        version = registry.register(
-            model, run_key=run_key, tags=tags, experiment=experiment, card=card
-        )
+    version = registry.register(model, run_key=run_key, tags=tags, experiment=experiment, card=card)
+    while True:
         champion = registry.champion()
         if champion is not None and champion.number == version.number:
             reason = f"Unchanged: this file is the champion already (version {version.number})."
             return Promotion(champion, champion, False, reason)
-        if params.mode == "off":
-            verdict = Verdict(False, "Not promoted: promote.mode is off.")
-        else:
-            standing = _standing(registry, champion, candidate, params, rejudge)
-            verdict = judge(params.conditions, candidate, standing)
+        verdict = _verdict(registry, champion, candidate, params, rejudge)
         verdict = _decided(verdict, params.mode, force)
-        registry.set_tags(version, _notes(report, verdict, champion, force))
-        registry.describe(version, describe(verdict.reason))
-        registry.set_alias("challenger", version)
-        if verdict.promote:
-            if champion is not None:
-                registry.set_alias("previous", champion)
-            registry.set_alias("champion", version)
-        versions = {item.number: item for item in registry.versions()}
-        return Promotion(
-            versions[version.number], registry.champion(), verdict.promote, verdict.reason
-        )
+        # Measuring takes minutes and needs no turn; the gate must still have compared with the
+        # champion that it then replaces.
+        with registry.turn():
+            if _number(registry.champion()) != _number(champion):
+                continue
+            registry.set_tags(version, _notes(report, verdict, champion, force))
+            registry.describe(version, describe(verdict.reason))
+            registry.set_alias("challenger", version)
+            if verdict.promote:
+                if champion is not None:
+                    registry.set_alias("previous", champion)
+                registry.set_alias("champion", version)
+            versions = {item.number: item for item in registry.versions()}
+            return Promotion(
+                versions[version.number], registry.champion(), verdict.promote, verdict.reason
+            )
+
+
+def _number(version: Version | None) -> int | None:
+    return None if version is None else version.number
+
+
+def _verdict(
+    registry: Registry,
+    champion: Version | None,
+    candidate: Mapping[str, Figure],
+    params: PromoteParams,
+    rejudge: Callable[[Path], Report],
+) -> Verdict:
+    """What the gate says of the candidate beside this champion."""
+    if params.mode == "off":
+        return Verdict(False, "Not promoted: promote.mode is off.")
+    standing = _standing(registry, champion, candidate, params, rejudge)
+    return judge(params.conditions, candidate, standing)
 
 
 def _figures(report: Report, params: PromoteParams) -> dict[str, Figure]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from monge.errors import InputError
-from monge.files import locked
 from monge.registry.models import Registry, Version
 
 
@@ -23,7 +22,7 @@ def rollback(registry: Registry, reason: str, to: int | None = None) -> Rollback
     The champion's alias moves first: it is what applications follow, and a call that was killed
     after it has done what was urgent. Raises InputError when there is nothing to go back to.
     """
-    with locked(registry.state / "promote.lock"):
+    with registry.turn():
         versions = {version.number: version for version in registry.versions()}
         champion = _aliased(versions, "champion")
         if champion is None:
