@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -10,8 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+from sklearn.svm import SVC
 
+from monge import stages
 from monge.data.packed import PackedDataset
+from monge.evaluation.judge import judge
+from monge.params import EvaluateParams, Params, TrainParams, load
+from monge.paths import Paths
+from monge.serving.sampler import Sampler
+from monge.tracking import NullRun
+from monge.training import loop
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(900)
@@ -46,6 +56,71 @@ def test_the_digits_are_good_for_an_independent_judge(finished):
     assert figures["ratio"] >= 0.85, figures
     assert figures["smallest_class"] >= 0.05, figures
     assert figures["largest_class"] <= 0.16, figures
+
+
+def _stopped_at(steps, project, folder):
+    """A generator of the default training, stopped early."""
+    train = load(project.folder / "params.yaml").train.model_dump(by_alias=True)
+    train |= {"steps": steps, "learning_rate_decay": "none"}
+    params, paths = Params(train=TrainParams.model_validate(train)), Paths(folder / f"at-{steps}")
+    shutil.copytree(project.folder / "data/prepared", paths.prepared)
+    dataset = PackedDataset.open(paths.prepared)
+    loop.train(params.train, dataset, paths.checkpoints, NullRun("stopped"))
+    stages.export(params, paths)
+    return Sampler.load(paths.model, "cpu").sample(2000)
+
+
+def _of_five_classes(images, dataset):
+    train = dataset.train
+    pixels = train.take(np.arange(len(train))).reshape(len(train), -1)
+    called = SVC().fit(pixels, train.labels).predict(images.reshape(len(images), -1))
+    return images[called < 5][:2000]
+
+
+def test_generators_of_known_order_are_ranked_so_by_the_figures_that_should(finished, tmp_path):
+    project, _, _ = finished
+    dataset = PackedDataset.open(project.folder / "data/prepared")
+    good = Sampler.load(project.folder / "models/generator.onnx", "cpu").sample(5000)
+    sets = {
+        "1%": _stopped_at(40, project, tmp_path),
+        "10%": _stopped_at(400, project, tmp_path),
+        "100%": good[:2000],
+        "blurred": np.rint(gaussian_filter(good[:2000].astype(float), (0, 0.6, 0.6, 0))),
+        "five": _of_five_classes(good, dataset),
+    }
+    params = EvaluateParams(images=1800, transport_images=200, projections=64)
+    cache = project.folder / ".monge/features"
+    figures = {}
+    for name, images in sets.items():
+        assert len(images) >= params.images
+        pixels = images.astype(np.uint8)
+        sample = lambda first, count, pixels=pixels: pixels[first : first + count]  # noqa: E731
+        figures[name] = judge(sample, dataset, params, cache, generator_hash=name).figures
+
+    def better(one, other, *names):
+        for name in names:
+            a, b = figures[one][name], figures[other][name]
+            gain = b.value - a.value if a.better == "lower" else a.value - b.value
+            assert gain > 3 * np.hypot(a.noise, b.noise), (one, other, name, a.value, b.value)
+
+    distances = (
+        "frechet", "frechet_extrapolated", "kernel_distance", "mmd_rbf", "mmd_imq",
+        "energy_distance", "wasserstein2_features", "sliced_wasserstein_features",
+        "sinkhorn_features",
+    )  # fmt: skip
+    better("10%", "1%", *distances, "classifier_score", "coverage", "class_balance")
+    better("100%", "10%", *distances, "classifier_score", "precision", "coverage")
+    better("100%", "blurred", *distances, "classifier_score", "precision")
+    better("100%", "five", *distances, "recall", "coverage", "class_balance", "class_js")
+    assert figures["blurred"]["sharpness"].value < 0.7 * figures["100%"]["sharpness"].value
+    # Half of the classes are as good as all, looked at one by one; and blur pleases the pixels.
+    five, whole = figures["five"]["precision"], figures["100%"]["precision"]
+    assert five.value > whole.value - 3 * np.hypot(five.noise, whole.noise)
+    pixels = "wasserstein1_pixels"
+    assert figures["blurred"][pixels].value < figures["100%"][pixels].value
+    copies = figures["100%"]["copying"]
+    assert copies.p_value is not None
+    assert copies.p_value > 0.05
 
 
 def test_a_second_run_repeats_no_stage_and_is_quick(finished):
