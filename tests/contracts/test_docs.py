@@ -199,3 +199,11 @@ def test_exit_codes_are_those_of_the_errors():
 def test_no_path_of_the_machine_it_was_written_on(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert not re.search(r"(?<![\w.])/(work|root|home|Users)/", text)
+
+
+def test_every_figure_has_its_line_in_the_reference() -> None:
+    from monge.evaluation.catalogue import CATALOGUE
+
+    text = (ROOT / "docs/reference/figures.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+?) \| .*\|$", text, re.M)
+    assert rows == [(name, entry.better, entry.meaning) for name, entry in CATALOGUE.items()]

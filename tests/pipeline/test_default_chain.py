@@ -29,13 +29,17 @@ pytestmark = pytest.mark.timeout(900)
 
 def test_the_chain_ends_by_saying_where_everything_is(finished):
     project, output, _ = finished
-    for name in ("pictures", "figures", "champion", "sample", "history", "your images"):
+    for name in ("pictures", "report", "figures", "champion", "sample", "history", "your images"):
         assert re.search(rf"^  {name} ", output, re.MULTILINE), output
     assert "monge-digits version 1. Promoted: there was no champion" in output
     assert "Traceback" not in output
     assert "warn" not in output.lower()
     for path in ("reports/pictures/samples.png", "reports/metrics.json", "models/generator.onnx"):
         assert (project.folder / path).is_file()
+    page = (project.folder / "reports/report.html").read_text("utf-8")
+    assert "monge-digits version 1. Promoted: there was no champion" in page
+    assert page.count("<img") == 7
+    assert "training time" in page
     with Image.open(project.folder / "reports/pictures/samples.png") as picture:
         picture.load()
         assert min(picture.size) >= 400

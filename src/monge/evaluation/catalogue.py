@@ -44,7 +44,7 @@ CATALOGUE: dict[str, Entry] = {
         _DISTANCES, "lower", "MMD² of features, inverse multiquadratic kernel at seven scales"
     ),
     "energy_distance": Entry(
-        _DISTANCES, "lower", "energy distance of features, unbiased: MMD² with kernel −|x − y|"
+        _DISTANCES, "lower", "energy distance of features: MMD² whose kernel is minus the distance"
     ),
     "wasserstein1_features": Entry(_DISTANCES, "lower", "exact Wasserstein-1 between features"),
     "wasserstein2_features": Entry(_DISTANCES, "lower", "exact Wasserstein-2 between features"),

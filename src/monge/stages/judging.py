@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from monge.evaluation.facts import Facts
     from monge.evaluation.judge import Judgement
     from monge.serving.sampler import Sampler
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(params: Params, paths: Paths) -> list[str]:
@@ -108,6 +112,32 @@ def judge(params: Params, paths: Paths, sampler: Sampler) -> Judgement:
         paths.state / "features",
         generator_hash=sampler.model_hash,
     )
+
+
+def rejudged(
+    params: Params, paths: Paths, model: Path, candidate: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Another file's figures by the protocols of the candidate's.
+
+    The last such judgement is kept by the file's hash, and taken where its protocols are the same.
+    """
+    from monge.evaluation import document
+    from monge.serving.sampler import Sampler
+
+    sampler = Sampler.load(model, params.evaluate.provider)
+    kept = paths.state / "judged" / f"{sampler.model_hash}.json"
+    with suppress(InputError):  # none yet, or a damaged one
+        known = document.read(kept)
+        if _protocols(known) == _protocols(candidate):
+            return known
+    log.info("judging %s by the candidate's protocol", sampler.model_hash[:12])
+    figures = document.entries(judge(params, paths, sampler).figures)
+    write_whole(kept, document.to_bytes(figures))
+    return figures
+
+
+def _protocols(figures: Mapping[str, Any]) -> dict[str, str]:
+    return {name: entry["protocol"]["protocol_hash"] for name, entry in figures.items()}
 
 
 def metrics(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from monge.files import write_whole
 from monge.params import Params
 from monge.paths import Paths
-from monge.stages.judging import gather_facts, judge, require_report_of, write_report
+from monge.stages.judging import gather_facts, rejudged, require_report_of, write_report
 from monge.stages.tracking import tracked
 
 if TYPE_CHECKING:
@@ -26,14 +26,12 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     `force` is a reason to make it champion whatever the gate says. Raises InputError when the
     report is of another file.
     """
-    from monge.evaluation import document
     from monge.evaluation.card import card, comment
     from monge.registry.models import Registry
     from monge.registry.promote import promote as decide
     from monge.serving.sampler import Sampler
 
-    provider = params.evaluate.provider
-    sampler = Sampler.load(paths.model, provider)
+    sampler = Sampler.load(paths.model, params.evaluate.provider)
     contract = sampler.contract
     facts = gather_facts(params, paths, sampler)
     require_report_of(facts.figures, sampler.model_hash, paths)
@@ -52,9 +50,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
             "monge.git_revision": contract.git_revision or "",
             "monge.step": str(contract.step),
         },
-        rejudge=lambda path: document.entries(
-            judge(params, paths, Sampler.load(path, provider)).figures
-        ),
+        rejudge=lambda path: rejudged(params, paths, path, facts.figures),
         card=card(facts),
         describe=lambda reason: comment(dataclasses.replace(facts, verdict=reason)),
         experiment=params.promote.name,
