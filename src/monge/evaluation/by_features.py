@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monge.evaluation.catalogue import named
 from monge.evaluation.evidence import Evidence, progress
 from monge.evaluation.judgement import ClassShares, Figure, from_repeats
 from monge.metrics import mmd, neighbourhoods
 from monge.metrics.distances import squared_distances
 from monge.metrics.divergences import jensen_shannon, kullback_leibler, total_variation
-from monge.metrics.features import Extractor, resizer
+from monge.metrics.features import Extractor
 from monge.metrics.frechet import Gaussian, Moments, extrapolated, frechet_distance
 from monge.metrics.scores import class_fractions, classifier_score
 from monge.metrics.transport import sinkhorn_divergence, sliced_wasserstein1, wasserstein
@@ -27,6 +28,8 @@ Values = dict[str, float]
 MOST_COMPARED = 5000
 """Images a side in what takes all pairs of them."""
 MOST_ENTROPIC = 200
+MOST_EXTRAPOLATED = 1024
+"""Features beyond which three more Fréchet distances a subset would take minutes."""
 PERMUTATIONS = 500
 FAILURES = 24
 
@@ -78,13 +81,21 @@ def feature_figures(
         "extractor": look.name,
         "extractor_hash": look.hash,
         "extractor_accuracy": look.accuracy,
-        "resizer": resizer(evidence.dataset.image_shape),
+        "resizer": look.resizer(evidence.dataset.image_shape),
     }
     figures = _frechet(evidence, views, protocol) | _compared(evidence, views, protocol)
     failures = _failures(evidence, views)
     generated = [seen.probabilities for seen in views.subsets if seen.probabilities is not None]
     real = [seen.probabilities for seen in views.floors if seen.probabilities is not None]
     if not generated:
+        return figures, None, failures
+    name = named("classifier_score", look.name)
+    figures[name] = from_repeats(
+        [classifier_score(p) for p in generated],
+        [classifier_score(p) for p in real],
+        evidence.protocol(name, **protocol),
+    )
+    if look.accuracy is None:  # its classes are not the dataset's
         return figures, None, failures
     balance, shares = _classes(evidence, generated, real, protocol)
     return figures | balance, shares, failures
@@ -144,13 +155,16 @@ def _frechet(evidence: Evidence, views: Views, protocol: Mapping[str, Any]) -> d
     def whole(seen: Seen) -> float:
         return frechet_distance(seen.gaussian(), reference)
 
+    figures = {named("frechet", str(protocol["extractor"])): whole}
+    if len(reference.mean) <= MOST_EXTRAPOLATED:
+        figures["frechet_extrapolated"] = at_infinity
     return {
         name: from_repeats(
             [distance(seen) for seen in views.subsets],
             [distance(seen) for seen in views.floors],
             evidence.protocol(name, **protocol),
         )
-        for name, distance in (("frechet", whole), ("frechet_extrapolated", at_infinity))
+        for name, distance in figures.items()
     }
 
 
@@ -173,14 +187,15 @@ def _compared(evidence: Evidence, views: Views, protocol: Mapping[str, Any]) -> 
         evidence.params.seed,
     )  # fmt: skip
     particulars = comparison.particulars(size)
+    names = {figure: named(figure, str(protocol["extractor"])) for figure in values[0]}
     return {
         name: from_repeats(
-            [found[name] for found in values],
-            [found[name] for found in floors],
-            evidence.protocol(name, **{**protocol, **particulars.get(name, {})}),
-            p_value if name == "mmd_rbf" else None,
+            [found[figure] for found in values],
+            [found[figure] for found in floors],
+            evidence.protocol(name, **{**protocol, **particulars.get(figure, {})}),
+            p_value if figure == "mmd_rbf" else None,
         )
-        for name in values[0]
+        for figure, name in names.items()
     }
 
 
@@ -281,13 +296,7 @@ def _classes(
             [of(share) for share in shares], found, evidence.protocol(name, **protocol)
         )
 
-    score = from_repeats(
-        [classifier_score(p) for p in generated],
-        [classifier_score(p) for p in real],
-        evidence.protocol("classifier_score", **protocol),
-    )
     figures = {
-        "classifier_score": score,
         "class_balance": figure("class_balance", lambda share: total_variation(share, wanted)),
         "class_js": figure("class_js", lambda share: jensen_shannon(share, wanted)),
         "class_fraction_min": figure(

@@ -36,8 +36,8 @@ def card(facts: Facts) -> str:
         f"{facts.training}. Trained on {facts.data}.\n\n## Use\n\n{use}\n\n"
         f"One seed gives the same images in every language with monge's latents: "
         f"`monge sample generator.onnx --seed 7`.\n\n## Figures\n\n{_table(facts, all_of=True)}\n"
-        "`real` is what held-out real images get in the place of the generated ones. The features "
-        "are not Inception's: no figure here is a FID, a KID or an Inception score.\n\n"
+        "`real` is what held-out real images get in the place of the generated ones. "
+        f"{_eyes(facts)}\n\n"
         "## Limits\n\n"
         "- It draws what its training images are like, with their omissions and their bias, and "
         "knows nothing else.\n"
@@ -47,6 +47,13 @@ def card(facts: Facts) -> str:
         f"Generator SHA-256 `{facts.model_hash}`, dataset `{contract.dataset_hash}`, git revision "
         f"`{contract.git_revision}`, run `{contract.run}`, monge {contract.monge_version}.\n"
     )
+
+
+def _eyes(facts: Facts) -> str:
+    """Which figures of the literature these are, and which they are not."""
+    if "fid" in facts.figures:
+        return "FID, KID and Inception score are on few images a subset: see their protocols."
+    return "The features are not Inception's: no figure here is a FID, a KID or an Inception score."
 
 
 def comment(facts: Facts) -> str:

@@ -34,9 +34,9 @@ CATALOGUE: dict[str, Entry] = {
     "frechet_extrapolated": Entry(
         _DISTANCES, "lower", "the same at infinitely many generated images, by a line in 1/n"
     ),
-    "kernel_distance": Entry(
-        _DISTANCES, "lower", "MMD² of features, cubic kernel, unbiased (on Inception: KID)"
-    ),
+    "kernel_distance": Entry(_DISTANCES, "lower", "MMD² of features, cubic kernel, unbiased"),
+    "fid": Entry(_DISTANCES, "lower", "frechet, on the features of Inception"),
+    "kid": Entry(_DISTANCES, "lower", "kernel_distance, on the features of Inception"),
     "mmd_rbf": Entry(
         _DISTANCES, "lower", "MMD² of features, Gaussian kernel at the real images' median distance"
     ),
@@ -81,6 +81,7 @@ CATALOGUE: dict[str, Entry] = {
     "classifier_score": Entry(
         _CLASSES, "higher", "the Inception score's formula on this dataset's classifier"
     ),
+    "inception_score": Entry(_CLASSES, "higher", "the same on Inception's 1008 classes"),
     "class_balance": Entry(
         _CLASSES, "lower", "total variation between classes generated and classes of the data"
     ),
@@ -115,3 +116,10 @@ CATALOGUE: dict[str, Entry] = {
         _PIXELS, "lower", "Jensen-Shannon divergence of the histograms of grey levels, in nats"
     ),
 }
+
+_REFERENCE = {"frechet": "fid", "kernel_distance": "kid", "classifier_score": "inception_score"}
+
+
+def named(figure: str, extractor: str) -> str:
+    """A figure's name by the features it is made of: only Inception's bear the literature's."""
+    return _REFERENCE.get(figure, figure) if extractor == "inception" else figure

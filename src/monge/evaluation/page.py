@@ -13,7 +13,10 @@ from monge.evaluation.catalogue import CATALOGUE
 from monge.evaluation.document import rows
 from monge.evaluation.facts import Facts
 
-HEADLINE = ("frechet", "precision", "recall", "coverage", "classifier_score", "copying")
+HEADLINE = (
+    "frechet", "fid", "precision", "recall", "coverage", "classifier_score", "inception_score",
+    "copying",
+)  # fmt: skip
 
 _PICTURES = (
     ("Generated and real", (drawn.SAMPLES, drawn.REAL), ""),

@@ -10,12 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import InputError
-from monge.evaluation.by_features import MOST_COMPARED, PERMUTATIONS, Comparison, Seen, see
+from monge.evaluation.by_features import (
+    MOST_COMPARED,
+    MOST_EXTRAPOLATED,
+    PERMUTATIONS,
+    Comparison,
+    Seen,
+    see,
+)
 from monge.evaluation.by_pixels import compare_pixels
+from monge.evaluation.catalogue import CATALOGUE, named
 from monge.evaluation.evidence import progress
 from monge.evaluation.judgement import Figure, from_error
 from monge.metrics import mmd
-from monge.metrics.features import Extractor, resizer
+from monge.metrics.features import Extractor
 from monge.metrics.frechet import extrapolated, frechet_distance
 from monge.metrics.scores import classifier_score
 from monge.params import EvaluateParams
@@ -91,21 +99,23 @@ def compare_sets(
         "noise": f"standard error over {repeats} disjoint subsets",
         "extractor": look.name,
         "extractor_hash": look.hash,
-        "resizer": resizer((shape[0], shape[1], shape[2])),
+        "resizer": look.resizer((shape[0], shape[1], shape[2])),
         "seed": params.seed,
         **origin,
     }
     particulars = comparison.particulars(min(tested, MOST_COMPARED))
+    names = {figure: named(figure, look.name) for figure in whole}
+    names = dict(sorted(names.items(), key=lambda pair: list(CATALOGUE).index(pair[1])))
     return {
         name: from_error(
-            value,
-            float(np.std([part[name] for part in parts], ddof=1) / np.sqrt(repeats)),
+            whole[figure],
+            float(np.std([part[figure] for part in parts], ddof=1) / np.sqrt(repeats)),
             repeats,
-            floor[name],
-            {"figure": name, "definition": 1, **protocol, **particulars.get(name, {})},
-            p_value if name == "mmd_rbf" else None,
+            floor[figure],
+            {"figure": name, "definition": 1, **protocol, **particulars.get(figure, {})},
+            p_value if figure == "mmd_rbf" else None,
         )
-        for name, value in whole.items()
+        for figure, name in names.items()
     }
 
 
@@ -124,11 +134,13 @@ def _figures(a: Side, b: Side, comparison: Comparison, params: EvaluateParams) -
     n = len(a.order)
     found = {
         "frechet": frechet_distance(a.seen.gaussian(), reference),
-        "frechet_extrapolated": extrapolated(
-            {m: frechet_distance(a.seen.gaussian(m), reference) for m in {n // 4, n // 2, n}}
-        ),
         **comparison.figures(a.seen.features[:MOST_COMPARED], b.seen.features[:MOST_COMPARED]),
     }
+    if len(reference.mean) <= MOST_EXTRAPOLATED:
+        sizes = {n // 4, n // 2, n}
+        found["frechet_extrapolated"] = extrapolated(
+            {m: frechet_distance(a.seen.gaussian(m), reference) for m in sizes}
+        )
     if a.seen.probabilities is not None:
         found["classifier_score"] = classifier_score(a.seen.probabilities)
     size = min(params.transport_images, n, len(b.order))

@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
+Features = Literal["auto", "classifier", "random", "pixels", "inception"]
+
 MIN_IMAGES_PER_CLASS = 20
+PIXELS_SIDE = 16
 MAX_SIDE = 64
 RANDOM_VERSION = 1
 _RANDOM_SEED = 1781
@@ -51,6 +54,9 @@ class Extractor(Protocol):
 
     def both(self, images: Images) -> tuple[Floats, Floats | None]:
         """Features and probabilities in one pass."""
+
+    def resizer(self, image_shape: tuple[int, int, int]) -> str:
+        """What happens to images of this (C, H, W) first, for a protocol."""
 
 
 class ImageSet(Protocol):
@@ -79,8 +85,10 @@ class TorchExtractor:
         trunk: torch.nn.Module,
         head: torch.nn.Module | None = None,
         accuracy: float | None = None,
+        resizer: str = "",
     ) -> None:
         self.name, self.hash, self.accuracy = name, digest, accuracy
+        self._resizer = resizer
         self._trunk, self._head = trunk, head
 
     def features(self, images: Images) -> Floats:
@@ -102,6 +110,10 @@ class TorchExtractor:
             if scores is None:
                 return found, None
             return found, torch.softmax(scores.double(), dim=1).numpy()
+
+    def resizer(self, image_shape: tuple[int, int, int]) -> str:
+        """What happens to images of this (C, H, W) first, for a protocol."""
+        return self._resizer or resizer(image_shape)
 
 
 def network_input(images: Images) -> torch.Tensor:
@@ -136,20 +148,25 @@ def threads_for(side: int) -> Iterator[None]:
 
 
 def extractor(
-    wanted: Literal["auto", "classifier", "random"],
+    wanted: Features,
     train: ImageSet,
     held_out: ImageSet,
     *,
     dataset_hash: str,
     cache: Path,
-) -> TorchExtractor:
+) -> Extractor:
     """Choose the extractor for a dataset; `auto` takes the classifier where the labels carry one.
 
-    Raises InputError when the classifier is asked for and the dataset has fewer than two classes,
-    or StorageError when the trained classifier cannot be kept in `cache`.
+    Raises what `inception` raises, InputError when the classifier is asked for and the dataset has
+    fewer than two classes, or StorageError when the trained classifier cannot be kept in `cache`.
     """
     from monge.metrics.classifier import load_or_train
+    from monge.metrics.inception import inception
 
+    if wanted == "inception":
+        return inception(cache)
+    if wanted == "pixels":
+        return pixel_extractor()
     problem = _unfit_for_classifier(train.labels)
     if wanted == "random" or (wanted == "auto" and problem):
         if wanted == "auto":
@@ -196,3 +213,22 @@ def random_extractor(channels: int) -> TorchExtractor:
     recipe = {"version": RANDOM_VERSION, "seed": _RANDOM_SEED, "widths": widths}
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
     return TorchExtractor("random", digest, trunk)
+
+
+def pixel_extractor() -> TorchExtractor:
+    """The pixels themselves, −1..1, of images reduced to 16 a side: at most 768 features."""
+    from torch import nn
+
+    class Reduced(nn.Module):
+        """Area averaging where an image is larger."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            side = max(x.shape[2:])
+            if side <= PIXELS_SIDE:
+                return x
+            smaller = [max(1, length * PIXELS_SIDE // side) for length in x.shape[2:]]
+            return nn.functional.interpolate(x, smaller, mode="area")
+
+    digest = hashlib.sha256(f"pixels {PIXELS_SIDE}".encode()).hexdigest()
+    trunk = nn.Sequential(Reduced(), nn.Flatten())
+    return TorchExtractor("pixels", digest, trunk, resizer=f"area averaging to {PIXELS_SIDE}")

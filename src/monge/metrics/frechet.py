@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,13 @@ class Gaussian:
     count: int
     mean: Floats
     covariance: Floats
+
+    @cached_property
+    def root(self) -> Floats:
+        """The covariance's symmetric square root; what rounding left below zero counts as zero."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        root: Floats = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        return root
 
 
 class Moments:
@@ -60,17 +68,10 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     last trace is the sum of the singular values of Σa^½ Σb^½: two symmetric square roots and no
     root of a product that is not symmetric, so covariances of lower rank do no harm.
     """
-    between = np.linalg.svd(_root(a.covariance) @ _root(b.covariance), compute_uv=False).sum()
+    between = np.linalg.svd(a.root @ b.root, compute_uv=False).sum()
     shift = a.mean - b.mean
     spread = np.trace(a.covariance) + np.trace(b.covariance) - 2.0 * between
     return float(max(shift @ shift + spread, 0.0))
-
-
-def _root(covariance: Floats) -> Floats:
-    """Take the symmetric square root; eigenvalues that rounding left below zero count as zero."""
-    values, vectors = np.linalg.eigh(covariance)
-    root: Floats = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    return root
 
 
 def extrapolated(distances: Mapping[int, float]) -> float:

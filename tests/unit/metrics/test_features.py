@@ -57,7 +57,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(cache: Path) -> TorchExtractor:
     train, held_out = _digits()
-    return extractor("auto", train, held_out, dataset_hash="d" * 64, cache=cache)
+    found = extractor("auto", train, held_out, dataset_hash="d" * 64, cache=cache)
+    assert isinstance(found, TorchExtractor)
+    return found
 
 
 def _distance(look: TorchExtractor, x: np.ndarray, y: np.ndarray) -> float:
