@@ -9,7 +9,6 @@ from sklearn.metrics.pairwise import polynomial_kernel, rbf_kernel
 
 from monge.metrics.mmd import (
     IMQ_SCALES,
-    block_mmd_squared,
     cubic,
     inverse_multiquadratic,
     median_square,
@@ -89,16 +88,6 @@ def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mmd_squared(x, y, rbf(4.0))
     monkeypatch.setattr("monge.metrics.mmd._ROWS", 17)
     assert mmd_squared(x, y, rbf(4.0)) == pytest.approx(whole, rel=1e-10)
-
-
-def test_the_block_estimate_covers_the_truth_with_its_error() -> None:
-    x, y = _sets(3000, 3000, 3, 0.3)
-    whole = mmd_squared(x, y, rbf(3.0))
-    value, error = block_mmd_squared(x, y, rbf(3.0), 100)
-    assert 0 < error < 0.3 * whole
-    assert abs(value - whole) < 4 * error
-    with pytest.raises(ValueError, match="fewer than two blocks"):
-        block_mmd_squared(x[:150], y, rbf(3.0), 100)
 
 
 def test_the_p_value_is_uniform_for_equals_and_small_for_others() -> None:

@@ -261,7 +261,10 @@ class Comparison:
 
 
 def _failures(evidence: Evidence, views: Views) -> Images:
-    """Of the first subset the images whose features are farthest from any real one's."""
+    """Of the first subset the images whose features are farthest from any real one's.
+
+    The distance to the nearest neighbour estimates the density there: these have the lowest.
+    """
     made = views.subsets[0].features[:MOST_COMPARED]
     real = views.reference.features[:MOST_COMPARED]
     parts = [made[start : start + 512] for start in range(0, len(made), 512)]

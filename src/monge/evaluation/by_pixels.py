@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from monge.evaluation.evidence import Evidence, progress, shown
 from monge.evaluation.judgement import Figure, Neighbours, from_repeats
 from monge.metrics.distances import nearest
-from monge.metrics.divergences import jensen_shannon, levels
+from monge.metrics.divergences import jensen_shannon, levels, total_variation
 from monge.metrics.neighbourhoods import copying
 from monge.metrics.sharpness import sharpness
 from monge.metrics.transport import sinkhorn_divergence, sliced_wasserstein1, wasserstein
@@ -74,7 +74,7 @@ def compare_pixels(made: Images, real: Images, projections: int, seed: int) -> V
     first, first_gap = wasserstein(x, y, 1)
     second, second_gap = wasserstein(x, y, 2)
     some = slice(MOST_ENTROPIC)
-    pairs = zip(levels(made), levels(real), strict=True)
+    pairs = list(zip(levels(made), levels(real), strict=True))
     return {
         "wasserstein1_pixels": first / 255.0,
         "wasserstein2_pixels": second / 255.0,
@@ -82,6 +82,7 @@ def compare_pixels(made: Images, real: Images, projections: int, seed: int) -> V
         "sinkhorn_pixels": sinkhorn_divergence(x[some], y[some]) / 255.0**2,
         "sliced_wasserstein": sliced_wasserstein1(x, y, projections, seed) / 255.0,
         **_octaves(made, real, projections, seed),
+        "levels_tv": float(np.mean([total_variation(p, q) for p, q in pairs])),
         "levels_js": float(np.mean([jensen_shannon(p, q) for p, q in pairs])),
         "sharpness": sharpness(made),
     }

@@ -112,9 +112,8 @@ CATALOGUE: dict[str, Entry] = {
     "sliced_wasserstein_octave64": Entry(
         _PIXELS, "lower", "sliced Wasserstein-1 of the detail that 64 pixels a side add to 32"
     ),
-    "levels_js": Entry(
-        _PIXELS, "lower", "Jensen-Shannon divergence of the histograms of grey levels, in nats"
-    ),
+    "levels_tv": Entry(_PIXELS, "lower", "total variation between the histograms of grey levels"),
+    "levels_js": Entry(_PIXELS, "lower", "Jensen-Shannon divergence of the same, in nats"),
 }
 
 _REFERENCE = {"frechet": "fid", "kernel_distance": "kid", "classifier_score": "inception_score"}

@@ -1,7 +1,8 @@
 """Maximum mean discrepancy: how far apart two sets are to the eyes of a kernel.
 
-Gretton et al. 2012, "A kernel two-sample test". All estimates are the unbiased U-statistic, so they
-are around 0, below as well as above, when both sets come from one distribution.
+Gretton et al. 2012, "A kernel two-sample test". All estimates are the unbiased U-statistic, so
+they are around 0, below as well as above, when both sets come from one distribution. Averaged over
+disjoint subsets, as a judgement does, they are the block estimate of Zaremba et al. 2013.
 """
 
 from __future__ import annotations
@@ -78,22 +79,6 @@ def mmd_squared(x: NDArray[Any], y: NDArray[Any], kernel: Kernel) -> float:
     within_y = _total(y, y, kernel) - _diagonal(y, kernel)
     across = _total(x, y, kernel)
     return within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2.0 * across / (n * m)
-
-
-def block_mmd_squared(
-    x: NDArray[Any], y: NDArray[Any], kernel: Kernel, block: int
-) -> tuple[float, float]:
-    """Mean of MMD² over disjoint blocks of both sets, and its standard error.
-
-    Zaremba et al. 2013, "B-tests": as unbiased as the whole, with an error that can be told, in
-    time linear in the number of points. Raises ValueError below two blocks.
-    """
-    blocks = min(len(x), len(y)) // block
-    if blocks < 2:
-        raise ValueError(f"sets of {len(x)} and {len(y)} have fewer than two blocks of {block}")
-    parts = [slice(i * block, (i + 1) * block) for i in range(blocks)]
-    values = [mmd_squared(x[part], y[part], kernel) for part in parts]
-    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(blocks))
 
 
 def permutation_p_value(

@@ -1,10 +1,12 @@
 """Figures made of nearest neighbours: precision and recall, density and coverage, two tests.
 
-All take float or uint8 [n, d], compare Euclidean distances, and hold matrices [n, n].
+All take float or uint8 [n, d] and compare Euclidean distances, some hundred rows at a time: memory
+is O(n + m).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,8 @@ from monge.metrics.distances import squared_distances
 
 Floats = NDArray[np.float64]
 Points = NDArray[Any]
+
+_ROWS = 512
 
 K = 5
 """Neighbours whose distance is the radius of a point's ball (Naeem et al. 2020 use 5)."""
@@ -28,14 +32,12 @@ class Overlap:
     within those of generated (Kynkäänniemi et al. 2019). `density`: how many real balls a
     generated image lies in, over k (may exceed 1). `coverage`: share of real balls that hold a
     generated image (Naeem et al. 2020), which, unlike the first two, one outlier cannot raise.
-    `inside` [n]: the generated images' own shares of the density, for finding the worst.
     """
 
     precision: float
     recall: float
     density: float
     coverage: float
-    inside: Floats
 
 
 def overlap(made: Points, real: Points, k: int = K) -> Overlap:
@@ -43,27 +45,39 @@ def overlap(made: Points, real: Points, k: int = K) -> Overlap:
 
     Raises ValueError where a side has no k-th neighbour.
     """
-    across = squared_distances(made, real)
     real_radii, made_radii = _radii(real, k), _radii(made, k)
-    in_real = across <= real_radii[None, :]
-    in_made = across <= made_radii[:, None]
-    inside = in_real.sum(axis=1) / k
+    inside = np.zeros(len(made))
+    reached, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
+    for rows, squares in _squares(made, real):
+        in_real = squares <= real_radii[None, :]
+        inside[rows] = in_real.sum(axis=1) / k
+        covered |= in_real.any(axis=0)
+        reached |= (squares <= made_radii[rows, None]).any(axis=0)
     return Overlap(
-        precision=float(in_real.any(axis=1).mean()),
-        recall=float(in_made.any(axis=0).mean()),
+        precision=float((inside > 0.0).mean()),
+        recall=float(reached.mean()),
         density=float(inside.mean()),
-        coverage=float(in_real.any(axis=0).mean()),
-        inside=inside,
+        coverage=float(covered.mean()),
     )
+
+
+def _squares(points: Points, others: Points | None = None) -> Iterator[tuple[slice, Floats]]:
+    """Squared distances block by block of rows; a point's to itself, without others, are infinite."""
+    for start in range(0, len(points), _ROWS):
+        rows = slice(start, min(start + _ROWS, len(points)))
+        squares = squared_distances(points[rows], points if others is None else others)
+        if others is None:
+            squares[np.arange(len(squares)), np.arange(rows.start, rows.stop)] = np.inf
+        yield rows, squares
 
 
 def _radii(points: Points, k: int) -> Floats:
     """Squared distance of each point to its k-th nearest other point."""
     if len(points) <= k:
         raise ValueError(f"{len(points)} points have no {k} neighbours each")
-    squares = squared_distances(points, points)
-    np.fill_diagonal(squares, np.inf)
-    radii: Floats = np.partition(squares, k - 1, axis=1)[:, k - 1]
+    radii = np.empty(len(points))
+    for rows, squares in _squares(points):
+        radii[rows] = np.partition(squares, k - 1, axis=1)[:, k - 1]
     return radii
 
 
@@ -77,17 +91,19 @@ def two_sample_accuracy(made: Points, real: Points) -> float:
     if len(made) != len(real):
         raise ValueError(f"the sets must be equally large, got {len(made)} and {len(real)}")
     points = np.concatenate([made, real])
-    squares = squared_distances(points, points)
-    np.fill_diagonal(squares, np.inf)
     mine = np.arange(len(points)) < len(made)
-    return float((mine[squares.argmin(axis=1)] == mine).mean())
+    right = 0
+    for rows, squares in _squares(points):
+        right += int((mine[squares.argmin(axis=1)] == mine[rows]).sum())
+    return right / len(points)
 
 
 def diversity(points: Points) -> float:
     """Mean distance between different points, in the units of the array: 0 for copies of one."""
-    squares = squared_distances(points, points)
-    np.fill_diagonal(squares, 0.0)
-    return float(np.sqrt(squares).sum() / (len(points) * (len(points) - 1)))
+    total = 0.0
+    for _, squares in _squares(points):
+        total += float(np.sqrt(squares[np.isfinite(squares)]).sum())
+    return total / (len(points) * (len(points) - 1))
 
 
 def copying(made: Floats, held_out: Floats) -> tuple[float, float]:
