@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ _MARGIN_PX, _TITLE_PX, _LABEL_PX, _GAP_PX = 16, 20, 13, 6
 _TILE_PX = 56
 _MAX_TILE_PX = 128
 _MAX_CLASSES_NAMED = 30
+_MOST_ERRORS = 20.0
 _FILTER_SHARE = 1 / 20
 
 
@@ -109,6 +112,49 @@ def learning_curve(steps: Floats, estimates: Floats, held_out: Floats, path: Pat
     axes.margins(x=0.01)
     axes.legend(frameon=False, loc="upper right")
     figure.savefig(path)
+
+
+def beside(left: Images, right: Images, errors: Mapping[str, float], path: Path) -> None:
+    """Draw two versions' images of the same latents, and under them how far their figures differ.
+
+    uint8 [n, H, W, C] of one shape; `errors` are differences in joint standard errors, positive
+    where the right one is better. Beyond 2 they are more than noise.
+    """
+    from PIL import Image
+
+    side = math.isqrt(len(left))
+    gap = np.full((side, 1, *left.shape[1:]), 255, np.uint8)
+    halves = (images[: side**2].reshape(side, side, *left.shape[1:]) for images in (left, right))
+    first, second = halves
+    rows = np.concatenate([first, gap, second], axis=1)
+    parts = [_tiles(rows.reshape(-1, *left.shape[1:]), 2 * side + 1)]
+    if errors:
+        parts.append(_differences(errors))
+    canvas = Image.new("RGB", (max(p.width for p in parts), sum(p.height for p in parts)), "white")
+    top = 0
+    for part in parts:
+        canvas.paste(part, (0, top))
+        top += part.height
+    _titled(canvas, "The same latents, and the figures' difference", "").save(path)
+
+
+def _differences(errors: Mapping[str, float]) -> Image.Image:
+    """Bars to the right where the second one is better; pale within the noise."""
+    from PIL import Image
+
+    names = list(errors)[::-1]
+    values = np.clip([errors[name] for name in names], -_MOST_ERRORS, _MOST_ERRORS)
+    figure, axes = _axes(9.0, 1.2 + 0.24 * len(names))
+    colours = [_GREY if abs(v) < 2 else _BLUE if v > 0 else _ORANGE for v in values]
+    axes.barh(np.arange(len(names)), values, color=colours)
+    axes.set_yticks(np.arange(len(names)), names)
+    axes.axvspan(-2, 2, color="#f0f2f5", zorder=0)
+    axes.set_xlim(-1.05 * _MOST_ERRORS, 1.05 * _MOST_ERRORS)
+    axes.set_xlabel("joint standard errors (cut at 20); right: the second one is better")
+    axes.grid(visible=False, axis="y")
+    with io.BytesIO() as file:
+        figure.savefig(file, format="png")
+        return Image.open(file).convert("RGB")
 
 
 def read_history(path: Path) -> tuple[Floats, Floats, Floats] | None:

@@ -62,7 +62,7 @@ def overlap(made: Points, real: Points, k: int = K) -> Overlap:
 
 
 def _squares(points: Points, others: Points | None = None) -> Iterator[tuple[slice, Floats]]:
-    """Squared distances block by block of rows; a point's to itself, without others, are infinite."""
+    """Squared distances, some rows at a time; without others, a point's to itself are infinite."""
     for start in range(0, len(points), _ROWS):
         rows = slice(start, min(start + _ROWS, len(points)))
         squares = squared_distances(points[rows], points if others is None else others)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,11 +87,9 @@ def models(params: Params, paths: Paths) -> list[str]:
 
 def compare(params: Params, paths: Paths, first: str, second: str, picture: Path) -> list[str]:
     """Two versions' figures beside each other, and images of the same latents in a picture."""
-    import numpy as np
-
+    from monge.evaluation import pictures
     from monge.registry import compare as beside
     from monge.registry.models import Registry
-    from monge.serving import pictures
     from monge.serving.sampler import Sampler
 
     registry = Registry(paths.root, params.promote.name)
@@ -104,10 +101,8 @@ def compare(params: Params, paths: Paths, first: str, second: str, picture: Path
     )
     if left.shape != right.shape:
         return [*told, "no picture: their images have other shapes"]
-    side = math.isqrt(_COMPARED)
-    halves = (images.reshape(side, side, *images.shape[1:]) for images in (left, right))
-    rows = zip(*halves, strict=True)
-    pictures.grid(np.concatenate([half for row in rows for half in row]), 2 * side).save(picture)
+    errors = {d.metric: d.errors for d in beside.compare(one, two) if d.errors is not None}
+    pictures.beside(left, right, errors, picture)
     return [*told, f"{picture}: the same latents, version {one.number} on the left"]
 
 

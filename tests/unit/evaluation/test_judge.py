@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from monge.data.packed import PackedDataset
 from monge.data.writer import PackedWriter
 from monge.errors import InputError, ModelFileError, StorageError
-from monge.evaluation import document, drawn
+from monge.evaluation import document, drawn, pictures
 from monge.evaluation.catalogue import CATALOGUE
 from monge.evaluation.evidence import Sample
 from monge.evaluation.judge import Judgement, judge
@@ -317,3 +317,17 @@ def test_the_table_is_aligned_and_has_every_figure(good: Judgement) -> None:
     column = lines[0].index("better")
     assert all(line[column:] in ("better", "lower", "higher", "neither") for line in lines)
     assert f"{good.figures['frechet'].value:.4g}" in lines[1]
+
+
+def test_two_versions_are_drawn_side_by_side_over_their_difference(tmp_path: Path) -> None:
+    dark, light = (np.full((16, 8, 8, 1), grey, np.uint8) for grey in (0, 200))
+    sizes = []
+    for name, errors in (("images", {}), ("both", {"frechet": -31.0, "recall": 0.5, "density": 4})):
+        pictures.beside(dark, light, errors, tmp_path / f"{name}.png")
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            pixels = np.asarray(picture.convert("L"))
+            sizes.append(picture.size)
+    assert sizes[1][1] > sizes[0][1] + 100
+    images = pixels[60:200, 20:500]
+    assert (images[:, :150] <= 90).mean() > 0.95  # black, and the lines between
+    assert (images[:, -100:] == 200).mean() > 0.8
