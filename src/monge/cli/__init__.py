@@ -1,0 +1,100 @@
+"""`monge ...`: each stage is a command; a deliberate error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import traceback
+
+import typer
+
+from monge.cli import making, promoting, serving  # the commands, in the order of the help
+from monge.cli.base import RANK, app
+from monge.errors import MissingExtra, MongeError, StorageError
+
+__all__ = ["app", "main", "making", "promoting", "serving"]
+
+_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+def main() -> None:
+    """The console command. Exit codes: 0 done, 2 the input, 3 the environment, 4 the training."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("monge").setLevel(logging.INFO if RANK == "0" else logging.ERROR)
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")  # accepted anywhere on the line
+    try:
+        code = app(standalone_mode=False)
+    except typer.Exit as done:
+        code = done.exit_code
+    except (MongeError, OSError, KeyboardInterrupt, typer.Abort) as error:
+        code = _report(error, debug)
+    except ModuleNotFoundError as error:
+        code = _report(_missing(error), debug)
+    except Exception as error:
+        code = _usage(error, debug)
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _report(error: BaseException, debug: bool) -> int:
+    """Say what happened in a line or two; the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        _say("interrupted")
+        return 130
+    if isinstance(error, OSError):
+        if error.errno not in _STORAGE:
+            raise error
+        error = StorageError(
+            f"{error.filename or 'a file'}: {error.strerror}. Free space or allow access, then run "
+            "the same command."
+        )
+    code = error.exit_code if isinstance(error, MongeError) else 3
+    _say(str(error), code)
+    return code
+
+
+def _missing(error: ModuleNotFoundError) -> MongeError:
+    """A package of an extra that is not installed; one of ours is a bug."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("monge", ""):
+        raise error
+    extra = "pipeline" if package in ("mlflow", "dvc", "prefect", "torchvision") else "train"
+    return MissingExtra(
+        f"this command needs more than is installed (no module {package}): "
+        f"pip install 'monge[{extra}]'."
+    )
+
+
+def _usage(error: Exception, debug: bool) -> int:
+    """A wrong command line is shown as one; anything else is a bug and keeps its traceback."""
+    show = getattr(error, "format_message", None)
+    if show is None or debug:
+        raise error
+    _say(f"{show()} (see `monge --help`)")
+    return 2
+
+
+def _say(message: str, code: int = 0) -> None:
+    """Print a message; of several ranks that meet the same end only the first says so."""
+    if RANK == "0":
+        print(f"monge: {message}", file=sys.stderr, flush=True)
+    elif code == 3:
+        print(f"monge: rank {RANK}: {message}", file=sys.stderr, flush=True)
+
+
+def _leave(code: int) -> None:
+    """Exit at once: the work is done, and tearing torch and ONNX Runtime down takes a second."""
+    logging.shutdown()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = code or 1
+    os._exit(code)

@@ -1,0 +1,129 @@
+"""`monge prepare`, `train`, `export`, `evaluate` and what belongs to judging."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monge.cli.base import RANK, Overrides, ParamsFile, app, run_stage
+
+
+class IfChanged(StrEnum):
+    """What `monge train` does with checkpoints of another training."""
+
+    refuse = "refuse"
+    fresh = "fresh"
+
+
+class Colour(StrEnum):
+    """Channels of packed images."""
+
+    grey = "grey"
+    rgb = "rgb"
+
+
+@app.command()
+def prepare(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+    """Images to a packed dataset: data/prepared."""
+    run_stage("prepare", params, override)  # it logs what it packed
+
+
+@app.command()
+def train(
+    params: ParamsFile = Path("params.yaml"),
+    override: Overrides = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start again; the old checkpoints are set aside.")
+    ] = False,
+    if_changed: Annotated[
+        IfChanged,
+        typer.Option(help="When the checkpoints are of another training: refuse, or start fresh."),
+    ] = IfChanged.refuse,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show networks, memory and time; change nothing.")
+    ] = False,
+) -> None:
+    """The packed dataset to checkpoints; goes on from the newest one."""
+    if dry_run:
+        for line in run_stage("plan", params, override, fresh=fresh, if_changed=if_changed.value):
+            typer.echo(line)
+        return
+    code = run_stage("launch", params, override, arguments=sys.argv[1:])
+    if code is not None:  # the processes that it started have said the rest
+        raise typer.Exit(code)
+    outcome = run_stage("train", params, override, fresh=fresh, if_changed=if_changed.value)
+    if RANK != "0":
+        return
+    if outcome.resumed_from == outcome.step:
+        typer.echo(f"the training is complete at step {outcome.step}: nothing to do")
+    else:
+        done = outcome.step - outcome.resumed_from
+        typer.echo(
+            f"step {outcome.step}: {done} iterations in {outcome.seconds:.0f} s "
+            f"({done / outcome.seconds:.1f}/s)"
+        )
+
+
+@app.command()
+def export(
+    params: ParamsFile = Path("params.yaml"),
+    override: Overrides = None,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Also from a training that is not at its end.")
+    ] = False,
+    triton: Annotated[
+        Path | None, typer.Option(help="Write a model repository for Triton into this folder, too.")
+    ] = None,
+) -> None:
+    """The best checkpoint to models/generator.onnx."""
+    path, parity = run_stage("export", params, override, unfinished=unfinished)
+    typer.echo(
+        f"{path}: {parity.word} the network on {parity.images} images (largest difference "
+        f"{parity.max_difference:.1e}, {parity.differing_fraction:.2%} of grey levels apart)"
+    )
+    if triton is not None:
+        typer.echo(f"{run_stage('triton', params, override, folder=triton)}: for Triton")
+
+
+@app.command()
+def evaluate(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+    """The generator file to figures and pictures: reports/."""
+    for line in run_stage("evaluate", params, override):
+        typer.echo(line)
+
+
+@app.command()
+def metrics(
+    first: Annotated[
+        str, typer.Argument(help="A folder or archive of images, a packed dataset, a generator.")
+    ],
+    second: Annotated[str, typer.Argument(help="Another; the reference, real images as a rule.")],
+    params: ParamsFile = Path("params.yaml"),
+    override: Overrides = None,
+    size: Annotated[
+        int | None, typer.Option(min=4, max=1024, help="Height and width to compare at, in pixels.")
+    ] = None,
+    colour: Annotated[
+        Colour | None, typer.Option(help="Of folders and archives; rgb if no side says.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also as JSON, with every protocol.")
+    ] = None,
+) -> None:
+    """How far apart two sets of images are, by every figure there is."""
+    options = {"size": size, "colour": colour.value if colour else None, "output": output}
+    if params == Path("params.yaml") and not params.exists():  # two folders need no project
+        params = Path(os.devnull)
+    for line in run_stage("metrics", params, override, first=first, second=second, **options):
+        typer.echo(line)
+
+
+@app.command()
+def report(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+    """The report's page, card and comment anew, of what evaluate and promote left."""
+    typer.echo(run_stage("report", params, override))

@@ -1,0 +1,131 @@
+"""`monge sample`, `inspect` and `serve`: what needs a generator file and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from monge.cli.base import app
+from monge.errors import InputError
+
+if TYPE_CHECKING:
+    from monge.serving.sampler import Sampler
+
+
+class Provider(StrEnum):
+    """ONNX Runtime's execution provider."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Shards(StrEnum):
+    """How a folder of shards is written."""
+
+    webdataset = "webdataset"
+    parquet = "parquet"
+
+
+@app.command()
+def sample(
+    model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
+    n: Annotated[int, typer.Option("-n", help="How many images.")] = 64,
+    seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.")] = 0,
+    first: Annotated[int, typer.Option(help="Index of the first image.")] = 0,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, or a folder of PNGs.")
+    ] = Path("samples.png"),
+    provider: Annotated[Provider, typer.Option(help="Where to compute.")] = Provider.auto,
+    truncation: Annotated[
+        float | None, typer.Option(help="Latents within so many standard deviations.")
+    ] = None,
+    shards: Annotated[
+        Shards | None, typer.Option(help="Fill a folder with shards; the same command goes on.")
+    ] = None,
+    shard_size: Annotated[int, typer.Option(help="Images of a shard.")] = 10_000,
+) -> None:
+    """Draw images from a generator file or a registered model."""
+    if n < 1:
+        raise InputError(f"-n must be at least 1, got {n}.")
+    from monge.serving import pictures
+    from monge.serving.sampler import Sampler
+
+    sampler = Sampler.load(model, provider=provider.value)
+    if shards is None:
+        images = sampler.sample(n, seed=seed, first=first, truncation=truncation)
+        pictures.write(images, output)
+    else:
+        if first or truncation is not None:
+            raise InputError("--shards takes neither --first nor --truncation.")
+        _fill(sampler, output, n=n, seed=seed, shard_size=shard_size, format=shards.value)
+    typer.echo(f"{n} images of seed {seed} in {output} ({sampler.provider})")
+
+
+def _fill(sampler: Sampler, folder: Path, **plan: Any) -> None:
+    """Make the shards that are missing: a bar on a terminal, a line every 10 s elsewhere."""
+    from monge.serving import bulk
+
+    whole = bulk.Plan(**plan, model_hash=sampler.model_hash)
+    done, told_s = 0, time.monotonic()
+    with typer.progressbar(length=whole.n, label="sample", file=sys.stderr) as bar:
+
+        def progress(images: int) -> None:
+            nonlocal done, told_s
+            done += images
+            bar.update(images)
+            if not sys.stderr.isatty() and time.monotonic() - told_s > 10.0:
+                told_s = time.monotonic()
+                logging.getLogger("monge").info("%d of %d images", done, whole.n)
+
+        bulk.write(sampler, folder, whole, progress)
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
+    provider: Annotated[Provider, typer.Option(help="Where to compute.")] = Provider.auto,
+) -> None:
+    """What a generator file says of itself, and how fast it is here."""
+    from monge.serving.inspect import describe
+
+    for line in describe(model, provider.value):
+        typer.echo(line)
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A .onnx file, an address, or models:/NAME@champion, which is followed."
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Anything but loopback needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    provider: Annotated[Provider, typer.Option(help="Where to compute.")] = Provider.auto,
+    threads: Annotated[int, typer.Option(help="Of the network; 0 is one a core.")] = 0,
+    max_images: Annotated[int, typer.Option(min=1, help="Of one request.")] = 1024,
+    queue_images: Annotated[int, typer.Option(min=1, help="That may wait; beyond it: 429.")] = 4096,
+    timeout_s: Annotated[float, typer.Option(min=0.001, help="Of one request.")] = 30.0,
+    rate: Annotated[float, typer.Option(min=0, help="Requests a second of a client; 0: any.")] = 0,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with the token; else MONGE_TOKEN.")
+    ] = None,
+    poll_s: Annotated[float, typer.Option(min=0.1, help="How often the alias is looked at.")] = 10,
+) -> None:
+    """Answer requests for images over HTTP, until a signal."""
+    from monge.server.drawing import Limits
+    from monge.server.run import serve as run
+
+    limits = Limits(images=max_images, queue_images=queue_images, timeout_s=timeout_s)
+    run(
+        model, host=host, port=port, provider=provider.value, threads=threads, limits=limits,
+        rate=rate, token_file=token_file, poll_s=poll_s,
+    )  # fmt: skip
