@@ -25,7 +25,7 @@ run: .venv/ready ## The chain. SET="section.key=value ..." changes params.yaml f
 
 # A file's tests stay in one process: they share what its fixtures start.
 test: .venv/ready lint ## Lint, types, floors, and every test. TESTS=path selects some; WORKERS=2.
-	@$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 soak: .venv/ready ## Kill trainings for MINUTES=60 and compare every bit.
 	@$(BIN)/python tests/faults/soak.py $(or $(MINUTES),60)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import signal
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,11 @@ FILE_STAGES = ("prepare", "train", "export", "evaluate")
 _HINTS = (
     "To track the changes", "git add", "To enable auto", "dvc config", "Use `dvc push`",
     "WARNING: Process '",  # a killed DVC's lock that this one has just removed
+    "(PID ", "If there are no processes with such PIDs",  # told once, in our words
 )  # fmt: skip
 DIED = "Died"
 """Name of the state of a stage that ended for an outside reason: the only one that is retried."""
+BUSY_POLL_S = 3.0
 STOPPED = "stopped; what was done is kept, and the same command goes on"
 
 
@@ -50,10 +54,32 @@ def run_stage(stage: str) -> Any:
         command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
     else:
         command = ["monge", stage]
-    ended = child.run(command, lambda line: None if _hint(line) else log.info(line))
+    ended = _run_alone(command, log.info)
     if ended.code == 0:
         return None
     return Failed(message=STOPPED) if child.stopping else _failed(stage, ended)
+
+
+def _run_alone(command: list[str], log: Callable[[str], None]) -> Ended:
+    """Run it, and while another chain is at work on the same files wait and run it again.
+
+    DVC waits for some of its locks and gives up at once at others, however long the other takes.
+    """
+    waited = False
+    while True:
+        ended = child.run(command, lambda line: None if _hint(line) or _busy(line) else log(line))
+        if child.stopping or ended.code == 0 or not any(map(_busy, ended.tail)):
+            return ended
+        if not waited:
+            log("another chain is at work in this folder; waiting for it")
+            waited = True
+        time.sleep(BUSY_POLL_S)
+        if child.stopping:
+            return ended
+
+
+def _busy(line: str) -> bool:
+    return "is busy, it is being blocked" in line
 
 
 def _hint(line: str) -> bool:

@@ -209,7 +209,7 @@ def test_private_and_large_things_are_not_sent(path):
 @pytest.mark.parametrize(
     "path",
     [
-        "src/monge/cli/__init__.py", "pipelines/retrain.py", "dvc.yaml", "params.yaml", ".dvc/config",
+        "src/monge/cli/base.py", "pipelines/retrain.py", "dvc.yaml", "params.yaml", ".dvc/config",
         ".dvcignore", "data/raw/README.md", "README.md", "LICENSE",
     ],
 )  # fmt: skip

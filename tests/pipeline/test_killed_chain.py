@@ -141,6 +141,8 @@ def test_two_chains_at_once_wait_for_each_other(project, tiny):
     output, _ = first.communicate(timeout=120)
     assert first.returncode == 0, output
     assert second.returncode == 0
+    assert second.stdout.count("another chain is at work in this folder; waiting for it") <= 5
+    assert "rwlock" not in second.stdout
     assert len(list((project.folder / ".monge/runs").glob("*.json"))) == 1
 
 

@@ -101,7 +101,7 @@ def _verdict(paths: Paths, model_hash: str) -> str:
     decided = _json(paths.promotion)
     if decided.get("model_hash") != model_hash:
         return UNDECIDED
-    return str(decided["sentence"])
+    return f"Champion: {decided['sentence']}"
 
 
 def _json(path: Path) -> dict[str, Any]:
