@@ -68,7 +68,7 @@ def _run_alone(command: list[str], log: Callable[[str], None]) -> Ended:
     waited = False
     while True:
         ended = child.run(command, lambda line: None if _hint(line) or _busy(line) else log(line))
-        if child.stopping or ended.code == 0 or not any(map(_busy, ended.tail)):
+        if ended.code == 0 or not any(map(_busy, ended.tail)):
             return ended
         if not waited:
             log("another chain is at work in this folder; waiting for it")
