@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 SUFFIX = ".promoting"
 STALE_S = 60.0
 """A turn takes a second or two; one this old belonged to a process that was killed."""
+# The second one where the turn is given back while the server looks whose it is.
+_TAKEN = ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
 _POLL_S = 0.3
 _PATIENCE_S = 600.0
 
@@ -46,7 +48,7 @@ def _take(client: Any, token: str) -> None:
             client.create_registered_model(token)
             return
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            if error.error_code not in _TAKEN:
                 raise
         if not told:
             log.info("another promotion is under way; waiting for it")
