@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.contract import METADATA_KEY, Contract
-from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError
+from monge.errors import DeviceError, InputError, ModelFileError
 from monge.latents import latents, slerp
 from monge.operators import check_operators
 from monge.serving import batch_size, origin
+from monge.serving.session import PROVIDERS, Session, checked_batches, open_session
 
 Images = NDArray[np.uint8]
 Latents = NDArray[np.float32]
@@ -30,7 +29,6 @@ _BATCH = 64
 _MOST = 1024
 _FEW_BYTES = 256 << 10
 _BATCH_BYTES = 8 << 20  # of finished images; what the network holds meanwhile is a multiple of it
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 _log = logging.getLogger(__name__)
 
@@ -42,40 +40,50 @@ class Sampler:
     `model_hash` the SHA-256 of the file.
     """
 
-    def __init__(self, session: Any, contract: Contract, model_hash: str, threads: int = 0) -> None:
+    def __init__(
+        self, session: Session, contract: Contract, model_hash: str, threads: int = 0
+    ) -> None:
         self.contract = contract
         self.model_hash = model_hash
+        self.provider = session.provider
         self._session = session
         self._threads = threads
-        names = {name: short for short, name in _PROVIDERS.items()}
-        first = session.get_providers()[0]
-        self.provider: str = names.get(first, first)
-        height, width, channels = contract.image_shape
-        size = height * width * channels
-        self._largest = max(1, _BATCH_BYTES // size)
-        # Small images come from small networks, whose batches pay only when they are large. A GPU
-        # has one size for all: what is asked for is filled up to it.
-        some = _BATCH if self.provider != "cpu" else max(_BATCH, min(_MOST, _FEW_BYTES // size))
-        self._batch = min(some, self._largest)
+        size = int(np.prod(contract.image_shape))
+        self._largest = _most_at_a_time(contract)
+        # Small images come from small networks, whose batches pay only when they are large.
+        some = min(max(_BATCH, min(_MOST, _FEW_BYTES // size)), self._largest)
+        self._batch = session.batches[-1] if session.batches else some
 
     @classmethod
     def load(
-        cls, model: str | Path, provider: Provider | str = "auto", threads: int = 0
+        cls,
+        model: str | Path,
+        provider: Provider | str = "auto",
+        threads: int = 0,
+        batches: Sequence[int] | None = None,
     ) -> Sampler:
         """Open a generator: a file, `models:/NAME@champion` of a registry, or an http(s) address.
 
         Nothing is opened that holds other operators than `monge.operators` allows. `auto` takes a
-        GPU that is there and says so by logging; `threads` 0 is one a core. Raises ModelFileError,
+        GPU that is there and says so by logging; `threads` 0 is one a core. `batches` are the sizes
+        to draw in, a batch being filled up to the next: on a GPU there is one by default, since
+        between two sizes a value may turn by one grey level there. Raises ModelFileError,
         DeviceError, MissingExtra, InputError, ServiceError.
         """
-        if provider not in ("auto", *_PROVIDERS):
+        if provider not in ("auto", *PROVIDERS):
             raise InputError(f"provider must be auto, cpu or cuda, got {provider!r}.")
         if not 0 <= threads <= 1024:
             raise InputError(f"threads must be from 0 (one a core) to 1024, got {threads}.")
+        wanted = None if batches is None else checked_batches(batches)
         data = origin.read(model)
         check_operators(data, model)
-        session = _open(_onnxruntime(), data, str(model), provider, threads)
-        contract = _contract(session, str(model))
+        try:
+            session, contract = _open(data, str(model), provider, threads, wanted)
+        except DeviceError as error:
+            if provider != "auto":
+                raise
+            _log.warning("%s", error)
+            session, contract = _open(data, str(model), "cpu", threads, wanted)
         sampler = cls(session, contract, hashlib.sha256(data).hexdigest(), threads)
         _log.info("%s runs on %s", model, sampler.provider)
         return sampler
@@ -88,9 +96,9 @@ class Sampler:
     def calibrate(self) -> int:
         """Find the batch size that is fastest on this machine, use it, and remember it on disk.
 
-        On a CPU only, where an image does not depend on its batch. On a GPU there is one size.
+        Only where no sizes are fixed: on a CPU, where an image does not depend on its batch.
         """
-        if self.provider == "cpu":
+        if not self._session.batches:
             dim = self.contract.latent_dim
             key = f"{self.model_hash[:16]} {self._threads} {os.cpu_count()}"
             self._batch = batch_size.fastest(
@@ -184,13 +192,9 @@ class Sampler:
         """One batch through the network.
 
         On the CPU a row's bits do not depend on its batch (a test holds ONNX Runtime to that). On a
-        GPU the convolution is chosen by the batch size, so there is only one: padded.
+        GPU the convolution is chosen by the batch size, so that the session fills it up to one.
         """
-        count = len(batch)
-        if self.provider != "cpu" and count < self._batch:
-            batch = np.pad(batch, ((0, self._batch - count), (0, 0)))
-        images: Images = self._session.run(["images"], {"latents": batch})[0]
-        return images[:count]
+        return self._session.run({"latents": batch})
 
     def _allocate(self, n: int) -> Images:
         return np.empty((self._check_count(n), *self.contract.image_shape), np.uint8)
@@ -215,73 +219,26 @@ def _whole(name: str, value: object) -> int:
     raise InputError(f"{name} must be a whole number, got {value!r}.")
 
 
-def _onnxruntime() -> Any:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when the library is loaded
-    try:
-        import onnxruntime  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise MissingExtra(
-            "ONNX Runtime is not installed: pip install 'monge[serve]' (on a GPU machine "
-            "'monge[serve,cuda]')."
-        ) from None
-    return onnxruntime
+def _open(
+    data: bytes, path: str, provider: str, threads: int, batches: Sequence[int] | None
+) -> tuple[Session, Contract]:
+    """A session whose file keeps its contract, bound to batch sizes where there are any."""
+    session = open_session(data, path, provider, threads)
+    contract = _contract(session, path)
+    if batches is None and session.provider != "cpu":
+        batches = (min(_BATCH, _most_at_a_time(contract)),)
+    if batches is not None:
+        session.bind(batches)
+    return session, contract
 
 
-def _open(runtime: Any, data: bytes, path: str, provider: str, threads: int) -> Any:
-    """Open a session on the asked provider; `auto` is CUDA where it works, and else the CPU."""
-    problem = "there is no CUDA device here"
-    if provider != "cpu" and _has_gpu():
-        try:
-            return _session(runtime, data, "cuda", threads)
-        except Exception as error:
-            problem = f"CUDA does not start here: {_line(error)}"
-            _log.warning("%s", problem)
-    try:
-        session = _session(runtime, data, "cpu", threads)
-    except Exception as error:  # ONNX Runtime raises a dozen kinds, of no common base
-        raise ModelFileError(
-            f"{path}: not an ONNX file that can be loaded (truncated?): {_line(error)}"
-        ) from None
-    # Only now, so that a damaged file is called one whatever was asked for.
-    if provider == "cuda":
-        raise DeviceError(f"{problem}. Use provider cpu or auto.")
-    return session
+def _most_at_a_time(contract: Contract) -> int:
+    return max(1, _BATCH_BYTES // int(np.prod(contract.image_shape)))
 
 
-def _session(runtime: Any, data: bytes, provider: str, threads: int) -> Any:
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised, and need not be printed as well
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    if provider == "cpu":
-        return runtime.InferenceSession(data, options, providers=[_PROVIDERS["cpu"]])
-    runtime.preload_dlls()
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    # The heuristic choice of convolution is the same in each process, the search by timing is not.
-    settings = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
-    session = runtime.InferenceSession(data, options, providers=[(_PROVIDERS["cuda"], settings)])
-    if session.get_providers()[0] != _PROVIDERS["cuda"]:
-        raise DeviceError("ONNX Runtime fell back to the CPU")
-    return session
-
-
-def _has_gpu() -> bool:
-    """Ask the CUDA driver, in a millisecond, before megabytes of libraries are loaded."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    count = ctypes.c_int(0)
-    return (
-        driver.cuInit(0) == 0
-        and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
-        and count.value > 0
-    )
-
-
-def _contract(session: Any, path: str) -> Contract:
+def _contract(session: Session, path: str) -> Contract:
     """Read the contract of an opened file, which its input and output must keep."""
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    text = session.metadata.get(METADATA_KEY)
     if text is None:
         raise ModelFileError(
             f"{path}: an ONNX file, but no generator of monge's: it has no contract in its "
@@ -292,16 +249,12 @@ def _contract(session: Any, path: str) -> Contract:
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from None
     for kind, tensors, wanted in (
-        ("input", session.get_inputs(), ("latents", "tensor(float)", [contract.latent_dim])),
-        ("output", session.get_outputs(), ("images", "tensor(uint8)", [*contract.image_shape])),
+        ("input", session.inputs, ("latents", "tensor(float)", [contract.latent_dim])),
+        ("output", session.outputs, ("images", "tensor(uint8)", [*contract.image_shape])),
     ):
-        found = [(tensor.name, tensor.type, tensor.shape[1:]) for tensor in tensors]
+        found = [(name, type_, shape[1:]) for name, type_, shape in tensors]
         if found != [wanted]:
             raise ModelFileError(
                 f"{path}: breaks its contract: its {kind} must be {wanted}, got {found}."
             )
     return contract
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

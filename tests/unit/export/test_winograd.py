@@ -114,9 +114,9 @@ def test_a_throughput_file_is_the_network_and_no_image_depends_on_its_batch(tmp_
     for threads in (1, 2, 5):
         sampler = Sampler.load(path, "cpu", threads)
         session = sampler._session
-        whole = session.run(None, {"latents": latents(0, 0, 257, 24)})[0]
+        whole = session.run({"latents": latents(0, 0, 257, 24)})
         for n in (1, 2, 3, 7, 64):
-            part = session.run(None, {"latents": latents(0, 0, n, 24)})[0]
+            part = session.run({"latents": latents(0, 0, n, 24)})
             assert np.array_equal(part, whole[:n])
 
 

@@ -25,6 +25,7 @@ from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError, 
 from monge.latents import latents, slerp
 from monge.serving import batch_size
 from monge.serving import sampler as module
+from monge.serving import session as session_module
 from monge.serving.sampler import Sampler
 
 DIM, SHAPE = 8, (6, 5, 3)
@@ -98,31 +99,26 @@ def test_other_seeds_give_other_images(path: Path) -> None:
     assert sampler.sample(0).shape == (0, *SHAPE)
 
 
-def test_a_padded_batch_gives_the_same_images(path: Path) -> None:
-    """What is done on a GPU, whose convolutions depend on the batch size."""
-    sampler = Sampler.load(path, "cpu")
-    expected = sampler.sample(70, seed=1)
-    sizes = []
-
-    class Recording:
-        def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-            sizes.append(len(feed["latents"]))
-            images: list[np.ndarray] = inner.run(names, feed)
-            return images
-
-    inner, sampler._session, sampler.provider = sampler._session, Recording(), "cuda"
-    sampler._batch = 64
-    np.testing.assert_array_equal(sampler.sample(70, seed=1), expected)
-    assert sizes == [64, 64]
-
-
 def test_large_images_are_drawn_few_at_a_time(path: Path) -> None:
-    class Session:
-        def get_providers(self) -> list[str]:
-            return ["CPUExecutionProvider"]
-
+    session = session_module.open_session(path.read_bytes(), "g", "cpu", 0)
     contract = Contract(latent_dim=4, image_shape=(1024, 1024, 3))
-    assert Sampler(Session(), contract, "")._batch == 2
+    assert Sampler(session, contract, "").batch_size == 2
+
+
+def test_fixed_batches_give_the_same_images_and_need_no_calibration(path: Path) -> None:
+    plain = Sampler.load(path, "cpu")
+    sampler = Sampler.load(path, "cpu", batches=[16, 1, 16])
+    assert sampler.batch_size == sampler.calibrate() == 16
+    assert [len(part) for part in sampler.stream(35)] == [16, 16, 3]
+    np.testing.assert_array_equal(sampler.sample(35, seed=4), plain.sample(35, seed=4))
+    np.testing.assert_array_equal(sampler.interpolate([1, 2], 3), plain.interpolate([1, 2], 3))
+    assert sampler.run(np.zeros((0, DIM))).shape == (0, *SHAPE)
+
+
+@pytest.mark.parametrize("batches", [[], [0], [1025], [16, -1], [1.0], ["16"], "16", [True]])
+def test_batches_that_are_none_are_refused(path: Path, batches: Any) -> None:
+    with pytest.raises(InputError, match="batches must"):
+        Sampler.load(path, "cpu", batches=batches)
 
 
 def test_a_walk_goes_on_the_sphere_from_image_to_image(path: Path) -> None:
@@ -342,7 +338,7 @@ def test_a_provider_or_thread_count_that_is_none_is_refused(path: Path) -> None:
         Sampler.load(path, threads=-1)
 
 
-@pytest.mark.skipif(module._has_gpu(), reason="there is a GPU here")
+@pytest.mark.skipif(session_module._has_gpu(), reason="there is a GPU here")
 def test_cuda_without_a_gpu_is_refused_and_auto_says_what_it_took(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -353,12 +349,12 @@ def test_cuda_without_a_gpu_is_refused_and_auto_says_what_it_took(
     assert "runs on cpu" in caplog.text
 
 
-@pytest.mark.skipif(module._has_gpu(), reason="there is a GPU here")
+@pytest.mark.skipif(session_module._has_gpu(), reason="there is a GPU here")
 def test_a_gpu_whose_cuda_does_not_start_is_not_taken_for_one_that_does(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The driver answers, the runtime cannot: the silent fall back to the CPU must not happen."""
-    monkeypatch.setattr(module, "_has_gpu", lambda: True)
+    monkeypatch.setattr(session_module, "_has_gpu", lambda: True)
     with pytest.raises(DeviceError, match="CUDA does not start"):
         Sampler.load(path, "cuda")
     assert Sampler.load(path).provider == "cpu"
@@ -366,7 +362,7 @@ def test_a_gpu_whose_cuda_does_not_start_is_not_taken_for_one_that_does(
 
 
 def test_on_a_gpu_the_provider_is_read_from_the_session(path: Path) -> None:
-    if not module._has_gpu():
+    if not session_module._has_gpu():
         pytest.skip("no GPU here; the refusals above are what can be seen without one")
     sampler = Sampler.load(path, "cuda")
     assert sampler.provider == "cuda"
@@ -409,7 +405,7 @@ def test_sampling_imports_nothing_heavy_and_leaves_nothing_in_the_home_folder(
     assert ours == str(
         ["monge", "monge.contract", "monge.errors", "monge.latents", "monge.operators",
          "monge.pictures", "monge.serving", "monge.serving.batch_size", "monge.serving.origin",
-         "monge.serving.pictures", "monge.serving.sampler"]
+         "monge.serving.pictures", "monge.serving.sampler", "monge.serving.session"]
     )  # fmt: skip
     assert (tmp_path / "grid.png").is_file()
     assert list(home.rglob("*")) == []

@@ -1,0 +1,296 @@
+"""ONNX Runtime's session of a generator file: where it runs, and in batches of which sizes."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError
+
+Images = NDArray[np.uint8]
+Feeds = Mapping[str, NDArray[Any]]
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+MAX_BATCH = 1024
+
+_TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(uint8)": np.uint8}
+_NO_GRAPH = "-1"  # what `gpu_graph_id` has to be for a run that neither records nor replays
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Session:
+    """An opened file: arrays in by the name of the input, images out as uint8 [n, H, W, C].
+
+    `provider` is what it really runs on ("cpu" or "cuda"), `batches` the sizes it is bound to.
+    Several threads may draw at once.
+    """
+
+    def __init__(
+        self, runtime: Any, session: Any, without_graphs: Callable[[], Any] | None = None
+    ) -> None:
+        """`without_graphs` opens the file again where `session` may record CUDA graphs."""
+        self._runtime, self._session, self._without_graphs = runtime, session, without_graphs
+        short = {name: provider for provider, name in PROVIDERS.items()}
+        first = session.get_providers()[0]
+        self.provider: str = short.get(first, first)
+        self.batches: tuple[int, ...] = ()
+        self._buckets: list[_Bucket] = []
+        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+
+    @property
+    def inputs(self) -> list[tuple[str, str, list[int | str]]]:
+        """Name, type and shape [n, ...] of each input."""
+        return [(tensor.name, tensor.type, tensor.shape) for tensor in self._session.get_inputs()]
+
+    @property
+    def outputs(self) -> list[tuple[str, str, list[int | str]]]:
+        """Name, type and shape [n, ...] of each output."""
+        return [(tensor.name, tensor.type, tensor.shape) for tensor in self._session.get_outputs()]
+
+    def run(self, feeds: Feeds) -> Images:
+        """Draw n images of arrays [n, ...], one for each input."""
+        if self._buckets:
+            return _on_device(lambda: self._run_bound(feeds))
+        images: Images = self._session.run(["images"], feeds)[0]
+        return images
+
+    def bind(self, batches: Sequence[int]) -> None:
+        """Draw in batches of these sizes only, in memory on the device that is bound once.
+
+        On a GPU each size is recorded as a CUDA graph. Raises DeviceError when one cannot be drawn.
+        """
+        self.batches = tuple(sorted(batches))
+        try:
+            _on_device(self._bind)
+        except Exception as error:
+            raise DeviceError(
+                f"{self.provider} does not draw {self.batches[-1]} images at a time here: "
+                f"{one_line(error)}. Use smaller batches, or another provider."
+            ) from None
+
+    def _run_bound(self, feeds: Feeds) -> Images:
+        count, most = len(next(iter(feeds.values()))), self.batches[-1]
+        parts = []
+        for start in range(0, max(count, 1), most):
+            part = {name: rows[start : start + most] for name, rows in feeds.items()}
+            size = min(most, count - start)
+            bucket = next(bucket for bucket in self._buckets if bucket.size >= size)
+            parts.append(bucket.draw(part))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _bind(self) -> None:
+        device = self.provider
+        self._buckets = [
+            _Bucket(self._runtime, self._session, size, device, graph)
+            for graph, size in enumerate(self.batches, start=1)  # 0 is ONNX Runtime's own
+        ]
+        if device == "cpu":
+            return
+        expected = [bucket.draw(bucket.probe()) for bucket in self._buckets]
+        if self._without_graphs is None:
+            return
+        try:
+            self._record(expected)
+        except Exception as error:
+            _log.warning("no CUDA graph is used: %s", one_line(error))
+        else:
+            return
+        # The failure may have left the session's stream recording: begin anew, with another.
+        start, self._without_graphs = self._without_graphs, None
+        self._buckets, self._session = [], None
+        self._session = start()
+        self._bind()
+
+    def _record(self, expected: list[Images]) -> None:
+        """Record every bucket, then hold the replays to what was drawn without."""
+        for bucket in self._buckets:
+            bucket.replays = True
+            bucket.draw({name: np.zeros_like(rows) for name, rows in bucket.probe().items()})
+        for bucket, images in zip(self._buckets, expected, strict=True):
+            if not np.array_equal(bucket.draw(bucket.probe()), images):
+                raise DeviceError(f"a recorded batch of {bucket.size} draws other images")
+
+
+class _Bucket:
+    """One batch size: inputs and output in memory on the device whose addresses never change."""
+
+    def __init__(self, runtime: Any, session: Any, size: int, device: str, graph: int) -> None:
+        self.size, self.replays = size, False
+        self._session, self._binding = session, session.io_binding()
+        self._options = {replays: runtime.RunOptions() for replays in (False, True)}
+        self._options[False].add_run_config_entry("gpu_graph_id", _NO_GRAPH)
+        self._options[True].add_run_config_entry("gpu_graph_id", str(graph))
+        self._inputs: dict[str, tuple[NDArray[Any], Any]] = {}
+        make = runtime.OrtValue.ortvalue_from_shape_and_type
+        for tensor in session.get_inputs():
+            rows = np.zeros([size, *tensor.shape[1:]], _TYPES[tensor.type])
+            value = make(rows.shape, rows.dtype.type, device)
+            self._binding.bind_ortvalue_input(tensor.name, value)
+            self._inputs[tensor.name] = rows, value
+        (output,) = session.get_outputs()
+        self._output = make([size, *output.shape[1:]], _TYPES[output.type], device)
+        self._binding.bind_ortvalue_output(output.name, self._output)
+        self._shared = device == "cpu"  # its memory is what `numpy` gives, not a copy
+
+    def draw(self, feeds: Feeds) -> Images:
+        """Images of at most `size` rows, the rest of the batch being zeros."""
+        count = 0
+        for name, (padded, value) in self._inputs.items():
+            count = len(feeds[name])
+            padded[:count], padded[count:] = feeds[name], 0
+            value.update_inplace(padded)
+        self._session.run_with_iobinding(self._binding, self._options[self.replays])
+        images: Images = self._output.numpy()[:count]
+        return images.copy() if self._shared else images
+
+    def probe(self) -> Feeds:
+        """A full batch of rows that differ, for numbers; zeros for classes."""
+        return {
+            name: np.linspace(-1, 1, rows.size, dtype=rows.dtype).reshape(rows.shape)
+            if rows.dtype.kind == "f"
+            else np.zeros_like(rows)
+            for name, (rows, _) in self._inputs.items()
+        }
+
+
+def checked_batches(batches: Iterable[object]) -> tuple[int, ...]:
+    """Batch sizes in order, each once. Raises InputError."""
+    found: set[int] = set()
+    for size in batches:
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_BATCH:
+            raise InputError(f"batches must be whole numbers from 1 to {MAX_BATCH}, got {size!r}.")
+        found.add(size)
+    if not found:
+        raise InputError("batches must name at least one size, for example 64.")
+    return tuple(sorted(found))
+
+
+def open_session(data: bytes, path: str, provider: str, threads: int) -> Session:
+    """Open a file on the asked provider; `auto` is CUDA where it works, and else the CPU.
+
+    Raises ModelFileError, DeviceError, MissingExtra.
+    """
+    runtime = _onnxruntime()
+    problem = "there is no CUDA device here"
+    if provider != "cpu" and _has_gpu():
+        try:
+            return _on_device(lambda: _open_cuda(runtime, data, threads))
+        except Exception as error:
+            problem = f"CUDA does not start here: {one_line(error)}"
+            _log.warning("%s", problem)
+    try:
+        session = Session(runtime, _cpu(runtime, data, threads))
+    except Exception as error:  # ONNX Runtime raises a dozen kinds, of no common base
+        raise ModelFileError(
+            f"{path}: not an ONNX file that can be loaded (truncated?): {one_line(error)}"
+        ) from None
+    # Only now, so that a damaged file is called one whatever was asked for.
+    if provider == "cuda":
+        raise DeviceError(f"{problem}. Use provider cpu or auto.")
+    return session
+
+
+def one_line(error: Exception) -> str:
+    """An exception's message without its line breaks, cut at 200 characters."""
+    return " ".join(str(error).split())[:200]
+
+
+def _onnxruntime() -> Any:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when the library is loaded
+    try:
+        import onnxruntime  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise MissingExtra(
+            "ONNX Runtime is not installed: pip install 'monge[serve]' (on a GPU machine "
+            "'monge[serve,cuda]')."
+        ) from None
+    return onnxruntime
+
+
+def _options(runtime: Any, threads: int) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised, and need not be printed as well
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def _cpu(runtime: Any, data: bytes, threads: int) -> Any:
+    return runtime.InferenceSession(data, _options(runtime, threads), providers=[PROVIDERS["cpu"]])
+
+
+def _open_cuda(runtime: Any, data: bytes, threads: int) -> Session:
+    """With CUDA graphs, or without where ONNX Runtime does not allow them for this file."""
+    without = functools.partial(_cuda, runtime, data, threads, graphs=False)
+    try:
+        return Session(runtime, _cuda(runtime, data, threads, graphs=True), without)
+    except Exception as error:
+        session = Session(runtime, without())
+        _log.warning("no CUDA graph is used: %s", one_line(error))
+        return session
+
+
+def _cuda(runtime: Any, data: bytes, threads: int, *, graphs: bool) -> Any:
+    runtime.preload_dlls()
+    options = _options(runtime, threads)
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    settings = {
+        # The heuristic's choice of convolution is the same in each process. The exhaustive search
+        # is by stopwatch: two processes may choose two that round differently.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": "0",
+        "enable_cuda_graph": str(int(graphs)),
+    }
+    session = runtime.InferenceSession(
+        data, options, providers=[(PROVIDERS["cuda"], settings)], enable_fallback=0
+    )
+    if session.get_providers()[0] != PROVIDERS["cuda"]:
+        raise DeviceError("ONNX Runtime fell back to the CPU")
+    return session
+
+
+def _has_gpu() -> bool:
+    """Ask the CUDA driver, in a millisecond, before megabytes of libraries are loaded."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return (
+        driver.cuInit(0) == 0
+        and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+        and count.value > 0
+    )
+
+
+_lock = threading.Lock()
+
+
+@functools.cache
+def _device_thread() -> Any:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(1, "device")
+
+
+def _on_device(work: Callable[[], _T]) -> _T:
+    """Do it in the one thread of this process that has the device.
+
+    ONNX Runtime keeps its CUDA graphs by thread and allows a session with graphs one thread only;
+    while one is recorded, what another thread does with the device may break it.
+    """
+    with _lock:
+        thread = _device_thread()
+    result: _T = thread.submit(work).result()
+    return result
