@@ -96,6 +96,7 @@ class TrainParams(Section):
 
     net: Literal["dcgan", "dcgan-plain", "mlp"] = "mlp"
     objective: Literal["wgan", "wgan-gp"] = "wgan-gp"
+    conditional: bool = False
     latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64
     steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 4000
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +28,13 @@ _LOAD_BYTES = 2**26
 _ORDER_IMAGES = 2**14
 
 log = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """Real images float32 [n, C, H, W] in [-1, 1] and, with `train.conditional`, labels [n]."""
+
+    images: Tensor
+    labels: Tensor | None = None
 
 
 class Batches:
@@ -60,10 +68,11 @@ class Batches:
         # Opened now and kept: a dataset that takes this one's place later is another dataset.
         self._files = SplitFiles(split)
         self._images: Tensor | None = None  # loaded when the first batch is wanted
-        self._running: Generator[Tensor] | None = None
+        self._labels = np.array(split.labels) if train.conditional else None
+        self._running: Generator[Batch] | None = None
 
-    def starting_at(self, k: int) -> Iterator[Tensor]:
-        """Batches k, k + 1, ... for ever: float32 [size, C, H, W]. Ends the iterator before.
+    def starting_at(self, k: int) -> Iterator[Batch]:
+        """Batches k, k + 1, ... of `size` images for ever. Ends the iterator before.
 
         A batch is the caller's to keep.
         """
@@ -86,16 +95,18 @@ class Batches:
         if self._running is not None:
             self._running.close()
 
-    def _kept(self, k: int) -> Generator[Tensor]:
+    def _kept(self, k: int) -> Generator[Batch]:
         if self._images is None:
             self._images = self._load()
+        known = None if self._labels is None else _sent(self._labels, self.device)
         count = max(1, _ORDER_IMAGES // self.order.batch_size)
         while True:
             indices, mirrored = self._batches(k, count)
             which = _sent(indices, self.device).unbind(0)
             sides = [None] * count if mirrored is None else self._sides(mirrored).unbind(0)
             for images, side in zip(which, sides, strict=True):
-                yield _finished(self._images.index_select(0, images), side)
+                labels = None if known is None else known.index_select(0, images)
+                yield Batch(_finished(self._images.index_select(0, images), side), labels)
             k += count
 
     def _load(self) -> Tensor:
@@ -112,20 +123,20 @@ class Batches:
             rows.copy_(host)
         return images
 
-    def _streamed(self, k: int) -> Generator[Tensor]:
+    def _streamed(self, k: int) -> Generator[Batch]:
         stream = None
         if self.device.type == "cuda":
             stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         with ReadAhead(lambda k: self._read(k, stream), k, AHEAD) as reader:
-            for images, side, arrived in reader:
+            for images, labels, side, arrived in reader:
                 if arrived is not None:
-                    _take_over(self.device, arrived, images, side)
-                yield _finished(images, side)
+                    _take_over(self.device, arrived, images, labels, side)
+                yield Batch(_finished(images, side), labels)
 
     def _read(
         self, k: int, stream: torch.cuda.Stream | None
-    ) -> tuple[Tensor, Tensor | None, torch.cuda.Event | None]:
-        """Batch k as uint8 and its sides, on the device; on a GPU, the event of their arrival."""
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, torch.cuda.Event | None]:
+        """Batch k as uint8, labels and sides, on the device; on a GPU, when they have arrived."""
         self._files.expect(self._batches(k + AHEAD)[0][0])
         indices, mirrored = self._batches(k)
         shape = (self.size, *self._shape[1:])
@@ -134,7 +145,10 @@ class Batches:
         with torch.cuda.stream(stream):  # does nothing where there is none
             images = images.to(self.device, non_blocking=True)
             side = None if mirrored is None else self._sides(mirrored)[0]
-            return images, side, None if stream is None else stream.record_event()
+            labels = None
+            if self._labels is not None:
+                labels = _sent(self._labels[indices[0]], self.device)
+            return images, labels, side, None if stream is None else stream.record_event()
 
     def _batches(
         self, k: int, count: int = 1

@@ -12,17 +12,22 @@ from monge.params import TrainParams
 Role = Literal["generator", "critic"]
 
 
-def build(role: Role, train: TrainParams, image_shape: tuple[int, int, int]) -> nn.Module:
+def build(
+    role: Role, train: TrainParams, image_shape: tuple[int, int, int], classes: int = 0
+) -> nn.Module:
     """One network of the family `train.net` for images of shape (C, H, W).
 
     A generator maps latents [n, z] to images [n, C, H, W] in [-1, 1]; a critic maps images to
-    scores [n]. Both keep their layers in order in `.net`, which is what export walks.
+    scores [n]. With `classes` both take labels int64 [n] as well. Both keep their layers in order
+    in `.net`, which is what export walks.
     """
+    z, f = train.latent_dim, train.dcgan.features
     if train.net == "mlp":
+        depth, width = train.mlp.depth, train.mlp.width
         if role == "generator":
-            return mlp.Generator(train.latent_dim, image_shape, train.mlp.depth, train.mlp.width)
-        return mlp.Critic(image_shape, train.mlp.depth, train.mlp.width)
+            return mlp.Generator(z, image_shape, depth, width, classes)
+        return mlp.Critic(image_shape, depth, width, classes)
     if role == "critic":
-        return dcgan.Critic(image_shape, train.dcgan.features, train.dcgan.critic_norm)
+        return dcgan.Critic(image_shape, f, train.dcgan.critic_norm, classes)
     plain = train.net == "dcgan-plain"
-    return dcgan.Generator(train.latent_dim, image_shape, train.dcgan.features, plain=plain)
+    return dcgan.Generator(z, image_shape, f, plain=plain, classes=classes)

@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from monge.nets.labels import joined, score
+
 CriticNorm = Literal["instance", "batch", "none"]
 
 
@@ -65,7 +67,7 @@ class Generator(nn.Module):
     """Latents [n, z] to images [n, C, H, W] in [-1, 1].
 
     `plain` is the ablation of Arjovsky et al. 2017, figure 6: no batch norm and the same number of
-    filters (2f) in every layer.
+    filters (2f) in every layer. With `classes`, latents come with labels [n].
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Generator(nn.Module):
         features: int,
         *,
         plain: bool = False,
+        classes: int = 0,
     ) -> None:
         super().__init__()
+        self.classes = classes
         doublings = _doublings(image_shape)
         widths = [2 * features * (1 if plain else 2**k) for k in reversed(range(doublings))]
-        layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim, 1, 1))]
-        inputs, stride, padding = latent_dim, 1, 0
+        layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim + classes, 1, 1))]
+        inputs, stride, padding = latent_dim + classes, 1, 0
         for width in widths:
             layers.append(Upsample(inputs, width, 4, stride, padding, bias=plain))
             layers += [nn.ReLU()] if plain else [nn.BatchNorm2d(width), nn.ReLU()]
@@ -89,16 +93,23 @@ class Generator(nn.Module):
         self.net = nn.Sequential(*layers)
         self.apply(_initialise)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        images: Tensor = self.net(latents)
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.net(joined(latents, labels, self.classes))
         return images
 
 
 class Critic(nn.Module):
-    """Images [n, C, H, W] to scores [n]: no norm on the first layer, no sigmoid at the end."""
+    """Images [n, C, H, W] to scores [n]: no norm on the first layer, no sigmoid at the end.
+
+    With `classes`, images come with labels [n].
+    """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], features: int, norm: CriticNorm = "instance"
+        self,
+        image_shape: tuple[int, int, int],
+        features: int,
+        norm: CriticNorm = "instance",
+        classes: int = 0,
     ) -> None:
         super().__init__()
         doublings = _doublings(image_shape)
@@ -107,13 +118,12 @@ class Critic(nn.Module):
             inputs, width = features * 2 ** (k - 1), features * 2**k
             layers.append(nn.Conv2d(inputs, width, 4, 2, 1, bias=norm == "none"))
             layers += [*_norm(norm, width), nn.LeakyReLU(0.2)]
-        layers += [nn.Conv2d(features * 2 ** (doublings - 1), 1, 4, 2, 0), nn.Flatten(0)]
+        layers += [nn.Conv2d(features * 2 ** (doublings - 1), 1 + classes, 4, 2, 0), nn.Flatten()]
         self.net = nn.Sequential(*layers)
         self.apply(_initialise)
 
-    def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.net(images)
-        return scores
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return score(self.net(images), labels)
 
 
 def _norm(norm: CriticNorm, width: int) -> list[nn.Module]:

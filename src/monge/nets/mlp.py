@@ -10,6 +10,8 @@ import math
 
 from torch import Tensor, nn
 
+from monge.nets.labels import joined, score
+
 
 def _hidden(inputs: int, depth: int, width: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
@@ -20,36 +22,48 @@ def _hidden(inputs: int, depth: int, width: int) -> list[nn.Module]:
 
 
 class Generator(nn.Module):
-    """Latents [n, z] to images [n, C, H, W] in [-1, 1]: `depth` ReLU layers of `width`, tanh."""
+    """Latents [n, z] to images [n, C, H, W] in [-1, 1]: `depth` ReLU layers of `width`, tanh.
+
+    With `classes`, latents come with labels [n].
+    """
 
     def __init__(
-        self, latent_dim: int, image_shape: tuple[int, int, int], depth: int, width: int
+        self,
+        latent_dim: int,
+        image_shape: tuple[int, int, int],
+        depth: int,
+        width: int,
+        classes: int = 0,
     ) -> None:
         super().__init__()
+        self.classes = classes
         self.net = nn.Sequential(
-            *_hidden(latent_dim, depth, width),
+            *_hidden(latent_dim + classes, depth, width),
             nn.Linear(width, math.prod(image_shape)),
             nn.Tanh(),
             nn.Unflatten(1, image_shape),
         )
 
-    def forward(self, latents: Tensor) -> Tensor:
-        images: Tensor = self.net(latents)
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.net(joined(latents, labels, self.classes))
         return images
 
 
 class Critic(nn.Module):
-    """Images [n, C, H, W] to scores [n]: `depth` ReLU layers of `width`, no sigmoid."""
+    """Images [n, C, H, W] to scores [n]: `depth` ReLU layers of `width`, no sigmoid.
 
-    def __init__(self, image_shape: tuple[int, int, int], depth: int, width: int) -> None:
+    With `classes`, images come with labels [n].
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], depth: int, width: int, classes: int = 0
+    ) -> None:
         super().__init__()
         self.net = nn.Sequential(
             nn.Flatten(),
             *_hidden(math.prod(image_shape), depth, width),
-            nn.Linear(width, 1),
-            nn.Flatten(0),
+            nn.Linear(width, 1 + classes),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.net(images)
-        return scores
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return score(self.net(images), labels)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from monge.objectives.objective import Execution, Noise, Objective
+from monge.objectives.objective import Execution, Noise, Objective, Reals, conditioned
 from monge.objectives.schedule import CriticSchedule
 from monge.objectives.wgan import Wgan
 from monge.objectives.wgan_gp import WganGp
 from monge.params import TrainParams
 
-__all__ = ["Execution", "Noise", "Objective", "build"]
+__all__ = ["Execution", "Noise", "Objective", "Reals", "build", "conditioned"]
 
 
 def build(train: TrainParams, how: Execution | None = None) -> Objective:

@@ -12,6 +12,15 @@ from torch import Tensor, nn
 
 Networks = Mapping[str, nn.Module]
 Optimizers = Mapping[str, torch.optim.Optimizer]
+Labels = Tensor | None
+Reals = Iterator[tuple[Tensor, Labels]]
+"""Batches of real images [n, C, H, W] and, for a conditional training, their labels [n]."""
+
+
+def conditioned(network: nn.Module, inputs: Tensor, labels: Labels) -> Tensor:
+    """What a network makes of its inputs and, where it is conditional, their labels."""
+    outputs: Tensor = network(inputs) if labels is None else network(inputs, labels)
+    return outputs
 
 
 class Noise:
@@ -80,7 +89,7 @@ class Objective(Protocol):
         self,
         networks: Networks,
         optimizers: Optimizers,
-        reals: Iterator[Tensor],
+        reals: Reals,
         noise: Noise,
         critic_steps: int,
     ) -> dict[str, Tensor]:

@@ -5,17 +5,28 @@
 The critic climbs this difference, so it minimises the negative; the generator can only move the
 second term, so it minimises -E_g[f]. `wasserstein_estimate` is the difference itself: positive
 when the critic tells real from fake, and smaller as the generator gets better.
+
+A conditional training has a W(P_r, P_g) for each label and minimises their mean: fake images take
+the labels of the real ones in the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from monge.objectives.objective import Execution, Networks, Noise, Optimizers
+from monge.objectives.objective import (
+    Execution,
+    Labels,
+    Networks,
+    Noise,
+    Optimizers,
+    Reals,
+    conditioned,
+)
 from monge.objectives.schedule import CriticSchedule
 
 
@@ -47,27 +58,32 @@ class WassersteinObjective:
         self,
         networks: Networks,
         optimizers: Optimizers,
-        reals: Iterator[Tensor],
+        reals: Reals,
         noise: Noise,
         critic_steps: int,
     ) -> dict[str, Tensor]:
         """`critic_steps` steps of the critic, then one of the generator."""
         critic = networks["critic"].requires_grad_(True)
         for _ in range(critic_steps):
-            real = next(reals)
-            readings = self._critic_step(networks, optimizers["critic"], real, noise)
+            real, labels = next(reals)
+            readings = self._critic_step(networks, optimizers["critic"], real, labels, noise)
         critic.requires_grad_(False)  # the generator's step needs no gradient of the critic's
-        loss = self._generator_step(networks, optimizers["generator"], noise, len(real))
+        loss = self._generator_step(networks, optimizers["generator"], noise, labels, len(real))
         return {**readings, "generator_loss": loss}
 
     def _critic_step(
-        self, networks: Networks, optimizer: torch.optim.Optimizer, real: Tensor, noise: Noise
+        self,
+        networks: Networks,
+        optimizer: torch.optim.Optimizer,
+        real: Tensor,
+        labels: Labels,
+        noise: Noise,
     ) -> dict[str, Tensor]:
         optimizer.zero_grad(set_to_none=True)
         draws = self.critic_draws(noise, len(real))
         readings = []
-        for part in zip(*(tensor.chunk(self.how.parts) for tensor in (real, *draws)), strict=True):
-            loss, seen = self.critic_loss(networks, *part)
+        for some, theirs, *drawn in self._parts(real, labels, *draws):
+            loss, seen = self.critic_loss(networks, some, theirs, *drawn)
             torch.autograd.backward(loss / self.how.parts)
             readings.append(seen)
         self._update(networks["critic"], optimizer)
@@ -75,12 +91,17 @@ class WassersteinObjective:
         return _mean(readings)
 
     def _generator_step(
-        self, networks: Networks, optimizer: torch.optim.Optimizer, noise: Noise, n: int
+        self,
+        networks: Networks,
+        optimizer: torch.optim.Optimizer,
+        noise: Noise,
+        labels: Labels,
+        n: int,
     ) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
         readings = []
-        for latents in noise.latents(n).chunk(self.how.parts):
-            loss = self.generator_loss(networks, latents)
+        for latents, theirs in self._parts(noise.latents(n), labels):
+            loss = self.generator_loss(networks, latents, theirs)
             torch.autograd.backward(loss / self.how.parts)
             readings.append({"loss": loss.detach()})
         self._update(networks["generator"], optimizer)
@@ -91,37 +112,47 @@ class WassersteinObjective:
             self.how.average(network)
         optimizer.step()
 
+    def _parts(self, *rows: Any) -> Iterator[tuple[Any, ...]]:
+        """Cut tensors of one length into the parts that are computed one after the other."""
+        parts = self.how.parts
+        cut = ([None] * parts if tensor is None else tensor.chunk(parts) for tensor in rows)
+        return zip(*cut, strict=True)
+
     def critic_draws(self, noise: Noise, n: int) -> tuple[Tensor, ...]:
         """The random numbers of a critic step over n images, an image's in each row."""
         return (noise.latents(n),)
 
     def critic_loss(
-        self, networks: Networks, real: Tensor, latents: Tensor, *draws: Tensor
+        self, networks: Networks, real: Tensor, labels: Labels, latents: Tensor, *draws: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What the critic minimises, and what to log of it."""
         critic = networks["critic"]
         with torch.no_grad(), self.how.fast():  # the generator is fixed here: no graph through it
-            fake = networks["generator"](latents).to(real.dtype)
+            fake = conditioned(networks["generator"], latents, labels).to(real.dtype)
         with self.how.fast():
-            real_scores, fake_scores = self._scores(critic, real, fake)
+            real_scores, fake_scores = self._scores(critic, real, fake, labels)
         estimate = wasserstein_estimate(real_scores.to(real.dtype), fake_scores.to(real.dtype))
-        constraint, readings = self.constraint(critic, real, fake, *draws)
+        constraint, readings = self.constraint(critic, real, fake, labels, *draws)
         return constraint - estimate, {"wasserstein_estimate": estimate.detach(), **readings}
 
-    def generator_loss(self, networks: Networks, latents: Tensor) -> Tensor:
+    def generator_loss(self, networks: Networks, latents: Tensor, labels: Labels) -> Tensor:
         """-E_g[f]."""
         with self.how.fast():
-            scores: Tensor = networks["critic"](networks["generator"](latents))
+            fake = conditioned(networks["generator"], latents, labels)
+            scores = conditioned(networks["critic"], fake, labels)
         return -scores.to(latents.dtype).mean()
 
-    def _scores(self, critic: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def _scores(
+        self, critic: nn.Module, real: Tensor, fake: Tensor, labels: Labels
+    ) -> tuple[Tensor, Tensor]:
         if not self.one_pass:
-            return critic(real), critic(fake)
-        scores = critic(torch.cat([real, fake]))
+            return conditioned(critic, real, labels), conditioned(critic, fake, labels)
+        both = None if labels is None else torch.cat([labels, labels])
+        scores = conditioned(critic, torch.cat([real, fake]), both)
         return scores[: len(real)], scores[len(real) :]
 
     def constraint(
-        self, critic: nn.Module, real: Tensor, fake: Tensor, *draws: Tensor
+        self, critic: nn.Module, real: Tensor, fake: Tensor, labels: Labels, *draws: Tensor
     ) -> tuple[Tensor | float, dict[str, Tensor]]:
         """A term added to the critic's loss, and what to log of it."""
         return 0.0, {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from monge.objectives.objective import Execution, Networks, Noise
+from monge.objectives.objective import Execution, Labels, Networks, Noise, conditioned
 from monge.objectives.optimizers import rate
 from monge.objectives.schedule import CriticSchedule
 from monge.objectives.wasserstein import WassersteinObjective
@@ -36,7 +36,7 @@ class WganGp(WassersteinObjective):
         return noise.latents(n), noise.uniform(n)
 
     def constraint(
-        self, critic: nn.Module, real: Tensor, fake: Tensor, *draws: Tensor
+        self, critic: nn.Module, real: Tensor, fake: Tensor, labels: Labels, *draws: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted penalty, and the mean gradient norm that it pulls towards 1.
 
@@ -44,7 +44,7 @@ class WganGp(WassersteinObjective):
         a derivative.
         """
         (position,) = draws
-        norms = gradient_norms(critic, interpolates(real, fake, position))
+        norms = gradient_norms(critic, interpolates(real, fake, position), labels)
         penalty = self.penalty_weight * (norms - 1.0).square().mean()
         return penalty, {
             "gradient_penalty": penalty.detach(),
@@ -58,13 +58,13 @@ def interpolates(real: Tensor, fake: Tensor, position: Tensor) -> Tensor:
     return torch.lerp(fake, real, position)
 
 
-def gradient_norms(critic: nn.Module, images: Tensor) -> Tensor:
+def gradient_norms(critic: nn.Module, images: Tensor, labels: Labels = None) -> Tensor:
     """Euclidean norm of d critic / d image for each image, over all its values: [n].
 
     The graph is kept, so that a function of the norms can be differentiated by the weights.
     """
     images = images.detach().requires_grad_(True)
-    scores = critic(images)
+    scores = conditioned(critic, images, labels)
     (gradients,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     norms: Tensor = torch.linalg.vector_norm(gradients.flatten(1), dim=1)
     return norms

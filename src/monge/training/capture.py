@@ -9,12 +9,13 @@ the state of the random numbers), and so has what comes out (the weights, the re
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from monge.objectives import Objective
+from monge.objectives import Objective, Reals
 from monge.params import TrainParams
 from monge.training.state import TrainingState
 
@@ -22,7 +23,7 @@ WARM_UP = 3
 """Iterations before recording: libraries choose their kernels and optimizers make their state."""
 
 Readings = dict[str, Tensor]
-Iterate = Callable[[Iterator[Tensor]], Readings]
+Iterate = Callable[[Reals], Readings]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class _Plain:
     def __init__(self, objective: Objective, state: TrainingState) -> None:
         self.objective, self.state = objective, state
 
-    def __call__(self, reals: Iterator[Tensor]) -> Readings:
+    def __call__(self, reals: Reals) -> Readings:
         state = self.state
         count = self.objective.critic_steps_at(state.step)
         return self.objective.iterate(state.networks, state.optimizers, reals, state.noise, count)
@@ -62,11 +63,11 @@ class _Recorded:
     def __init__(self, objective: Objective, state: TrainingState, plain: _Plain) -> None:
         self.objective, self.state, self.plain = objective, state, plain
         self.calls = 0
-        self.buffers: list[Tensor] = []
+        self.buffers: list[Any] = []  # batches, in their place
         self.graph: torch.cuda.CUDAGraph | None = None
         self.readings: Readings = {}
 
-    def __call__(self, reals: Iterator[Tensor]) -> Readings:
+    def __call__(self, reals: Reals) -> Readings:
         if self.objective.critic_steps_at(self.state.step) != self.objective.critic_steps:
             return self.plain(reals)
         self._take(reals)
@@ -81,12 +82,12 @@ class _Recorded:
         self.graph.replay()
         return self.readings
 
-    def _take(self, reals: Iterator[Tensor]) -> None:
-        """Bring the iteration's real images to where the graph reads them."""
+    def _take(self, reals: Reals) -> None:
+        """Bring the iteration's real images, and labels, to where the graph reads them."""
         batches = [next(reals) for _ in range(self.objective.critic_steps)]
         if not self.buffers:
-            self.buffers = [torch.empty_like(batch) for batch in batches]
-        torch._foreach_copy_(self.buffers, batches)
+            self.buffers = [tuple(map(_like, batch)) for batch in batches]
+        torch._foreach_copy_(_flat(self.buffers), _flat(batches))
 
     def _iterate(self) -> Readings:
         return self.plain(iter(self.buffers))
@@ -107,3 +108,11 @@ class _Recorded:
         # Other threads read images and write checkpoints meanwhile; only this one is recorded.
         with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.readings = self._iterate()
+
+
+def _like(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else torch.empty_like(tensor)
+
+
+def _flat(batches: Sequence[tuple[Tensor | None, ...]]) -> list[Tensor]:
+    return [tensor for batch in batches for tensor in batch if tensor is not None]

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from monge.data.batches import normalise
 from monge.data.packed import PackedDataset
 from monge.latents import latents
+from monge.objectives import conditioned
 from monge.objectives.wasserstein import wasserstein_estimate
 from monge.objectives.wgan_gp import gradient_norms, interpolates
 from monge.params import TrainParams
+from monge.training import labels
 from monge.training.state import TrainingState
 
 HELD_OUT = 64
@@ -44,14 +46,16 @@ class Curves:
         2017, figure 5). `gradient_norm` is its slope between held-out and generated images.
         `weights_at_clip` is the share of its weights at the ends of the clip range (figure 1).
         """
-        critic = state.networks["critic"]
-        real = self._held_out
-        with untouched(state.networks["generator"]), untouched(critic):
+        critic, generator = state.networks["critic"], state.networks["generator"]
+        real, known = self._held_out
+        with untouched(generator), untouched(critic):
             with torch.no_grad():
-                fake = state.networks["generator"](self._latents)
-                estimate = wasserstein_estimate(critic(real), critic(fake))
+                fake = conditioned(generator, self._latents, known)
+                estimate = wasserstein_estimate(
+                    conditioned(critic, real, known), conditioned(critic, fake, known)
+                )
             halfway = torch.full((len(real),), 0.5, device=self.device)
-            slope = gradient_norms(critic, interpolates(real, fake, halfway)).detach().mean()
+            slope = gradient_norms(critic, interpolates(real, fake, halfway), known).detach().mean()
         found = {
             "wasserstein_estimate_held_out": estimate,
             "gradient_norm": slope,
@@ -62,11 +66,12 @@ class Curves:
         return found
 
     @functools.cached_property
-    def _held_out(self) -> Tensor:
-        """Images from all over the split, which may be in the order of its classes."""
+    def _held_out(self) -> tuple[Tensor, Tensor | None]:
+        """Images from all over the split, which may be in the order of its classes; labels."""
         count = min(HELD_OUT, len(self._validation))
         places = np.linspace(0, len(self._validation) - 1, count, dtype=np.int64)
-        return normalise(torch.from_numpy(self._validation.take(places)).to(self.device))
+        images = torch.from_numpy(self._validation.take(places)).to(self.device)
+        return normalise(images), labels.of(self.train, self._validation, places, self.device)
 
     @functools.cached_property
     def _latents(self) -> Tensor:

@@ -19,15 +19,15 @@ def fingerprint(train: TrainParams, dataset: PackedDataset) -> dict[str, Any]:
     """Dotted parameter to value, for what decides the weights; unused sections are left out.
 
     `steps` counts only when the learning rate decays towards it: otherwise more steps continue the
-    same training. `init_from` counts by its name, and only where there is one.
+    same training. `init_from` counts by its name, and only where there is one; so does
+    `conditional`.
     """
     section = train.model_dump(by_alias=True)
     family = "mlp" if train.net == "mlp" else "dcgan"
     unused = _WITHOUT_EFFECT | (_FAMILIES - {family}) | (_OBJECTIVES - {train.objective})
     if train.learning_rate_decay == "none":
         unused.add("steps")
-    if not train.init_from:
-        unused.add("init_from")
+    unused |= {key for key in ("init_from", "conditional") if not section[key]}
     flat: dict[str, Any] = {"dataset": dataset.content_hash}
     for key, value in section.items():
         if key in unused:

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from monge import nets, objectives
-from monge.objectives import Noise, Objective
+from monge.objectives import Noise, Objective, conditioned
 from monge.params import TrainParams
 
 Networks = dict[str, nn.Module]
@@ -54,15 +54,16 @@ class Footprint:
         return self.weights + self.gradients + self.optimizers + self.average + self.activations
 
 
-def networks(train: TrainParams, image_shape: tuple[int, int, int]) -> Networks:
+def networks(train: TrainParams, image_shape: tuple[int, int, int], classes: int = 0) -> Networks:
     """The networks of a training by role, without numbers."""
     with torch.device("meta"):
         return {
-            role: nets.build(role, train, image_shape) for role in objectives.build(train).roles
+            role: nets.build(role, train, image_shape, classes)
+            for role in objectives.build(train).roles
         }
 
 
-def layers(network: nn.Module, inputs: tuple[int, ...]) -> list[Layer]:
+def layers(network: nn.Module, inputs: tuple[int, ...], classes: int = 0) -> list[Layer]:
     """The layers in the order they compute; `inputs` is an input's shape without the batch."""
     found: list[Layer] = []
 
@@ -75,15 +76,15 @@ def layers(network: nn.Module, inputs: tuple[int, ...]) -> list[Layer]:
         for name, module in network.named_modules()
         if next(module.children(), None) is None
     ]
-    network(torch.empty(2, *inputs, device="meta"))
+    conditioned(network, torch.empty(2, *inputs, device="meta"), _meta_labels(2, classes))
     for hook in hooks:
         hook.remove()
     return found
 
 
-def footprint(train: TrainParams, image_shape: tuple[int, int, int]) -> Footprint:
+def footprint(train: TrainParams, image_shape: tuple[int, int, int], classes: int = 0) -> Footprint:
     """What a training with these parameters takes."""
-    built = networks(train, image_shape)
+    built = networks(train, image_shape, classes)
     objective = objectives.build(train)
     sizes = {role: _bytes(net.state_dict().values()) for role, net in built.items()}
     weights = _bytes(weight for net in built.values() for weight in net.parameters())
@@ -93,7 +94,7 @@ def footprint(train: TrainParams, image_shape: tuple[int, int, int]) -> Footprin
         gradients=weights,
         optimizers=optimizers,
         average=sizes["generator"],
-        activations=max(0, _peak(train, objective, built, image_shape) - weights),
+        activations=max(0, _peak(train, objective, built, image_shape, classes) - weights),
         checkpoint=sum(sizes.values()) + sizes["generator"] + optimizers,
     )
 
@@ -110,10 +111,15 @@ def _moments(objective: Objective) -> int:
 
 
 def _peak(
-    train: TrainParams, objective: Objective, built: Networks, image_shape: tuple[int, int, int]
+    train: TrainParams,
+    objective: Objective,
+    built: Networks,
+    image_shape: tuple[int, int, int],
+    classes: int,
 ) -> int:
     """Bytes that two iterations allocate at their peak: gradients and activations."""
-    real = torch.empty(train.batch_size, *image_shape, device="meta")
+    images = torch.empty(train.batch_size, *image_shape, device="meta")
+    real = (images, _meta_labels(train.batch_size, classes))
     still = {role: torch.optim.SGD(net.parameters(), lr=0.0) for role, net in built.items()}
     with _Allocations() as allocations:
         for _ in range(2):  # the second finds the first one's gradients
@@ -121,6 +127,10 @@ def _peak(
                 built, still, itertools.repeat(real), _MetaNoise(train.latent_dim), critic_steps=1
             )
     return int(allocations.peak)
+
+
+def _meta_labels(n: int, classes: int) -> Tensor | None:
+    return torch.empty(n, dtype=torch.int64, device="meta") if classes else None
 
 
 class _MetaNoise(Noise):

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from monge.data.packed import PackedDataset
 from monge.files import write_whole
-from monge.latents import latents
 from monge.params import TrainParams
 from monge.pictures import tile
 from monge.tracking import Run
+from monge.training import labels
 from monge.training.state import TrainingState
 
 GRID_IMAGES = 64
@@ -34,11 +35,17 @@ _FRAME_MS, _LAST_FRAME_MS = 150, 2000
 class Grids:
     """Draws what is due, keeps frames, and makes the animation at the end."""
 
-    def __init__(self, train: TrainParams, folder: Path, run: Run, state: TrainingState) -> None:
+    def __init__(
+        self,
+        train: TrainParams,
+        dataset: PackedDataset,
+        folder: Path,
+        run: Run,
+        state: TrainingState,
+    ) -> None:
         self.train, self.run = train, run
         self.folder, self.animation = folder / FOLDER, folder / ANIMATION
-        fixed = latents(GRID_SEED, 0, GRID_IMAGES, train.latent_dim)
-        self.latents = torch.from_numpy(fixed).to(state.noise.device)
+        self.inputs = labels.in_order(train, dataset, GRID_SEED, GRID_IMAGES, state.noise.device)
         for frame in self._frames():
             if _step(frame) > state.step:
                 frame.unlink()
@@ -84,7 +91,7 @@ class Grids:
     def _grid(self, generator: nn.Module) -> NDArray[np.uint8]:
         """uint8 [H', W', C], drawn as an exported file would: with the running statistics."""
         was_training = generator.training
-        images = generator.eval()(self.latents)
+        images = self.inputs.draw(generator.eval())
         generator.train(was_training)
         pixels = ((images + 1.0) * 127.5).round_().clamp_(0.0, 255.0).to(torch.uint8)
         return tile(pixels.permute(0, 2, 3, 1).cpu().numpy())

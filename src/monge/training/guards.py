@@ -23,10 +23,9 @@ from monge.data.batches import normalise
 from monge.data.packed import PackedDataset, Split
 from monge.errors import Diverged, StorageError, TrainingError
 from monge.files import write_whole
-from monge.latents import latents
 from monge.params import TrainParams
 from monge.tracking import Run
-from monge.training import checkpoint, diagnosis
+from monge.training import checkpoint, diagnosis, labels
 from monge.training.state import TrainingState
 
 DIVERGENCE = "divergence.json"
@@ -59,7 +58,7 @@ class Guards:
     def __init__(self, train: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -> None:
         self.train, self.run = train, run
         self._halved_from = _halved_from(folder)
-        self._images = dataset.train
+        self._dataset, self._images = dataset, dataset.train
         self._seen: dict[Trouble, tuple[int, float]] = {}  # since which step, and its size then
         self._warned: set[Trouble] = set()
         self._weights_before: list[Tensor] = []
@@ -130,9 +129,9 @@ class Guards:
     @torch.no_grad()
     def _generated(self, state: TrainingState) -> Tensor:
         """Images of the averaged generator, which is what ships, from latents that stay."""
-        fixed = latents(0, 0, DIVERSITY_IMAGES, self.train.latent_dim)
-        images: Tensor = state.average.module(torch.from_numpy(fixed).to(state.noise.device))
-        return images
+        device = state.noise.device
+        inputs = labels.fixed(self.train, self._dataset, 0, DIVERSITY_IMAGES, device)
+        return inputs.draw(state.average.module)
 
     @functools.cached_property
     def _data_distance(self) -> float:

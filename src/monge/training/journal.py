@@ -41,7 +41,7 @@ class Journal:
         self.train, self.run = train, run
         self.history = History(folder, state.step)
         self.curves = Curves(train, dataset, state.noise.device)
-        self.grids = Grids(train, folder, run, state)
+        self.grids = Grids(train, dataset, folder, run, state)
         self.bar = tqdm(
             total=train.steps, initial=state.step, unit="it", desc="train", dynamic_ncols=True,
             disable=not sys.stderr.isatty(),

@@ -47,7 +47,7 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     device = choose_device(params.device)
     ranks = join(device)
     objective = objectives.build(params, execution(params, device, ranks))
-    state = TrainingState(params, objective, dataset.image_shape, device, ranks.share)
+    state = TrainingState.of(params, objective, dataset, device, ranks.share)
     if ranks.first:
         resume(state, params, dataset, folder, run)
     ranks.start_together(state)

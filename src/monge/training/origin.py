@@ -20,11 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from monge import nets, objectives
+from monge.data.packed import PackedDataset
 from monge.errors import InputError
 from monge.files import write_whole
 from monge.params import TrainParams
 from monge.tracking import Run
-from monge.training import checkpoint
+from monge.training import checkpoint, labels
 from monge.training.checkpoint import Checkpoint
 from monge.training.state import TrainingState
 
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 def begin(
     state: TrainingState,
     train: TrainParams,
-    image_shape: tuple[int, int, int],
+    dataset: PackedDataset,
     folder: Path,
     run: Run,
 ) -> None:
@@ -50,7 +51,7 @@ def begin(
     if not train.init_from:
         (folder / ORIGIN).unlink(missing_ok=True)  # of a start before this one
         return
-    found = find(train, image_shape, folder)
+    found = find(train, dataset, folder)
     for role, network in state.networks.items():
         network.load_state_dict(_of(found.tensors, role))
     state.average.module.load_state_dict(state.networks["generator"].state_dict())
@@ -63,7 +64,7 @@ def begin(
 
 def find(
     train: TrainParams,
-    image_shape: tuple[int, int, int],
+    dataset: PackedDataset,
     folder: Path,
     aside: Path | None = None,
 ) -> Checkpoint:
@@ -84,24 +85,24 @@ def find(
         )
     else:
         found = _read(train.init_from, named, "")
-    differing = mismatches(found.tensors, train, image_shape)
+    differing = mismatches(found.tensors, train, dataset)
     if differing:
         more = len(differing) - _LISTED
         lines = "\n".join(f"  {line}" for line in differing[:_LISTED])
         raise InputError(
             f"train.init_from: the networks of {train.init_from} are not those of this training:\n"
             f"{lines}\n{f'  and {more} more' + chr(10) if more > 0 else ''}"
-            "Set train.net, its section, train.latent_dim and the images to what they were there, "
-            'or start from random weights (train.init_from: "").'
+            "Set train.net, its section, train.latent_dim, train.conditional and the images to "
+            'what they were there, or start from random weights (train.init_from: "").'
         )
     return found
 
 
 def mismatches(
-    tensors: Mapping[str, Tensor], train: TrainParams, image_shape: tuple[int, int, int]
+    tensors: Mapping[str, Tensor], train: TrainParams, dataset: PackedDataset
 ) -> list[str]:
     """One line for each tensor of the networks that is not the same shape there and here."""
-    here = _shapes(train, image_shape)
+    here = _shapes(train, dataset)
     there = {
         name: list(tensor.shape)
         for name, tensor in tensors.items()
@@ -114,11 +115,13 @@ def mismatches(
     return lines
 
 
-def _shapes(train: TrainParams, image_shape: tuple[int, int, int]) -> dict[str, list[int]]:
+def _shapes(train: TrainParams, dataset: PackedDataset) -> dict[str, list[int]]:
     """Every tensor of the networks by name; nothing is computed."""
+    classes = labels.count(train, dataset)
     with torch.device("meta"):
         built: dict[str, nn.Module] = {
-            role: nets.build(role, train, image_shape) for role in objectives.build(train).roles
+            role: nets.build(role, train, dataset.image_shape, classes)
+            for role in objectives.build(train).roles
         }
     return {
         f"{role}.{name}": list(tensor.shape)

@@ -19,7 +19,7 @@ from monge.data.batches import Batches
 from monge.data.budget import free_bytes
 from monge.data.packed import PackedDataset
 from monge.params import TrainParams
-from monge.training import checkpoint, lock, resume
+from monge.training import checkpoint, labels, lock, resume
 from monge.training.device import choose_device
 from monge.training.fingerprint import differences, fingerprint
 from monge.training.footprint import Footprint, Layer, footprint, layers, networks
@@ -51,12 +51,13 @@ def describe(
     """
     start = begin(train, dataset, folder, fresh=fresh, if_changed=if_changed)
     device = choose_device(train.device)
-    for role, network in networks(train, dataset.image_shape).items():
+    classes = labels.count(train, dataset)
+    for role, network in networks(train, dataset.image_shape, classes).items():
         inputs = (train.latent_dim,) if role == "generator" else dataset.image_shape
-        yield from _network_lines(role, layers(network, inputs))
+        yield from _network_lines(role, layers(network, inputs, classes))
     share = train.model_copy(update={"batch_size": train.batch_size // train.devices})
     with Batches(dataset.train, share, device) as batches:
-        size = footprint(share, dataset.image_shape)
+        size = footprint(share, dataset.image_shape, classes)
         kept = math.prod(dataset.train.shape) if batches.resident else 0
         yield from _machine_lines(train, dataset, device, resident=batches.resident)
         yield from _memory_lines(size, kept, device)

@@ -20,11 +20,11 @@ from torch import Tensor
 from monge.data.batches import normalise
 from monge.data.packed import PackedDataset
 from monge.files import write_whole
-from monge.latents import latents
 from monge.metrics.frechet import Gaussian
 from monge.metrics.pyramid import NAME, PyramidMoments, pyramid_distance
 from monge.params import TrainParams
 from monge.tracking import Run
+from monge.training import labels
 from monge.training.state import TrainingState
 
 TABLE = "quality.csv"
@@ -63,6 +63,7 @@ class Quality:
         state: TrainingState,
     ) -> None:
         self.train, self.run, self.table = train, run, folder / TABLE
+        self.dataset, self.device = dataset, state.noise.device
         self._images = dataset.validation
         on_disk = read(folder)
         self.looks = [look for look in on_disk if look.step <= state.step]
@@ -96,15 +97,14 @@ class Quality:
         return self.records[-1] == state.step
 
     def _figure(self, state: TrainingState) -> float:
-        device = state.noise.device
         made = PyramidMoments()
-        for part in torch.split(self._latents, _AT_A_TIME):
-            made.add(_as_shown(state.average.module, part.to(device)))
+        for part in self._inputs.split(_AT_A_TIME):
+            made.add(_as_shown(state.average.module, part))
         return pyramid_distance(made.gaussians(), self._held_out)
 
     @functools.cached_property
-    def _latents(self) -> Tensor:
-        return torch.from_numpy(latents(_LATENT_SEED, 0, IMAGES, self.train.latent_dim))
+    def _inputs(self) -> labels.Inputs:
+        return labels.fixed(self.train, self.dataset, _LATENT_SEED, IMAGES, self.device)
 
     @functools.cached_property
     def _held_out(self) -> list[Gaussian]:
@@ -155,7 +155,7 @@ def _row(line: str) -> Look | None:
 
 
 @torch.no_grad()
-def _as_shown(generator: torch.nn.Module, drawn: Tensor) -> Tensor:
+def _as_shown(generator: torch.nn.Module, inputs: labels.Inputs) -> Tensor:
     """Images in −1..1, in the steps of the bytes that the exported file gives."""
-    images: Tensor = generator(drawn)
+    images = inputs.draw(generator)
     return ((images + 1.0) * 127.5).round_().clamp_(0.0, 255.0).div_(127.5).sub_(1.0)

@@ -18,7 +18,7 @@ from monge.files import write_whole
 from monge.metrics.pyramid import NAME
 from monge.params import ExportParams, TrainParams
 from monge.tracking import Run
-from monge.training import checkpoint, origin, quality
+from monge.training import checkpoint, labels, origin, quality
 from monge.training.checkpoint import Checkpoint
 from monge.training.fingerprint import differences, fingerprint
 from monge.training.state import TrainingState
@@ -43,7 +43,7 @@ def resume(
     """
     found = checkpoint.latest(folder)
     if found is None:
-        origin.begin(state, train, dataset.image_shape, folder, run)
+        origin.begin(state, train, dataset, folder, run)
         return 0
     refuse_other(found, train, dataset, folder)
     state.restore(found.tensors, found.step)
@@ -71,7 +71,7 @@ def refuse_other(
     keys = {line.partition(":")[0] for line in changed}
     if "train.steps" in keys and "train.learning_rate_decay" not in keys:
         ways.insert(0, _ABOUT_STEPS)
-    if not origin.mismatches(found.tensors, train, dataset.image_shape):
+    if not origin.mismatches(found.tensors, train, dataset):
         ways.append(
             "Or fine-tune, from the weights they hold: `monge train --if-changed fresh --set "
             f"train.init_from={aside.name}` (to export it too, write that in params.yaml)."
@@ -152,7 +152,8 @@ def _network(
     train: TrainParams, dataset: PackedDataset, found: Checkpoint, weights: str
 ) -> nn.Module:
     prefix = ("averaged" if weights == "averaged" else "generator") + "."
-    network = nets.build("generator", train, dataset.image_shape)
+    classes = labels.count(train, dataset)
+    network = nets.build("generator", train, dataset.image_shape, classes)
     network.load_state_dict(
         {
             name.removeprefix(prefix): t
@@ -171,7 +172,7 @@ def look_ahead(train: TrainParams, dataset: PackedDataset, folder: Path, *, afre
     exists = checkpoint.exists(folder)
     if train.init_from and (afresh or not exists):
         aside = set_aside_folder(folder) if exists else None
-        origin.find(train, dataset.image_shape, folder, aside)
+        origin.find(train, dataset, folder, aside)
 
 
 def set_aside_folder(folder: Path) -> Path:

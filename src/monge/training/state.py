@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from monge import nets
 from monge.data.budget import free_bytes
+from monge.data.packed import PackedDataset
 from monge.errors import InputError
 from monge.objectives import Noise, Objective
 from monge.params import TrainParams
+from monge.training import labels
 from monge.training.average import Average
 
 
@@ -29,11 +31,12 @@ class TrainingState:
         image_shape: tuple[int, int, int],
         device: torch.device,
         share: tuple[int, int] = (0, 1),
+        classes: int = 0,
     ) -> None:
-        _refuse_what_does_not_fit(train, objective, image_shape, device)
+        _refuse_what_does_not_fit(train, objective, image_shape, device, classes)
         with torch.random.fork_rng(devices=[]):  # initial weights come from the seed alone
             torch.manual_seed(train.seed)
-            built = {role: nets.build(role, train, image_shape) for role in objective.roles}
+            built = {r: nets.build(r, train, image_shape, classes) for r in objective.roles}
         self.networks: dict[str, nn.Module] = {
             # Channels-last is what the convolutions of both CPUs and GPUs are fastest in.
             role: net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -43,6 +46,19 @@ class TrainingState:
         self.optimizers = objective.optimizers(self.networks)
         self.noise = Noise(train.seed, train.latent_dim, device, share)
         self.step = 0
+
+    @classmethod
+    def of(
+        cls,
+        train: TrainParams,
+        objective: Objective,
+        dataset: PackedDataset,
+        device: torch.device,
+        share: tuple[int, int] = (0, 1),
+    ) -> TrainingState:
+        """The state before the first step of a training on a dataset. Raises InputError."""
+        classes = labels.count(train, dataset)
+        return cls(train, objective, dataset.image_shape, device, share, classes)
 
     @property
     def weights(self) -> int:
@@ -104,13 +120,14 @@ def _refuse_what_does_not_fit(
     objective: Objective,
     image_shape: tuple[int, int, int],
     device: torch.device,
+    classes: int,
 ) -> None:
     """Raise InputError for networks whose weights alone exceed the memory: the kernel only kills.
 
     Four float32 a weight: itself, its gradient, and up to two moments of the optimizer.
     """
     with torch.device("meta"):
-        built = [nets.build(role, train, image_shape) for role in objective.roles]
+        built = [nets.build(role, train, image_shape, classes) for role in objective.roles]
     needed = 16 * sum(weight.numel() for net in built for weight in net.parameters())
     free = free_bytes(device)
     if needed > free:

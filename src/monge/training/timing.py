@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from monge import objectives
-from monge.data.batches import Batches, normalise
+from monge.data.batches import Batch, Batches, normalise
 from monge.data.packed import PackedDataset
 from monge.params import TrainParams
+from monge.training import labels
 from monge.training.capture import WARM_UP, launcher
 from monge.training.device import threads
 from monge.training.execution import execution
@@ -44,7 +44,7 @@ class _Enough(Exception):
 class _Reals:
     """Real batches, one a critic step, until it is too late for another one."""
 
-    def __init__(self, batches: Iterator[Tensor]) -> None:
+    def __init__(self, batches: Iterator[Batch]) -> None:
         self.batches = batches
         self.until_s = time.monotonic() + TIMED_S
         self.taken = 0
@@ -57,7 +57,7 @@ class _Reals:
     def __iter__(self) -> _Reals:
         return self
 
-    def __next__(self) -> Tensor:
+    def __next__(self) -> Batch:
         if self.taken and self.over:
             raise _Enough
         self.taken += 1
@@ -72,7 +72,7 @@ def timed(
     The first ones are slower and not counted, unless they are all that there is time for.
     """
     objective = objectives.build(train, execution(train, device, Ranks()))
-    state = TrainingState(train, objective, dataset.image_shape, device)
+    state = TrainingState.of(train, objective, dataset, device)
     state.step = next(
         s for s in itertools.count(step) if objective.critic_steps_at(s) == objective.critic_steps
     )
@@ -80,7 +80,8 @@ def timed(
     if batches.resident:
         places = np.arange(train.batch_size) % len(dataset.train)
         images = normalise(torch.from_numpy(dataset.train.take(places))).to(device)
-        reals = _Reals(itertools.repeat(images))
+        known = labels.of(train, dataset.train, places, device)
+        reals = _Reals(itertools.repeat(Batch(images, known)))
     else:
         reals = _Reals(batches.starting_at(objective.batches_before(state.step)))
 

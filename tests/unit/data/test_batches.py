@@ -57,7 +57,7 @@ def split(folder):
 
 def first(split, count, k=0, device=CPU, **changes):
     with Batches(split, params(**changes), device) as batches:
-        return [batch.cpu() for batch in itertools.islice(batches.starting_at(k), count)]
+        return [batch.images.cpu() for batch in itertools.islice(batches.starting_at(k), count)]
 
 
 def readers():
@@ -170,9 +170,9 @@ def test_the_split_is_loaded_whole_through_a_smaller_buffer(split, monkeypatch):
 def test_going_back_starts_there_and_ends_what_ran_before(split, data):
     with Batches(split, params(data=data), CPU) as batches:
         before = batches.starting_at(0)
-        seen = [next(before) for _ in range(5)]
+        seen = [next(before).images for _ in range(5)]
         again = batches.starting_at(3)
-        assert torch.equal(next(again), seen[3])
+        assert torch.equal(next(again).images, seen[3])
         assert next(before, None) is None
         assert len(readers()) == (data == "streamed")
 
@@ -181,12 +181,31 @@ def test_a_batch_stays_as_it_was_when_others_follow(split):
     for data in ("resident", "streamed"):
         with Batches(split, params(data=data), CPU) as batches:
             stream = batches.starting_at(0)
-            kept = next(stream)
+            kept = next(stream).images
             copy = kept.clone()
             for _ in range(3 * AHEAD):
-                next(stream).fill_(9.0)
+                next(stream).images.fill_(9.0)
             assert torch.equal(kept, copy)
-            assert torch.equal(next(batches.starting_at(0)), copy)
+            assert torch.equal(next(batches.starting_at(0)).images, copy)
+
+
+@pytest.mark.parametrize("data", ["resident", "streamed"])
+def test_each_image_comes_with_its_own_label(packed_digits, data):
+    """The digits are told apart by their bytes; flips and shares change nothing about labels."""
+    digits = PackedDataset.open(packed_digits).train
+    images = digits.take(np.arange(len(digits)))
+    known = {image.tobytes(): label for image, label in zip(images, digits.labels, strict=True)}
+    known |= {image[..., ::-1].tobytes(): known[image.tobytes()] for image in images}
+    wanted = params(data=data, conditional=True, flip=True)
+    for share in ((0, 1), (0, 2), (1, 2)):
+        with Batches(digits, wanted, CPU, share=share) as batches:
+            for batch in itertools.islice(batches.starting_at(7), 30):
+                assert batch.labels is not None
+                assert batch.labels.dtype == torch.int64
+                shown = ((batch.images + 1) * 127.5).round().to(torch.uint8).numpy()
+                assert [known[image.tobytes()] for image in shown] == batch.labels.tolist()
+    with Batches(digits, params(data=data), CPU) as batches:
+        assert next(batches.starting_at(0)).labels is None
 
 
 # Which of the two
@@ -399,7 +418,7 @@ def test_going_back_reads_the_dataset_it_began_with_though_another_took_its_plac
             writer.append("train", np.zeros((N, *SHAPE), np.uint8))
             writer.append("validation", np.zeros((1, *SHAPE), np.uint8))
             writer.finish()
-        assert torch.equal(next(batches.starting_at(0)), expected)
+        assert torch.equal(next(batches.starting_at(0)).images, expected)
 
 
 def test_a_file_that_is_gone_is_named(split, folder):

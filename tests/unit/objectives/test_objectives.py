@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 SHAPE = (2, 8, 8)
 
 
-def make(objective, net="mlp", **extra):
+def make(objective, net="mlp", classes=0, **extra):
     train = TrainParams.model_validate(
         {
             "net": net, "objective": objective, "latent_dim": 4, "batch_size": 6,
@@ -25,35 +25,38 @@ def make(objective, net="mlp", **extra):
         }
     )  # fmt: skip
     torch.manual_seed(1)
-    networks = {role: nets.build(role, train, SHAPE) for role in ("generator", "critic")}
+    networks = {r: nets.build(r, train, SHAPE, classes) for r in ("generator", "critic")}
     return train, networks, objectives.build(train)
 
 
-def real_batches():
+def real_batches(classes=0):
     generator = torch.Generator().manual_seed(2)
     while True:
-        yield torch.rand((6, *SHAPE), generator=generator) * 2 - 1
+        images = torch.rand((6, *SHAPE), generator=generator) * 2 - 1
+        yield images, torch.randint(classes, (6,), generator=generator) if classes else None
 
 
-def algorithm_1(networks, objective, steps):
+def algorithm_1(networks, objective, steps, classes=0):
     """Both papers' Algorithm 1 as a student writes it: separate passes, weight by weight."""
     generator, critic = networks["generator"], networks["critic"]
+    given = (lambda y: (y,)) if classes else (lambda y: ())
     optimizer_w, optimizer_theta = (
         torch.optim.RMSprop(net.parameters(), lr=5e-5, foreach=False)
         if objective == "wgan"
         else torch.optim.Adam(net.parameters(), lr=1e-4, betas=(0.0, 0.9), foreach=False)
         for net in (critic, generator)
     )
-    noise, reals = Noise(3, 4, CPU), real_batches()
+    noise, reals = Noise(3, 4, CPU), real_batches(classes)
     for _ in range(steps):
         for _ in range(5):
-            x = next(reals)
-            x_tilde = generator(noise.latents(6)).detach()
-            loss = critic(x_tilde).mean() - critic(x).mean()
+            x, labels = next(reals)
+            y = given(labels)
+            x_tilde = generator(noise.latents(6), *y).detach()
+            loss = critic(x_tilde, *y).mean() - critic(x, *y).mean()
             if objective == "wgan-gp":
                 eps = noise.uniform(6).reshape(6, 1, 1, 1)
                 x_hat = (eps * x + (1 - eps) * x_tilde).requires_grad_()
-                (gradient,) = torch.autograd.grad(critic(x_hat).sum(), x_hat, create_graph=True)
+                (gradient,) = torch.autograd.grad(critic(x_hat, *y).sum(), x_hat, create_graph=True)
                 norms = torch.stack([g.reshape(-1).pow(2).sum().sqrt() for g in gradient])
                 loss = loss + 10.0 * ((norms - 1) ** 2).mean()
             optimizer_w.zero_grad()
@@ -62,7 +65,7 @@ def algorithm_1(networks, objective, steps):
             if objective == "wgan":
                 for w in critic.parameters():
                     w.data = w.data.clip(-0.01, 0.01)
-        loss = -critic(generator(noise.latents(6))).mean()
+        loss = -critic(generator(noise.latents(6), *y), *y).mean()
         optimizer_theta.zero_grad()
         loss.backward()
         optimizer_theta.step()
@@ -79,13 +82,15 @@ def _float64():
 @pytest.mark.usefixtures("_float64")
 @pytest.mark.parametrize("net", ["mlp", "dcgan", "dcgan-plain"])
 @pytest.mark.parametrize("name", ["wgan", "wgan-gp"])
-def test_iterations_move_every_weight_as_algorithm_1_does(name, net):
-    _, networks, objective = make(name, net)
+@pytest.mark.parametrize("classes", [0, 3])
+def test_iterations_move_every_weight_as_algorithm_1_does(name, net, classes):
+    _, networks, objective = make(name, net, classes)
     textbook = copy.deepcopy(networks)
-    optimizers, noise, reals = objective.optimizers(networks), Noise(3, 4, CPU), real_batches()
+    optimizers, noise = objective.optimizers(networks), Noise(3, 4, CPU)
+    reals = real_batches(classes)
     for _ in range(3):
         objective.iterate(networks, optimizers, reals, noise, 5)
-    algorithm_1(textbook, name, 3)
+    algorithm_1(textbook, name, 3, classes)
     for role in networks:
         ours, theirs = networks[role].state_dict(), textbook[role].state_dict()
         for key in ours:
@@ -116,7 +121,8 @@ def test_a_few_critic_steps_raise_the_estimate_and_generator_steps_lower_it():
             - networks["critic"](networks["generator"](Noise(9, 4, CPU).latents(6))).mean()
         )
     readings = [
-        objective.iterate(networks, optimizers, itertools.repeat(real), noise, 5) for _ in range(40)
+        objective.iterate(networks, optimizers, itertools.repeat((real, None)), noise, 5)
+        for _ in range(40)
     ]
     assert readings[-1]["wasserstein_estimate"] > before
     assert readings[-1]["wasserstein_estimate"] > 0
@@ -125,7 +131,8 @@ def test_a_few_critic_steps_raise_the_estimate_and_generator_steps_lower_it():
     for g in optimizers["critic"].param_groups:
         g["lr"] = 0.0
     later = [
-        objective.iterate(networks, optimizers, itertools.repeat(real), noise, 5) for _ in range(20)
+        objective.iterate(networks, optimizers, itertools.repeat((real, None)), noise, 5)
+        for _ in range(20)
     ]
     assert later[-1]["wasserstein_estimate"] < later[0]["wasserstein_estimate"]
 
@@ -166,7 +173,7 @@ def test_the_penalty_of_a_linear_critic_and_its_gradient_have_their_closed_form(
     _, _, objective = make("wgan-gp")
     critic = Linear(torch.randn(3, 2, 2))
     real, fake = torch.randn(4, 3, 2, 2), torch.randn(4, 3, 2, 2)
-    penalty, readings = objective.constraint(critic, real, fake, torch.rand(4))
+    penalty, readings = objective.constraint(critic, real, fake, None, torch.rand(4))
     length = critic.weight.detach().norm()
     torch.testing.assert_close(penalty.detach(), 10.0 * (length - 1) ** 2)
     torch.testing.assert_close(readings["gradient_norm"], length)
@@ -203,7 +210,7 @@ def test_a_trained_penalised_critic_measures_the_earth_movers_distance():
         at = torch.arange(step * 128, (step + 1) * 128) % 2048
         real, fake = cloud[at] + shift, cloud[at.flip(0)]
         estimate = wasserstein_estimate(critic(real), critic(fake))
-        penalty, _ = objective.constraint(critic, real, fake, noise.uniform(128))
+        penalty, _ = objective.constraint(critic, real, fake, None, noise.uniform(128))
         optimizer.zero_grad()
         (penalty - estimate).backward()
         optimizer.step()

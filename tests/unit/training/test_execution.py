@@ -30,7 +30,7 @@ everything = [
 def reals():
     generator = torch.Generator().manual_seed(5)
     while True:
-        yield torch.rand((8, *SHAPE), generator=generator) * 2 - 1
+        yield torch.rand((8, *SHAPE), generator=generator) * 2 - 1, None
 
 
 def begin(net, objective, precision="fp32", **extra):

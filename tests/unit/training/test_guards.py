@@ -167,7 +167,7 @@ def test_a_loss_that_is_not_finite_is_seen_in_its_iteration(dataset, tmp_path):
 def state():
     params = settings(net="dcgan", dcgan={"features": 2}, **gp())
     state = TrainingState(params, objectives.build(params), (1, 8, 8), torch.device("cpu"))
-    reals = iter([torch.zeros(8, 1, 8, 8)])
+    reals = iter([(torch.zeros(8, 1, 8, 8), None)])
     objectives.build(params).iterate(state.networks, state.optimizers, reals, state.noise, 1)
     return state
 

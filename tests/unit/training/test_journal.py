@@ -98,7 +98,7 @@ def test_held_out_estimate_slope_and_norms_are_what_their_names_say(dataset):
             weight.clamp_(-0.01, 0.01)
     curves = Curves(params, dataset, CPU)
     found = {name: float(value) for name, value in curves.measure(state).items()}
-    real, fake = curves._held_out, generator(curves._latents).detach()
+    real, fake = curves._held_out[0], generator(curves._latents).detach()
     critic.requires_grad_(False)
     images = normalise(torch.from_numpy(dataset.validation.take([0])))
     assert torch.equal(real[:1], images)
@@ -123,7 +123,7 @@ def test_a_critic_that_has_learnt_its_images_by_heart_shows_a_gap(dataset):
     state = TrainingState(params, objective, dataset.image_shape, CPU)
     few = normalise(torch.from_numpy(dataset.train.take(range(8))))
     state.optimizers["generator"].param_groups[0]["lr"] = 0.0
-    reals = itertools.repeat(few)
+    reals = itertools.repeat((few, None))
     for _ in range(60):
         readings = objective.iterate(state.networks, state.optimizers, reals, state.noise, 5)
     held_out = Curves(params, dataset, CPU).measure(state)["wasserstein_estimate_held_out"]

@@ -106,7 +106,7 @@ def test_a_damaged_newest_one_is_passed_over(dataset, tmp_path, caplog):
     train(small(), dataset, tmp_path / "base")
     file = tmp_path / "base/step-00000004/tensors.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    found = origin.find(small(init_from="base"), dataset.image_shape, tmp_path / "tuned")
+    found = origin.find(small(init_from="base"), dataset, tmp_path / "tuned")
     assert found.step == 2
     assert "step-00000004: damaged" in caplog.text
 
@@ -178,7 +178,7 @@ def test_other_networks_are_refused_and_each_difference_is_listed(dataset, tmp_p
     assert len(str(caught.value).splitlines()) < 13
     assert re.search(r"and \d+ more", str(caught.value))
     assert "there, none here" in "\n".join(
-        origin.mismatches(weights(tmp_path / "base", 4), small(net="dcgan"), dataset.image_shape)
+        origin.mismatches(weights(tmp_path / "base", 4), small(net="dcgan"), dataset)
     )
 
 

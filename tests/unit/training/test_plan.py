@@ -160,7 +160,7 @@ def test_sizes_are_those_of_a_real_training(dataset, tmp_path, net, objective):
 
 
 def train_once(params, state, image_shape):
-    reals = itertools.repeat(torch.zeros(params.batch_size, *image_shape))
+    reals = itertools.repeat((torch.zeros(params.batch_size, *image_shape), None))
     objectives.build(params).iterate(state.networks, state.optimizers, reals, state.noise, 1)
 
 

@@ -67,7 +67,7 @@ def test_the_shares_of_a_batch_are_the_batch(packed_digits):
         parts = []
         for share in ((0, 1), (0, 3), (1, 3), (2, 3)):
             with Batches(split, train, torch.device("cpu"), share=share) as batches:
-                parts.append(next(batches.starting_at(130)))
+                parts.append(next(batches.starting_at(130)).images)
         assert torch.equal(parts[0], torch.cat(parts[1:]))
 
 

@@ -1,0 +1,106 @@
+"""The labels of a conditional generator: image i of seed s has one, unless the caller chooses.
+
+Drawn by the generator that draws the latents (docs/reference/latents.md), from a counter apart from
+theirs, in proportion to the training images': the same label everywhere for the same (s, i).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monge.errors import InputError
+from monge.latents import philox
+
+Labels = NDArray[np.int64]
+Wanted = int | str | Sequence[int | str] | NDArray[np.integer[Any]]
+"""A label or the name of its class, for all images or for each."""
+
+MAX_LABELS = 10_000
+
+_DOMAIN = 1  # the counter's last word; the latents' is 0
+_WORD = np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
+
+
+def drawn(seed: int, first: int, count: int, shares: Sequence[float]) -> Labels:
+    """Labels of images first .. first + count − 1 of a seed: int64 [count].
+
+    Label k where (word + ½) / 2^32 lies in the k-th of the intervals that `shares` cut 0..1 into.
+    Raises InputError for a seed or an index outside 0 .. 2^64 − 1.
+    """
+    if not (0 <= seed < 2**64 and first >= 0 and count >= 0 and first + count <= 2**64):
+        raise InputError("a seed and the images' indices must lie from 0 to 2^64 - 1.")
+    index = np.arange(count, dtype=np.uint64) + np.uint64(first)
+    counter = (np.uint64(0), index & _LOW, index >> _WORD, np.uint64(_DOMAIN))
+    word = philox(counter, (seed & 0xFFFFFFFF, seed >> 32))[0]
+    places = (word.astype(np.float64) + 0.5) / 4294967296.0
+    ends = np.cumsum(np.asarray(shares, np.float64))  # added one after the other, in this order
+    found = np.searchsorted(ends, places, side="right")
+    last = np.flatnonzero(np.asarray(shares) > 0.0)[-1]  # where the ends' rounding stops below 1
+    capped: Labels = np.minimum(found, last).astype(np.int64)
+    return capped
+
+
+def chosen(wanted: Wanted, count: int, shares: Sequence[float], classes: Sequence[str]) -> Labels:
+    """What a caller asks for as int64 [count]: one label for all, or one for each.
+
+    A label is a number, or a name in `classes`. Raises InputError.
+    """
+    if not shares:
+        raise InputError("this generator takes no labels: it was trained without them.")
+    if isinstance(wanted, int | str | np.integer):
+        return np.full(count, _number(wanted, shares, classes), np.int64)
+    if len(wanted) != count:
+        raise InputError(f"{count} images need {count} labels, or one for all: got {len(wanted)}.")
+    return np.array([_number(one, shares, classes) for one in wanted], np.int64)
+
+
+def named(text: str, shares: Sequence[float], classes: Sequence[str]) -> int:
+    """The label that somebody has typed: the name of its class or, if none has it, its number."""
+    wanted: int | str = text
+    if text not in classes and text.isascii() and text.isdigit() and len(text) < 10:
+        wanted = int(text)
+    return int(chosen(wanted, 1, shares, classes)[0])
+
+
+def checked(labels: Any, count: int, shares: Sequence[float]) -> Labels | None:
+    """Labels as the network takes them: int64 [count], each one that exists.
+
+    None for a generator without, which may be given none. Raises InputError.
+    """
+    if not shares:
+        if labels is None:
+            return None
+        raise InputError("this generator takes no labels: it was trained without them.")
+    if labels is None:
+        raise InputError(f"labels are needed: {count} whole numbers from 0 to {len(shares) - 1}.")
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise InputError(
+            f"labels must be whole numbers of shape [{count}], got {labels.dtype} "
+            f"{list(labels.shape)}."
+        )
+    if count and not (labels.min() >= 0 and labels.max() < len(shares)):
+        raise InputError(f"labels must be from 0 to {len(shares) - 1}.")
+    return np.ascontiguousarray(labels, np.int64)
+
+
+def _number(one: object, shares: Sequence[float], classes: Sequence[str]) -> int:
+    if isinstance(one, str):
+        if one in classes:
+            return classes.index(one)
+        raise InputError(f"no class is called {one[:80]!r}. There are: {_listed(classes)}.")
+    if isinstance(one, int | np.integer) and not isinstance(one, bool):
+        if 0 <= one < len(shares):
+            return int(one)
+        raise InputError(f"labels are from 0 to {len(shares) - 1}, got {one}.")
+    raise InputError(f"a label is a whole number or the name of a class, got {one!r:.80}.")
+
+
+def _listed(classes: Sequence[str]) -> str:
+    names = ", ".join(classes[:20])
+    return names if len(classes) <= 20 else f"{names} and {len(classes) - 20} more"
