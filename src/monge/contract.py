@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from monge import __version__
 from monge.errors import ModelFileError
+from monge.labels import MAX_LABELS
 from monge.latents import DISTRIBUTION, MAX_DIM
 
 METADATA_KEY = "monge.contract"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_SINCE: dict[str, tuple[int, Any]] = {"label_shares": (2, [])}
+"""Keys that came with a later version, and what a file of an earlier one means."""
+
 WEIGHTS = ("averaged", "raw")
 MAX_SIDE = 4096
 MAX_CHARACTERS = 1 << 20
@@ -23,13 +28,16 @@ MAX_CHARACTERS = 1 << 20
 class Contract:
     """Input, output and origin of a generator file; one that exists is valid.
 
-    `image_shape` is (height, width, channels) in pixels; `parameters` is the train section.
+    `image_shape` is (height, width, channels) in pixels; `parameters` is the train section;
+    `label_shares` has the share of each label among the training images, and is empty for a
+    generator that takes none.
     Raises ModelFileError when a field is out of its range.
     """
 
     latent_dim: int
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...] = ()
+    label_shares: tuple[float, ...] = ()
     dataset_hash: str | None = None
     git_revision: str | None = None
     run: str | None = None
@@ -43,7 +51,7 @@ class Contract:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        for name in ("image_shape", "value_range", "classes"):
+        for name in ("image_shape", "value_range", "classes", "label_shares"):
             value = getattr(self, name)
             if not isinstance(value, (list, tuple)):
                 _refuse(f"{name} must be a list, got {value!r}")
@@ -75,11 +83,18 @@ class Contract:
                 f"the generator file has contract version {version}, this monge ({__version__}) "
                 f"reads up to {FORMAT_VERSION}: upgrade monge, or export the file again with this."
             )
-        known = {item.name for item in dataclasses.fields(cls)}
+        since = {name: start for name, (start, _) in _SINCE.items() if start > version}
+        known = {item.name for item in dataclasses.fields(cls)} - set(since)
         for kind, names in (("missing", known - set(document)), ("unknown", set(document) - known)):
             if names:
                 _refuse(f"{kind} keys {_short(', '.join(sorted(names)))}")
-        return cls(**document)
+        document |= {name: _SINCE[name][1] for name in since}
+        return cls(**{**document, "format_version": FORMAT_VERSION})
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the generator takes labels."""
+        return bool(self.label_shares)
 
 
 def _checks(contract: Contract) -> list[tuple[str, bool]]:
@@ -113,6 +128,11 @@ def _checks(contract: Contract) -> list[tuple[str, bool]]:
             c.value_range != (0, 255),
         ),
         ("classes must be a list of names", not all(isinstance(name, str) for name in c.classes)),
+        (
+            f"label_shares must be numbers from 0 to 1 that add up to 1, one for each of at most "
+            f"{MAX_LABELS} classes, got {_short(c.label_shares)}",
+            bool(c.label_shares) and not _shares(c.label_shares, len(c.classes)),
+        ),
         (f"weights must be averaged or raw, got {_short(c.weights)}", c.weights not in WEIGHTS),
         (f"step must be a whole number, got {_short(c.step)}", not _whole(c.step, 0, 2**63)),
         ("monge_version must be text", not isinstance(c.monge_version, str)),
@@ -129,6 +149,16 @@ def _checks(contract: Contract) -> list[tuple[str, bool]]:
 
 def _whole(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _shares(values: tuple[Any, ...], classes: int) -> bool:
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    return (
+        numbers
+        and len(values) == classes <= MAX_LABELS
+        and min(values) >= 0.0
+        and math.isclose(math.fsum(values), 1.0, abs_tol=1e-6)
+    )
 
 
 def _short(value: Any) -> str:

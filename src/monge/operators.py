@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from monge.errors import ModelFileError
 
 ALLOWED = frozenset({
-    "Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Gemm",
+    "Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Gather", "Gemm",
     "LeakyRelu", "MatMul", "Mul", "Pad", "Relu", "Reshape", "Round", "Sigmoid", "Slice", "Sub",
     "Tanh", "Transpose",
 })  # fmt: skip

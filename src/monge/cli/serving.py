@@ -46,6 +46,9 @@ def sample(
     truncation: Annotated[
         float | None, typer.Option(help="Latents within so many standard deviations.")
     ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="A class, by name or number, of a conditional generator.")
+    ] = None,
     shards: Annotated[
         Shards | None, typer.Option(help="Fill a folder with shards; the same command goes on.")
     ] = None,
@@ -54,17 +57,24 @@ def sample(
     """Draw images from a generator file or a registered model."""
     if n < 1:
         raise InputError(f"-n must be at least 1, got {n}.")
+    from monge.labels import named
     from monge.serving import pictures
     from monge.serving.sampler import Sampler
 
     sampler = Sampler.load(model, provider=provider.value)
+    wanted = (
+        None
+        if label is None
+        else named(label, sampler.contract.label_shares, sampler.contract.classes)
+    )
     if shards is None:
-        images = sampler.sample(n, seed=seed, first=first, truncation=truncation)
+        images = sampler.sample(n, seed, first, truncation, wanted)
         pictures.write(images, output)
     else:
         if first or truncation is not None:
             raise InputError("--shards takes neither --first nor --truncation.")
-        _fill(sampler, output, n=n, seed=seed, shard_size=shard_size, format=shards.value)
+        plan = {"n": n, "seed": seed, "shard_size": shard_size, "label": wanted}
+        _fill(sampler, output, **plan, format=shards.value)
     typer.echo(f"{n} images of seed {seed} in {output} ({sampler.provider})")
 
 

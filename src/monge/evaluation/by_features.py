@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monge.evaluation.by_labels import label_figures
 from monge.evaluation.catalogue import named
 from monge.evaluation.evidence import Evidence, progress
 from monge.evaluation.judgement import ClassShares, Figure, from_repeats
@@ -98,6 +99,7 @@ def feature_figures(
     if look.accuracy is None:  # its classes are not the dataset's
         return figures, None, failures
     balance, shares = _classes(evidence, generated, real, protocol)
+    figures |= label_figures(evidence, generated, real, protocol)
     return figures | balance, shares, failures
 
 

@@ -13,7 +13,7 @@ import numpy as np, onnxruntime
 
 session = onnxruntime.InferenceSession("generator.onnx")
 latents = np.random.default_rng(7).standard_normal((64, {latent_dim}), np.float32)
-(images,) = session.run(None, {{"latents": latents}})  # uint8 [64, {height}, {width}, {channels}]
+{labels}(images,) = session.run(None, {{"latents": latents{given}}})  # uint8 [64, {shape}]
 ```"""
 
 
@@ -21,7 +21,11 @@ def card(facts: Facts) -> str:
     """`MODEL_CARD.md`: YAML for machines in front, then what a person should know before use."""
     contract = facts.contract
     height, width, channels = contract.image_shape
-    use = _USE.format(latent_dim=contract.latent_dim, height=height, width=width, channels=channels)
+    use = _USE.format(
+        latent_dim=contract.latent_dim, shape=", ".join(map(str, contract.image_shape)),
+        labels="labels = np.zeros(64, np.int64)  # of the first class\n" * contract.conditional,
+        given=', "labels": labels' * contract.conditional,
+    )  # fmt: skip
     copying = facts.figures.get("copying", {}).get("value")
     warned = (
         f"- A generated image is nearer to the training images than a held-out one in "

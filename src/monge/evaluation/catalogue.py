@@ -82,6 +82,9 @@ CATALOGUE: dict[str, Entry] = {
         _CLASSES, "higher", "the Inception score's formula on this dataset's classifier"
     ),
     "inception_score": Entry(_CLASSES, "higher", "the same on Inception's 1008 classes"),
+    "label_accuracy": Entry(
+        _CLASSES, "higher", "how often a conditional generator's image is of the class asked for"
+    ),
     "class_balance": Entry(
         _CLASSES, "lower", "total variation between classes generated and classes of the data"
     ),

@@ -20,6 +20,8 @@ Images = NDArray[np.uint8]
 Indices = NDArray[np.int64]
 Sample = Callable[[int, int], Images]
 """(first index, count) -> uint8 [count, H, W, C]; image i is the same in every call."""
+Asked = Callable[[int, int], Indices]
+"""(first index, count) -> the labels int64 [count] that those images were asked for with."""
 
 MIN_HELD_OUT = 20
 _SUBSET_BYTES = 2**29
@@ -32,13 +34,19 @@ class Evidence:
     `images` generated ones are cut into `subsets` of `subset_size`, no larger than the held-out
     split, so that value and floor are biased alike: the Fréchet distance, the score and every
     Wasserstein distance between samples depend on the sample size. `reference` are training images,
-    `held_out` the held-out ones, both int64 indices in a seeded order.
+    `held_out` the held-out ones, both int64 indices in a seeded order. `labels` are those that a
+    conditional generator is given.
     """
 
     def __init__(
-        self, sample: Sample, dataset: PackedDataset, params: EvaluateParams, generator_hash: str
+        self,
+        sample: Sample,
+        dataset: PackedDataset,
+        params: EvaluateParams,
+        generator_hash: str,
+        labels: Asked | None = None,
     ) -> None:
-        self._sample, self._generator_hash = sample, generator_hash
+        self._sample, self._generator_hash, self.labels = sample, generator_hash, labels
         self.dataset, self.params = dataset, params
         generator = np.random.default_rng(params.seed)
         self.reference = _choose(generator, len(dataset.train), params.images)

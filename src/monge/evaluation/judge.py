@@ -9,7 +9,7 @@ from monge.errors import InputError
 from monge.evaluation.by_features import feature_figures
 from monge.evaluation.by_pixels import neighbours, pixel_figures
 from monge.evaluation.catalogue import CATALOGUE
-from monge.evaluation.evidence import Evidence, Sample, shown
+from monge.evaluation.evidence import Asked, Evidence, Sample, shown
 from monge.evaluation.judgement import Figure, Judgement
 from monge.metrics.features import extractor
 from monge.params import EvaluateParams
@@ -26,8 +26,11 @@ def judge(
     cache: Path,
     *,
     generator_hash: str,
+    labels: Asked | None = None,
 ) -> Judgement:
     """All figures for `sample` ((first, count) -> uint8 [count, H, W, C]) on a packed dataset.
+
+    `labels` ((first, count) -> int64 [count]) are what a conditional generator was asked for.
 
     The reference is the training images; a figure is the mean over disjoint subsets of generated
     images, its noise their standard error, its floor the same for held-out images in their place.
@@ -39,7 +42,7 @@ def judge(
             f"evaluate.images: must be at least 10 times evaluate.repeats, got {params.images} "
             f"for {params.repeats} repeats. Raise the one or lower the other."
         )
-    evidence = Evidence(sample, dataset, params, generator_hash)
+    evidence = Evidence(sample, dataset, params, generator_hash, labels)
     look = extractor(
         params.features,
         dataset.train,

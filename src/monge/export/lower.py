@@ -58,6 +58,29 @@ class Graph:
         self.value = value
         self.shape = self.stored = shape
         self._channels_last = False
+        self._labels, self._classes = "", 0
+
+    def expect_labels(self, name: str, classes: int) -> None:
+        """Believe that a one-hot vector of the labels in `name` follows the values, unwritten."""
+        self._labels, self._classes = name, classes
+        self.shape = (self.shape[0] + classes,)
+
+    def first_product(self, weight: Array, bias: Array) -> tuple[Array, Array | None]:
+        """Cut a matrix [z + classes, out] into that of the values and the table of the labels.
+
+        What a one-hot vector picks of a matrix is a row: the table holds it, with the bias.
+        """
+        classes, self._classes = self._classes, 0
+        if not classes:
+            return weight, None
+        return weight[:-classes], weight[-classes:] + bias
+
+    def rows(self, table: Array) -> str:
+        """Append each label's row of a table; the name of the rows [n, out]."""
+        before, self.value = self.value, self.weight("table", table)
+        self.add("Gather", self._labels, axis=0)
+        rows, self.value = self.value, before
+        return rows
 
     def add(
         self, operator: str, *inputs: str, output: str | None = None, **attributes: Any
@@ -107,6 +130,11 @@ class Graph:
 
     def need(self, shape: tuple[int, ...]) -> None:
         """See to it that the current value lies as [n, *shape]."""
+        if self._classes:
+            raise InputError(
+                "export cannot write this generator: its labels must enter a Linear layer, or a "
+                "transposed convolution of a 1x1 map, before anything else."
+            )
         if self._channels_last:
             self.add("Transpose", perm=[0, 3, 1, 2])
             self._channels_last = False
@@ -242,8 +270,10 @@ def _convolve(
 
 def _gemm(graph: Graph, weight: Array, bias: Array, shape: tuple[int, ...]) -> None:
     """[n, in] × weight [in, out] + bias, believed to be [n, *shape] from then on."""
+    weight, table = graph.first_product(weight, bias)
     graph.need((len(weight),))
-    graph.add("Gemm", graph.kernel(weight, 1), graph.weight("bias", bias))
+    bias_or_rows = graph.weight("bias", bias) if table is None else graph.rows(table)
+    graph.add("Gemm", graph.kernel(weight, 1), bias_or_rows)
     graph.now((weight.shape[1],))
     graph.shape = shape
 

@@ -22,7 +22,7 @@ OPSET = 13
 IR_VERSION = 7
 MAX_BYTES = 2**31 - 1  # protobuf's limit; a file beyond it could not hold its own weights
 
-INPUT, OUTPUT = "latents", "images"
+INPUT, LABELS, OUTPUT = "latents", "labels", "images"
 VALUES = "values"  # the images [n, C, H, W] in [-1, 1], before they become bytes
 
 
@@ -31,8 +31,9 @@ def write_generator(
 ) -> None:
     """Write `generator` in evaluation mode as an ONNX file with its contract; atomic.
 
-    The file takes `latents` float32 [n, latent_dim] and gives `images` uint8 [n, H, W, C]. The same
-    weights and contract give the same bytes. Raises InputError for a layer that export does not
+    The file takes `latents` float32 [n, latent_dim], and `labels` int64 [n] where its contract has
+    shares of labels, and gives `images` uint8 [n, H, W, C]. The same weights and contract give the
+    same bytes. Raises InputError for a layer that export does not
     know, ModelFileError where contract and network disagree, StorageError on a full disk.
     """
     write_whole(path, serialise(generator, contract, form))
@@ -47,6 +48,8 @@ def serialise(generator: nn.Module, contract: Contract, form: Form | None = None
             "2: train a narrower net."
         )
     graph = Graph(INPUT, (contract.latent_dim,), form)
+    if contract.conditional:
+        graph.expect_labels(LABELS, len(contract.label_shares))
     if graph.form.variant == "float16":
         graph.add("Cast", to=TensorProto.FLOAT16)
     lower(generator, graph)
@@ -61,7 +64,7 @@ def serialise(generator: nn.Module, contract: Contract, form: Form | None = None
         helper.make_graph(
             graph.nodes,
             "generator",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", contract.latent_dim])],
+            _inputs(contract),
             [
                 helper.make_tensor_value_info(
                     OUTPUT, TensorProto.UINT8, ["n", *contract.image_shape]
@@ -79,6 +82,12 @@ def serialise(generator: nn.Module, contract: Contract, form: Form | None = None
     data: bytes = model.SerializeToString(deterministic=True)
     check_operators(data)
     return data
+
+
+def _inputs(contract: Contract) -> list[onnx.ValueInfoProto]:
+    latents = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", contract.latent_dim])
+    labels = helper.make_tensor_value_info(LABELS, TensorProto.INT64, ["n"])
+    return [latents, labels] if contract.conditional else [latents]
 
 
 def _to_bytes(graph: Graph) -> None:

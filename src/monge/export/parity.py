@@ -18,7 +18,8 @@ from torch import nn
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import ModelFileError
 from monge.export.lower import Form
-from monge.export.onnx import INPUT, OUTPUT, VALUES, write_generator
+from monge.export.onnx import INPUT, LABELS, OUTPUT, VALUES, write_generator
+from monge.labels import drawn
 from monge.latents import latents
 
 BATCH_SIZES = (1, 2, 3, 64)
@@ -88,10 +89,10 @@ def _compare(
     network = copy.deepcopy(generator).cpu().eval()
     session, values_session = _sessions(path, contract)
     images, worst, levels, differing, values_seen = 0, 0.0, 0, 0, 0
-    for batch in _batches(contract.latent_dim):
+    for feeds in _batches(contract):
         with torch.no_grad():
-            expected = network(torch.from_numpy(batch)).numpy()
-        values = values_session.run([VALUES], {INPUT: batch})[0]
+            expected = network(*map(torch.from_numpy, feeds.values())).numpy()
+        values = values_session.run([VALUES], feeds)[0]
         difference = np.abs(values.astype(np.float64) - expected)
         if reduced is not None:
             _check_reduced(path, difference, expected, reduced)
@@ -99,7 +100,7 @@ def _compare(
         elif values.shape != expected.shape or not np.all(difference <= tolerance):
             raise _unequal(path, difference, values, expected, f"tolerance {tolerance:g}")
         bytes_expected = _to_bytes(expected)
-        pixels = session.run([OUTPUT], {INPUT: batch})[0]
+        pixels = session.run([OUTPUT], feeds)[0]
         if pixels.shape != bytes_expected.shape:
             raise ModelFileError(
                 f"{path}: the file draws {pixels.shape}, the network {bytes_expected.shape}."
@@ -107,7 +108,7 @@ def _compare(
         apart = np.abs(pixels.astype(np.int64) - bytes_expected)
         if apart.max() > 1 and reduced is None:
             raise _unequal(path, apart, pixels, bytes_expected, "at most one grey level")
-        images += len(batch)
+        images += len(expected)
         worst, levels = max(worst, float(difference.max())), max(levels, int(apart.max()))
         differing, values_seen = differing + int((apart > 0).sum()), values_seen + apart.size
     fraction = differing / values_seen
@@ -130,10 +131,14 @@ def _check_reduced(
         )
 
 
-def _batches(latent_dim: int) -> Iterator[NDArray[np.float32]]:
+def _batches(contract: Contract) -> Iterator[dict[str, NDArray[Any]]]:
+    """The inputs of each batch, in the order in which the network takes them."""
     first = 0
     for size in BATCH_SIZES:
-        yield latents(_SEED, first, size, latent_dim)
+        feeds: dict[str, NDArray[Any]] = {INPUT: latents(_SEED, first, size, contract.latent_dim)}
+        if contract.conditional:
+            feeds[LABELS] = drawn(_SEED, first, size, contract.label_shares)
+        yield feeds
         first += size
 
 

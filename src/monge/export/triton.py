@@ -37,12 +37,15 @@ def config(contract: Contract, name: str) -> str:
     """Triton's description of the model: requests share batches, every bucket is warmed up."""
     buckets = ", ".join(str(size) for size in BUCKETS)
     shape = ", ".join(str(size) for size in contract.image_shape)
-    warm = ",\n".join(_warm_up(size, contract.latent_dim) for size in BUCKETS)
+    warm = ",\n".join(_warm_up(size, contract) for size in BUCKETS)
+    inputs = f'{{ name: "latents" data_type: TYPE_FP32 dims: [ {contract.latent_dim} ] }}'
+    if contract.conditional:  # the network's are [n], and Triton has no empty `dims`
+        inputs += ', { name: "labels" data_type: TYPE_INT64 dims: [ 1 ] reshape { shape: [ ] } }'
     return f"""\
 name: {json.dumps(name)}
 backend: "onnxruntime"
 max_batch_size: {BUCKETS[-1]}
-input [ {{ name: "latents" data_type: TYPE_FP32 dims: [ {contract.latent_dim} ] }} ]
+input [ {inputs} ]
 output [ {{ name: "images" data_type: TYPE_UINT8 dims: [ {shape} ] }} ]
 dynamic_batching {{
   preferred_batch_size: [ {buckets} ]
@@ -55,8 +58,13 @@ model_warmup [
 """
 
 
-def _warm_up(size: int, latent_dim: int) -> str:
-    return (
-        f'  {{ name: "batch {size}" batch_size: {size} inputs {{ key: "latents" value: '
-        f"{{ data_type: TYPE_FP32 dims: [ {latent_dim} ] random_data: true }} }} }}"
+def _warm_up(size: int, contract: Contract) -> str:
+    inputs = (
+        'inputs { key: "latents" value: { data_type: TYPE_FP32 '
+        f"dims: [ {contract.latent_dim} ] random_data: true }} }}"
     )
+    if contract.conditional:
+        inputs += (
+            ' inputs { key: "labels" value: { data_type: TYPE_INT64 dims: [ 1 ] zero_data: true } }'
+        )
+    return f'  {{ name: "batch {size}" batch_size: {size} {inputs} }}'

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-import numpy as np
-
 from monge.errors import InputError, ModelFileError
 from monge.serving.origin import look_up
 from monge.serving.sampler import Sampler
@@ -54,9 +52,8 @@ def warm_up(model: Model) -> None:
     """Find the fastest batch size, and draw once at both ends of it, so that no client waits."""
     sampler = model.sampler
     size = sampler.calibrate()
-    dim = sampler.contract.latent_dim
     for n in (1, size):
-        images = sampler.run(np.zeros((n, dim), np.float32))
+        images = sampler.blank(n)
         if images.shape != (n, *sampler.contract.image_shape):
             raise ModelFileError(f"{model.name}: draws {images.shape}, not what its contract says.")
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from monge.contract import Contract
 from monge.errors import Busy, InputError, MissingExtra, StorageError
+from monge.labels import Labels
 from monge.serving.pictures import picture
 
 Images = NDArray[np.uint8]
@@ -41,18 +42,34 @@ class Draws(Protocol):
     contract: Contract
     model_hash: str
 
-    def stream(self, n: int, seed: int = 0, first: int = 0) -> Iterator[Images]: ...
+    def stream(
+        self,
+        n: int,
+        seed: int = 0,
+        first: int = 0,
+        truncation: float | None = None,
+        label: int | None = None,
+    ) -> Iterator[Images]: ...
+
+    def labels(
+        self, n: int, seed: int = 0, first: int = 0, wanted: int | None = None
+    ) -> Labels | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a folder is to hold: images 0 .. n − 1 of a seed, `shard_size` in each file."""
+    """What a folder is to hold: images 0 .. n − 1 of a seed, `shard_size` in each file.
+
+    With `label`, all of a conditional generator's images are of that class; without, each has the
+    label that its index gives it.
+    """
 
     n: int
     seed: int = 0
     shard_size: int = 10_000
     format: Format = "webdataset"
     model_hash: str = ""
+    label: int | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.shard_size < 1:
@@ -149,7 +166,14 @@ def write(
     return made
 
 
-Picture = tuple[int, int, bytes]  # index, seed, PNG
+@dataclass(frozen=True)
+class Picture:
+    """One image: its index under a seed, its label where it has one, and its PNG."""
+
+    index: int
+    seed: int
+    label: int | None
+    png: bytes
 
 
 def _pictures(
@@ -157,46 +181,52 @@ def _pictures(
 ) -> Iterator[Picture]:
     first, count = plan.span(shard)
     index = first
-    for images in sampler.stream(count, plan.seed, first):
+    labels = sampler.labels(count, plan.seed, first, plan.label)
+    for images in sampler.stream(count, plan.seed, first, label=plan.label):
         for image in images:
             buffer = io.BytesIO()
             picture(image).save(buffer, "PNG", compress_level=1)
-            yield index, plan.seed, buffer.getvalue()
+            label = None if labels is None else int(labels[index - first])
+            yield Picture(index, plan.seed, label, buffer.getvalue())
             index += 1
         progress(len(images))
 
 
 def _write_tar(file: Any, pictures: Iterator[Picture], _: Contract) -> None:
-    """Members 000000012.png and 000000012.json: what WebDataset reads as one sample."""
+    """Members 000000012.png, .json and, for a label, .cls: what WebDataset reads as one sample."""
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for index, seed, png in pictures:
-            about = json.dumps({"index": index, "seed": seed}).encode("ascii")
-            for suffix, data in (("png", png), ("json", about)):
-                member = tarfile.TarInfo(f"{index:012}.{suffix}")
+        for one in pictures:
+            about = json.dumps({"index": one.index, "seed": one.seed}).encode("ascii")
+            members = [("png", one.png), ("json", about)]
+            if one.label is not None:
+                members.append(("cls", str(one.label).encode("ascii")))
+            for suffix, data in members:
+                member = tarfile.TarInfo(f"{one.index:012}.{suffix}")
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
 
 
 def _write_parquet(file: Any, pictures: Iterator[Picture], contract: Contract) -> None:
-    """Columns index, seed, and image {bytes, path}, as collections of datasets know it."""
+    """Columns index, seed, image {bytes, path}, as collections of datasets know it, and label."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise MissingExtra("Parquet needs pyarrow: pip install 'monge[parquet]'.") from None
     image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    schema = pyarrow.schema(
-        [("index", pyarrow.int64()), ("seed", pyarrow.uint64()), ("image", image)],
-        {"monge.contract": contract.to_json()},
-    )
+    fields = [("index", pyarrow.int64()), ("seed", pyarrow.uint64()), ("image", image)]
+    if contract.conditional:
+        fields.append(("label", pyarrow.int64()))
+    schema = pyarrow.schema(fields, {"monge.contract": contract.to_json()})
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:
         for rows in _groups(pictures):
-            columns = [
-                [index for index, _, _ in rows],
-                [seed for _, seed, _ in rows],
-                [{"bytes": png, "path": f"{index:012}.png"} for index, _, png in rows],
-            ]
-            arrays = [pyarrow.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+            columns: dict[str, list[Any]] = {
+                "index": [one.index for one in rows],
+                "seed": [one.seed for one in rows],
+                "image": [{"bytes": one.png, "path": f"{one.index:012}.png"} for one in rows],
+                "label": [one.label for one in rows],
+            }
+            arrays = [pyarrow.array(columns[field.name], field.type) for field in schema]
             writer.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=schema))
 
 

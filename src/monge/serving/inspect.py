@@ -30,6 +30,8 @@ def describe(model: str | Path, provider: str = "auto", threads: int = 0) -> Ite
     yield f"  latents    {contract.latent_dim} values, {contract.latent_distribution}"
     yield f"  images     {height} x {width}, {'grey' if channels == 1 else 'colour'}, uint8"
     yield f"  classes    {', '.join(contract.classes) or 'none known'}"
+    if contract.conditional:
+        yield f"  labels     0 to {len(contract.label_shares) - 1}, a class for each image"
     yield f"  weights    {contract.weights}, of step {contract.step}, run {contract.run or '-'}"
     yield f"  dataset    {contract.dataset_hash or '-'}"
     yield f"  revision   {contract.git_revision or '-'}"
@@ -45,13 +47,12 @@ def describe(model: str | Path, provider: str = "auto", threads: int = 0) -> Ite
 def _speeds(sampler: Sampler) -> Iterator[str]:
     yield f"on {sampler.provider} here:"
     for batch in BATCHES:
-        latents = np.zeros((batch, sampler.contract.latent_dim), np.float32)
-        sampler.run(latents)
+        sampler.blank(batch)
         began_s = time.perf_counter()
         times: list[float] = []
         while not times or time.perf_counter() - began_s < _EACH_S:
             start_s = time.perf_counter()
-            sampler.run(latents)
+            sampler.blank(batch)
             times.append(time.perf_counter() - start_s)
         middle_s = float(np.median(times))
         yield f"  batch {batch:3}  {batch / middle_s:10,.0f} images/s  {middle_s * 1e3:8.2f} ms"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import DeviceError, InputError, ModelFileError
+from monge.labels import Labels, Wanted, checked, chosen, drawn
 from monge.latents import latents, slerp
 from monge.operators import check_operators
 from monge.serving import batch_size, origin
@@ -99,11 +100,8 @@ class Sampler:
         Only where no sizes are fixed: on a CPU, where an image does not depend on its batch.
         """
         if not self._session.batches:
-            dim = self.contract.latent_dim
             key = f"{self.model_hash[:16]} {self._threads} {os.cpu_count()}"
-            self._batch = batch_size.fastest(
-                lambda size: self._draw(np.zeros((size, dim), np.float32)), self._largest, key
-            )
+            self._batch = batch_size.fastest(self.blank, self._largest, key)
         return self._batch
 
     def latents(
@@ -114,29 +112,58 @@ class Sampler:
         dim = self.contract.latent_dim
         return latents(_whole("seed", seed), _whole("first", first), n, dim, truncation)
 
+    def labels(
+        self, n: int, seed: int = 0, first: int = 0, wanted: Wanted | None = None
+    ) -> Labels | None:
+        """Labels of those images, int64 [n]: as `wanted`, or drawn in the training images' shares.
+
+        None where the generator takes none.
+        """
+        shares, classes = self.contract.label_shares, self.contract.classes
+        n = self._check_count(n)
+        if wanted is not None:
+            return chosen(wanted, n, shares, classes)
+        if not shares:
+            return None
+        return drawn(_whole("seed", seed), _whole("first", first), n, shares)
+
     def sample(
-        self, n: int, seed: int = 0, first: int = 0, truncation: float | None = None
+        self,
+        n: int,
+        seed: int = 0,
+        first: int = 0,
+        truncation: float | None = None,
+        labels: Wanted | None = None,
     ) -> Images:
         """Images first .. first + n − 1 of a seed: uint8 [n, H, W, C].
 
         `truncation` draws likelier, less varied images: latents within that many standard
-        deviations.
+        deviations. `labels` asks a conditional generator for a class, by number or name, or for
+        one an image.
         """
         result = self._allocate(n)
+        known = self.labels(n, seed, first, labels)
         for start in range(0, len(result), self._batch):
-            part = result[start : start + self._batch]
-            part[:] = self._draw(self.latents(len(part), seed, first + start, truncation))
+            stop = start + self._batch
+            part = result[start:stop]
+            batch = self.latents(len(part), seed, first + start, truncation)
+            part[:] = self._draw(batch, None if known is None else known[start:stop])
         return result
 
     def stream(
-        self, n: int, seed: int = 0, first: int = 0, truncation: float | None = None
+        self,
+        n: int,
+        seed: int = 0,
+        first: int = 0,
+        truncation: float | None = None,
+        label: int | str | None = None,
     ) -> Iterator[Images]:
         """The same images in batches of the fastest size, one after the other in bounded memory."""
         n, first, size = _whole("n", n), _whole("first", first), self.calibrate()
         if n < 0:
             raise InputError(f"the number of images must be at least 0, got {n}.")
         for start in range(0, n, size):
-            yield self.sample(min(size, n - start), seed, first + start, truncation)
+            yield self.sample(min(size, n - start), seed, first + start, truncation, label)
 
     def checked(self, batch: NDArray[Any]) -> Latents:
         """Latents as the network takes them: float32 [n, latent_dim], finite. Raises InputError."""
@@ -154,47 +181,75 @@ class Sampler:
             raise InputError("latents must be finite numbers.")
         return batch
 
-    def run(self, batch: NDArray[Any]) -> Images:
-        """Draw the images of given latents [n, latent_dim], finite: uint8 [n, H, W, C]."""
+    def checked_labels(self, labels: Any, n: int) -> Labels | None:
+        """Labels as the network takes them: int64 [n]; None without any. Raises InputError."""
+        return checked(labels, n, self.contract.label_shares)
+
+    def run(self, batch: NDArray[Any], labels: NDArray[Any] | None = None) -> Images:
+        """Draw the images of given latents [n, latent_dim], finite: uint8 [n, H, W, C].
+
+        A conditional generator needs labels [n] as well.
+        """
         batch = self.checked(batch)
+        known = self.checked_labels(labels, len(batch))
         if 0 < len(batch) <= self._batch:
-            return self._draw(batch)
+            return self._draw(batch, known)
         result = self._allocate(len(batch))
         for start in range(0, len(batch), self._batch):
-            stop = start + self._batch
-            result[start:stop] = self._draw(batch[start:stop])
+            part = slice(start, start + self._batch)
+            result[part] = self._draw(batch[part], None if known is None else known[part])
         return result
 
-    def interpolate(self, seeds: Sequence[int], steps: int) -> Images:
+    def blank(self, n: int) -> Images:
+        """Draw n images of nothing, latents and labels 0: to warm up, and to time."""
+        dim, conditional = self.contract.latent_dim, self.contract.conditional
+        labels = np.zeros(n, np.int64) if conditional else None
+        return self._draw(np.zeros((n, dim), np.float32), labels)
+
+    def interpolate(
+        self, seeds: Sequence[int], steps: int, label: int | str | None = None
+    ) -> Images:
         """Spherical walks from image 0 of each seed to image 0 of the next, in `steps` images.
 
-        uint8 [len(seeds) − 1, steps, H, W, C]; both ends are included.
+        uint8 [len(seeds) − 1, steps, H, W, C]; both ends are included. A walk of a conditional
+        generator has one label all the way: `label`, or that of its first image.
         """
         if len(seeds) < 2:
             raise InputError(f"a walk needs at least two seeds, got {len(seeds)}.")
         ends = np.concatenate([self.latents(1, seed) for seed in seeds])
-        return self.walk(ends[:-1], ends[1:], steps)
+        starting = [self.labels(1, seed, wanted=label) for seed in seeds[:-1]]
+        known = [labels[0] for labels in starting if labels is not None]
+        return self.walk(ends[:-1], ends[1:], steps, np.array(known) if known else None)
 
-    def walk(self, starts: Latents, ends: Latents, steps: int) -> Images:
+    def walk(
+        self, starts: Latents, ends: Latents, steps: int, labels: NDArray[Any] | None = None
+    ) -> Images:
         """Spherical walks between latents [r, latent_dim]: uint8 [r, steps, H, W, C], steps >= 2.
 
-        The first images are those of `starts`, the last those of `ends`.
+        The first images are those of `starts`, the last those of `ends`. A conditional generator
+        needs a label for each walk, [r].
         """
         rows, steps = len(starts), _whole("steps", steps)
         if not 2 <= steps <= MAX_IMAGES:
             raise InputError(f"a walk needs at least 2 steps, got {steps}.")
         self._check_count(rows * steps)
         between = slerp(starts[:, None], ends[:, None], np.linspace(0.0, 1.0, steps))
-        images = self.run(between.reshape(rows * steps, self.contract.latent_dim))
+        known = self.checked_labels(labels, rows)
+        images = self.run(
+            between.reshape(rows * steps, self.contract.latent_dim),
+            None if known is None else np.repeat(known, steps),
+        )
         return images.reshape(rows, steps, *self.contract.image_shape)
 
-    def _draw(self, batch: NDArray[np.float32]) -> Images:
+    def _draw(self, batch: Latents, labels: Labels | None) -> Images:
         """One batch through the network.
 
         On the CPU a row's bits do not depend on its batch (a test holds ONNX Runtime to that). On a
         GPU the convolution is chosen by the batch size, so that the session fills it up to one.
         """
-        return self._session.run({"latents": batch})
+        if labels is None:
+            return self._session.run({"latents": batch})
+        return self._session.run({"latents": batch, "labels": labels})
 
     def _allocate(self, n: int) -> Images:
         return np.empty((self._check_count(n), *self.contract.image_shape), np.uint8)
@@ -248,13 +303,22 @@ def _contract(session: Session, path: str) -> Contract:
         contract = Contract.from_json(text)
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from None
+    inputs: list[Any] = [("latents", "tensor(float)", [contract.latent_dim])]
+    if contract.conditional:
+        inputs.append(("labels", "tensor(int64)", []))
+    output = ("images", "tensor(uint8)", [*contract.image_shape])
     for kind, tensors, wanted in (
-        ("input", session.inputs, ("latents", "tensor(float)", [contract.latent_dim])),
-        ("output", session.outputs, ("images", "tensor(uint8)", [*contract.image_shape])),
+        ("input", session.inputs, inputs),
+        ("output", session.outputs, [output]),
     ):
         found = [(name, type_, shape[1:]) for name, type_, shape in tensors]
-        if found != [wanted]:
+        if found != wanted:
             raise ModelFileError(
-                f"{path}: breaks its contract: its {kind} must be {wanted}, got {found}."
+                f"{path}: breaks its contract: its {kind} must be {_listed(wanted)}, "
+                f"got {_listed(found)}."
             )
     return contract
+
+
+def _listed(tensors: list[Any]) -> str:
+    return " and ".join(map(str, tensors)) or "nothing"

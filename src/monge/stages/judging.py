@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from monge.errors import InputError
 from monge.files import write_whole
+from monge.labels import drawn
 from monge.params import Params
 from monge.paths import Paths
 from monge.stages.tracking import tracked
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from monge.evaluation.evidence import Asked
     from monge.evaluation.facts import Facts
     from monge.evaluation.judge import Judgement
     from monge.serving.sampler import Sampler
@@ -95,8 +97,9 @@ def write_report(facts: Facts, paths: Paths) -> Path:
 
 def _walks(sampler: Sampler, seed: int, rows: int, steps: int) -> NDArray[np.uint8]:
     """Walks between neighbouring images of a seed: uint8 [rows, steps, H, W, C]."""
-    ends = sampler.latents(2 * rows, seed)
-    return sampler.walk(ends[0::2], ends[1::2], steps)
+    ends, labels = sampler.latents(2 * rows, seed), sampler.labels(2 * rows, seed)
+    starting = None if labels is None else labels[0::2]
+    return sampler.walk(ends[0::2], ends[1::2], steps, starting)
 
 
 def judge(params: Params, paths: Paths, sampler: Sampler) -> Judgement:
@@ -111,7 +114,16 @@ def judge(params: Params, paths: Paths, sampler: Sampler) -> Judgement:
         params.evaluate,
         paths.state / "features",
         generator_hash=sampler.model_hash,
+        labels=_asked(sampler, seed),
     )
+
+
+def _asked(sampler: Sampler, seed: int) -> Asked | None:
+    """The labels that a conditional generator gives the images of a seed."""
+    if not sampler.contract.conditional:
+        return None
+    shares = sampler.contract.label_shares
+    return lambda first, count: drawn(seed, first, count, shares)
 
 
 def rejudged(

@@ -99,7 +99,7 @@ def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[P
     from monge.export import parity
     from monge.export.lower import Form
     from monge.tracking import environment
-    from monge.training import resume
+    from monge.training import labels, resume
 
     dataset = PackedDataset.open(paths.prepared)
     found = resume.generator(params.train, dataset, paths.checkpoints, params.export)
@@ -115,6 +115,7 @@ def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[P
         latent_dim=params.train.latent_dim,
         image_shape=(height, width, channels),
         classes=dataset.class_names,
+        label_shares=labels.shares(params.train, dataset),
         dataset_hash=dataset.content_hash,
         git_revision=environment(paths.root).get("git.revision"),
         run=resume.run_key(paths.checkpoints),
