@@ -38,6 +38,21 @@ def write(path: Path, seed: int = 0, features: int = 4) -> Path:
     return path
 
 
+CLASSES, SHARES = ("cat", "dog", "eel"), (0.5, 0.25, 0.25)
+
+
+def write_conditional(path: Path) -> Path:
+    """One that takes labels, which change its images."""
+    train = TrainParams.model_validate({"net": "mlp", "latent_dim": DIM, "mlp": {"width": 32}})
+    torch.manual_seed(3)
+    generator = nets.build("generator", train, SHAPE, len(CLASSES)).eval()
+    contract = Contract(
+        latent_dim=DIM, image_shape=(*SHAPE[1:], SHAPE[0]), classes=CLASSES, label_shares=SHARES
+    )
+    write_generator(generator, contract, path)
+    return path
+
+
 class Service:
     """A running `monge serve`, and a client of it."""
 
@@ -56,6 +71,11 @@ class Service:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("model") / "generator.onnx")
+
+
+@pytest.fixture(scope="session")
+def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_conditional(tmp_path_factory.mktemp("conditional") / "generator.onnx")
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,20 @@ function inverse(q) {
   return q < 0 ? -value : value;
 }
 
+// The labels of a conditional generator's images, from the shares in the file's contract.
+export function labels(seed, first, count, shares) {
+  const key = [Number(seed & 0xffffffffn), Number(seed >> 32n)];
+  const last = shares.findLastIndex((share) => share > 0);
+  return Array.from({ length: count }, (_, row) => {
+    const index = first + BigInt(row);
+    const counter = [0, Number(index & 0xffffffffn), Number(index >> 32n), 1];
+    const place = (philox(counter, key)[0] + 0.5) / 4294967296;
+    let [label, end] = [0, shares[0]];
+    while (label < last && place >= end) end += shares[++label];
+    return label;
+  });
+}
+
 // The share of the distribution within ±truncation.
 function shareWithin(truncation) {
   let [low, high] = [0, 1];

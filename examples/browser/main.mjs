@@ -10,12 +10,17 @@ ort.env.wasm.numThreads = 1; // more need a server that isolates the page
 
 // The contract says what the latents and the images look like. This runtime does not give metadata
 // out, but the shapes are in the file's inputs and outputs, and that is all that is needed here.
-async function draw(session, seed) {
+async function draw(session, seed, label) {
   const dim = session.inputMetadata[0].shape[1];
-  const input = new ort.Tensor("float32", latents(seed, 0n, COUNT, dim), [COUNT, dim]);
-  const { images } = await session.run({ latents: input });
+  const feeds = { latents: new ort.Tensor("float32", latents(seed, 0n, COUNT, dim), [COUNT, dim]) };
+  if (isConditional(session)) {
+    feeds.labels = new ort.Tensor("int64", new BigInt64Array(COUNT).fill(label), [COUNT]);
+  }
+  const { images } = await session.run(feeds);
   return { pixels: images.data, shape: images.dims };
 }
+
+const isConditional = (session) => session.inputNames.includes("labels");
 
 // Tiles [n, H, W, C] into rows of four.
 function show({ pixels, shape: [n, height, width, channels] }) {
@@ -35,13 +40,16 @@ function show({ pixels, shape: [n, height, width, channels] }) {
   }
 }
 
+const whole = (id) => BigInt(document.getElementById(id).value);
+
 async function start() {
   const session = await ort.InferenceSession.create("generator.onnx", {
     executionProviders: ["wasm"],
   });
+  document.getElementById("class").hidden = !isConditional(session);
   const answer = async () => {
     const began = performance.now();
-    const drawn = await draw(session, BigInt(document.getElementById("seed").value));
+    const drawn = await draw(session, whole("seed"), whole("label"));
     show(drawn);
     told.textContent = `${COUNT} images in ${Math.round(performance.now() - began)} ms, in this browser`;
     return drawn;

@@ -30,9 +30,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def site(tmp_path: Path, model: Path) -> Iterator[str]:
-    """The example as its README sets it up."""
+@pytest.fixture(params=["model", "conditional"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The example as its README sets it up: its address, and the file."""
+    model: Path = request.getfixturevalue(request.param)
     folder = tmp_path / "browser"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("node_modules"))
     shutil.copy(model, folder / "generator.onnx")
@@ -50,14 +51,25 @@ def site(tmp_path: Path, model: Path) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}", model
         server.shutdown()
         thread.join()
 
 
-def test_a_browser_draws_the_same_images(page, site, model):
-    page.goto(site)
-    page.locator("#told:has-text('in this browser')").wait_for(timeout=60_000)
+def test_a_browser_draws_the_same_images(page, site):
+    address, model = site
+    sampler = Sampler.load(model, "cpu")
+    page.goto(address)
+    told = page.locator("#told:has-text('in this browser')")
+    told.wait_for(timeout=60_000)
+    assert page.locator("#class").is_visible() == sampler.contract.conditional
+    label = None
+    if sampler.contract.conditional:
+        label = 2
+        page.fill("#label", "2")
+        page.evaluate("document.getElementById('told').textContent = ''")
+        page.click("button")
+        told.wait_for(timeout=60_000)
     height, width = SHAPE[1:]
     values = page.evaluate(
         """() => { const c = document.getElementById('images');
@@ -65,7 +77,7 @@ def test_a_browser_draws_the_same_images(page, site, model):
     )
     canvas = np.array(values, np.uint8).reshape(4 * height, 4 * width, 4)[..., :3]
     tiles = canvas.reshape(4, height, 4, width, 3).transpose(0, 2, 1, 3, 4)
-    expected = Sampler.load(model, "cpu").sample(16, seed=5)
+    expected = sampler.sample(16, seed=5, labels=label)
     apart = np.abs(tiles.reshape(expected.shape).astype(int) - expected)
     assert apart.max() <= 1
     assert (apart > 0).mean() <= 1e-3

@@ -178,6 +178,14 @@ def _document(**changes: Any) -> str:
     return json.dumps(document)
 
 
+def test_a_contract_of_the_first_version_is_that_of_a_generator_without_labels() -> None:
+    document = json.loads(_document(format_version=1, classes=["a"]))
+    del document["label_shares"]
+    read = Contract.from_json(json.dumps(document))
+    assert read == Contract(latent_dim=16, image_shape=(8, 8, 1), classes=("a",))
+    assert not read.conditional
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -187,10 +195,15 @@ def _document(**changes: Any) -> str:
         ('{"step": NaN}', "not JSON"),
         (_document(step=1)[:-5], "not JSON"),
         (" " * 2_000_000, "characters long"),
-        (_document(format_version=2), "upgrade monge"),
+        (_document(format_version=3), "upgrade monge"),
         (_document(format_version="1"), "format_version"),
         (_document(format_version=0), "format_version"),
         (_document(surprise=1), "unknown keys surprise"),
+        (_document(format_version=1), "unknown keys label_shares"),
+        (_document(classes=["a", "b"], label_shares=[0.5]), "label_shares"),
+        (_document(classes=["a", "b"], label_shares=[0.5, 0.6]), "label_shares"),
+        (_document(classes=["a", "b"], label_shares=[1.5, -0.5]), "label_shares"),
+        (_document(classes=["a", "b"], label_shares=["0.5", "0.5"]), "label_shares"),
         ('{"format_version": 1}', "missing keys"),
         (_document(latent_dim=0), "latent_dim"),
         (_document(latent_dim=True), "latent_dim"),

@@ -272,8 +272,8 @@ def _gemm(graph: Graph, weight: Array, bias: Array, shape: tuple[int, ...]) -> N
     """[n, in] × weight [in, out] + bias, believed to be [n, *shape] from then on."""
     weight, table = graph.first_product(weight, bias)
     graph.need((len(weight),))
-    bias_or_rows = graph.weight("bias", bias) if table is None else graph.rows(table)
-    graph.add("Gemm", graph.kernel(weight, 1), bias_or_rows)
+    kernel = graph.kernel(weight, 1)
+    graph.add("Gemm", kernel, graph.weight("bias", bias) if table is None else graph.rows(table))
     graph.now((weight.shape[1],))
     graph.shape = shape
 

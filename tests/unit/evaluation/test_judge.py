@@ -23,7 +23,7 @@ from monge.params import EvaluateParams
 
 PARAMS = EvaluateParams(images=600, transport_images=100, projections=32, repeats=4)
 INCEPTIONS = {"fid", "kid", "inception_score"}
-FIGURES = {name for name in CATALOGUE if "octave" not in name} - INCEPTIONS
+FIGURES = {name for name in CATALOGUE if "octave" not in name} - INCEPTIONS - {"label_accuracy"}
 """Digits of eight pixels have no octave above the lowest."""
 
 
@@ -159,6 +159,34 @@ def test_the_judgement_does_not_depend_on_the_batch_size(
     for name, figure in good.figures.items():
         assert again.figures[name].value == pytest.approx(figure.value, rel=1e-3), name
         assert again.figures[name].protocol_hash == figure.protocol_hash
+
+
+def test_labels_that_are_drawn_are_told_from_labels_that_are_not(
+    digits: PackedDataset, cache: Path
+) -> None:
+    """Copies of training images, asked for with their labels, and with every fifth one wrong."""
+    labels = digits.train.labels
+    assert labels is not None
+
+    def true(first: int, count: int) -> np.ndarray:
+        indices = range(first, first + count)
+        drawn = [int(np.random.default_rng(i).integers(len(labels), size=1)[0]) for i in indices]
+        return np.array([labels[i] for i in drawn])
+
+    def spoilt(first: int, count: int) -> np.ndarray:
+        return (true(first, count) + (np.arange(first, first + count) % 5 == 0)) % 10
+
+    figures = [
+        judge(
+            _copies(digits), digits, PARAMS, cache, generator_hash="x", labels=asked
+        ).figures["label_accuracy"]
+        for asked in (true, spoilt)
+    ]  # fmt: skip
+    assert figures[0].value > 0.99
+    assert figures[0].floor is not None
+    assert 0.9 < figures[0].floor < figures[0].value + 0.01
+    assert figures[1].value == pytest.approx(0.8, abs=0.02)
+    assert figures[0].better == "higher"
 
 
 def test_data_without_classes_have_no_class_figures(tmp_path: Path) -> None:

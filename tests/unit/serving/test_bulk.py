@@ -168,7 +168,10 @@ from monge.serving import bulk
 class Fake:
     contract, model_hash = Contract(latent_dim=4, image_shape=(64, 64, 3)), ""
 
-    def stream(self, n, seed=0, first=0):
+    def labels(self, n, seed, first, wanted):
+        return None
+
+    def stream(self, n, seed=0, first=0, label=None):
         for start in range(0, n, 64):
             yield np.full((min(64, n - start), 64, 64, 3), start % 256, np.uint8)
 

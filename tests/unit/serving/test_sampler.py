@@ -306,7 +306,7 @@ def test_a_foreign_onnx_file_is_told_from_a_generator(path: Path) -> None:
     [
         ({"latent_dim": 9}, "input must be"),
         ({"image_shape": [5, 6, 3]}, "output must be"),
-        ({"format_version": 2}, "upgrade monge"),
+        ({"format_version": 3}, "upgrade monge"),
         ({"step": "x"}, "step must be"),
     ],
 )
@@ -403,9 +403,10 @@ def test_sampling_imports_nothing_heavy_and_leaves_nothing_in_the_home_folder(
     heavy, ours = done.stdout.splitlines()
     assert heavy == "[]"
     assert ours == str(
-        ["monge", "monge.contract", "monge.errors", "monge.latents", "monge.operators",
-         "monge.pictures", "monge.serving", "monge.serving.batch_size", "monge.serving.origin",
-         "monge.serving.pictures", "monge.serving.sampler", "monge.serving.session"]
+        ["monge", "monge.contract", "monge.errors", "monge.labels", "monge.latents",
+         "monge.operators", "monge.pictures", "monge.serving", "monge.serving.batch_size",
+         "monge.serving.origin", "monge.serving.pictures", "monge.serving.sampler",
+         "monge.serving.session"]
     )  # fmt: skip
     assert (tmp_path / "grid.png").is_file()
     assert list(home.rglob("*")) == []
