@@ -17,8 +17,9 @@ from torch import nn
 
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import ModelFileError
+from monge.export.images import OUTPUT, VALUES
 from monge.export.lower import Form
-from monge.export.onnx import INPUT, OUTPUT, VALUES, write_generator
+from monge.export.onnx import INPUT, write_generator
 from monge.latents import latents
 
 BATCH_SIZES = (1, 2, 3, 64)
@@ -91,8 +92,8 @@ def _compare(
     for batch in _batches(contract.latent_dim):
         with torch.no_grad():
             expected = network(torch.from_numpy(batch)).numpy()
-        values = values_session.run([VALUES], {INPUT: batch})[0]
-        difference = np.abs(values.astype(np.float64) - expected)
+        values = _of_network(values_session.run([VALUES], {INPUT: batch})[0], contract)
+        difference = np.abs(values - expected)
         if reduced is not None:
             _check_reduced(path, difference, expected, reduced)
         # Written so that NaN, on whichever side, is a difference.
@@ -159,6 +160,16 @@ def _sessions(path: Path, contract: Contract) -> tuple[Any, Any]:
         onnxruntime.InferenceSession(str(path), options, providers=providers),
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers),
     )
+
+
+def _of_network(values: NDArray[np.float32], contract: Contract) -> NDArray[np.float64]:
+    """What becomes bytes in the file, in [0, 1], as the network gives it: [n, C, H, W], in [-1, 1].
+
+    The difference from the network is doubled with it, and none is lost.
+    """
+    if values.ndim == 2:
+        values = values.reshape(-1, *contract.image_shape).transpose(0, 3, 1, 2)
+    return 2.0 * values.astype(np.float64) - 1.0
 
 
 def _to_bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
