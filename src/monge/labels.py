@@ -16,7 +16,7 @@ from monge.errors import InputError
 from monge.latents import philox
 
 Labels = NDArray[np.int64]
-Wanted = int | str | Sequence[int | str] | NDArray[np.integer[Any]]
+Wanted = int | np.integer[Any] | str | Sequence[int | str] | NDArray[np.integer[Any]]
 """A label or the name of its class, for all images or for each."""
 
 MAX_LABELS = 10_000

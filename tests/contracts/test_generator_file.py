@@ -21,7 +21,8 @@ from torch import nn
 
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import ModelFileError
-from monge.export.onnx import VALUES, write_generator
+from monge.export.images import VALUES
+from monge.export.onnx import write_generator
 from monge.export.parity import write_checked
 from monge.latents import latents
 from monge.nets import dcgan, mlp

@@ -158,7 +158,7 @@ class Graph:
 
 def lower(generator: nn.Module, graph: Graph) -> None:
     """Append the generator's layers to a graph. Raises InputError naming what is not known."""
-    layers = [layer for layer in _flat(_layers(generator)) if type(layer) not in _NOTHING]
+    layers = layers_of(generator)
     while layers:
         layer = layers.pop(0)
         if type(layer) in _AFFINE:
@@ -175,8 +175,12 @@ def lower(generator: nn.Module, graph: Graph) -> None:
     graph.need(graph.shape)
 
 
-def _layers(generator: nn.Module) -> Iterable[nn.Module]:
-    """Find the layers that a generator applies, in order."""
+def layers_of(generator: nn.Module) -> list[nn.Module]:
+    """Find the layers that a generator applies, in order, without those that do nothing."""
+    return [layer for layer in _flat(_outer(generator)) if type(layer) not in _NOTHING]
+
+
+def _outer(generator: nn.Module) -> Iterable[nn.Module]:
     if isinstance(generator, nn.Sequential):
         return generator
     net = getattr(generator, "net", None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from torch import nn
@@ -12,7 +11,9 @@ from torch import nn
 from monge import __version__
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import InputError, ModelFileError
-from monge.export.lower import Form, Graph, lower
+from monge.export import images
+from monge.export.images import OUTPUT
+from monge.export.lower import Form, Graph, layers_of, lower
 from monge.files import write_whole
 from monge.operators import check_operators
 
@@ -22,8 +23,7 @@ OPSET = 13
 IR_VERSION = 7
 MAX_BYTES = 2**31 - 1  # protobuf's limit; a file beyond it could not hold its own weights
 
-INPUT, LABELS, OUTPUT = "latents", "labels", "images"
-VALUES = "values"  # the images [n, C, H, W] in [-1, 1], before they become bytes
+INPUT, LABELS = "latents", "labels"
 
 
 def write_generator(
@@ -33,8 +33,8 @@ def write_generator(
 
     The file takes `latents` float32 [n, latent_dim], and `labels` int64 [n] where its contract has
     shares of labels, and gives `images` uint8 [n, H, W, C]. The same weights and contract give the
-    same bytes. Raises InputError for a layer that export does not
-    know, ModelFileError where contract and network disagree, StorageError on a full disk.
+    same bytes. Raises InputError for a layer that export does not know, ModelFileError where
+    contract and network disagree, StorageError on a full disk.
     """
     write_whole(path, serialise(generator, contract, form))
 
@@ -52,14 +52,15 @@ def serialise(generator: nn.Module, contract: Contract, form: Form | None = None
         graph.expect_labels(LABELS, len(contract.label_shares))
     if graph.form.variant == "float16":
         graph.add("Cast", to=TensorProto.FLOAT16)
-    lower(generator, graph)
+    body = images.body(layers_of(generator), contract.image_shape)
+    lower(nn.Sequential(*body.layers), graph)
     height, width, channels = contract.image_shape
-    if graph.shape != (channels, height, width):
+    if not body.in_order and graph.shape != (channels, height, width):
         raise ModelFileError(
             f"the network draws {list(graph.shape)} (C, H, W), its contract says "
             f"{[channels, height, width]}: export with the parameters it was trained with."
         )
-    _to_bytes(graph)
+    images.to_bytes(graph, body.logistic, contract.image_shape)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -88,25 +89,3 @@ def _inputs(contract: Contract) -> list[onnx.ValueInfoProto]:
     latents = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", contract.latent_dim])
     labels = helper.make_tensor_value_info(LABELS, TensorProto.INT64, ["n"])
     return [latents, labels] if contract.conditional else [latents]
-
-
-def _to_bytes(graph: Graph) -> None:
-    """round((x + 1) · 127.5), clipped to 0..255 where it could lie beyond, uint8, channels last."""
-    before = [node.op_type for node in graph.nodes if node.op_type != "Reshape"]
-    bounded = before[-1:] == ["Tanh"]
-    if graph.form.variant == "float16":
-        graph.add("Cast", to=TensorProto.FLOAT)  # it has no room for 256 levels around 255
-        graph.form = Form()
-    graph.nodes[-1].output[0] = graph.value = VALUES
-    for operator, operand in (("Add", 1.0), ("Mul", 127.5)):
-        graph.add(operator, graph.weight("to_grey", np.array(operand)))
-    graph.add("Round")
-    if not bounded:
-        low, high = (graph.weight("grey", np.array(level)) for level in (0.0, 255.0))
-        graph.add("Clip", low, high)
-    graph.add("Cast", to=TensorProto.UINT8)
-    channels, height, width = graph.shape
-    if channels == 1:  # nothing moves
-        graph.add("Reshape", graph.whole([0, height, width, 1]), output=OUTPUT)
-    else:
-        graph.add("Transpose", output=OUTPUT, perm=[0, 2, 3, 1])

@@ -17,8 +17,9 @@ from torch import nn
 
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import ModelFileError
+from monge.export.images import OUTPUT, VALUES
 from monge.export.lower import Form
-from monge.export.onnx import INPUT, LABELS, OUTPUT, VALUES, write_generator
+from monge.export.onnx import INPUT, LABELS, write_generator
 from monge.labels import drawn
 from monge.latents import latents
 
@@ -92,8 +93,8 @@ def _compare(
     for feeds in _batches(contract):
         with torch.no_grad():
             expected = network(*map(torch.from_numpy, feeds.values())).numpy()
-        values = values_session.run([VALUES], feeds)[0]
-        difference = np.abs(values.astype(np.float64) - expected)
+        values = _of_network(values_session.run([VALUES], feeds)[0], contract)
+        difference = np.abs(values - expected)
         if reduced is not None:
             _check_reduced(path, difference, expected, reduced)
         # Written so that NaN, on whichever side, is a difference.
@@ -164,6 +165,16 @@ def _sessions(path: Path, contract: Contract) -> tuple[Any, Any]:
         onnxruntime.InferenceSession(str(path), options, providers=providers),
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers),
     )
+
+
+def _of_network(values: NDArray[np.float32], contract: Contract) -> NDArray[np.float64]:
+    """What becomes bytes in the file, in [0, 1], as the network gives it: [n, C, H, W], in [-1, 1].
+
+    The difference from the network is doubled with it, and none is lost.
+    """
+    if values.ndim == 2:
+        values = values.reshape(-1, *contract.image_shape).transpose(0, 3, 1, 2)
+    return 2.0 * values.astype(np.float64) - 1.0
 
 
 def _to_bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:

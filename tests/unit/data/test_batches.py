@@ -194,6 +194,7 @@ def test_each_image_comes_with_its_own_label(packed_digits, data):
     """The digits are told apart by their bytes; flips and shares change nothing about labels."""
     digits = PackedDataset.open(packed_digits).train
     images = digits.take(np.arange(len(digits)))
+    assert digits.labels is not None
     known = {image.tobytes(): label for image, label in zip(images, digits.labels, strict=True)}
     known |= {image[..., ::-1].tobytes(): known[image.tobytes()] for image in images}
     wanted = params(data=data, conditional=True, flip=True)

@@ -64,8 +64,20 @@ def test_a_generator_in_training_mode_is_written_in_evaluation_mode_and_left_alo
 
 
 def _flip_sign(model: onnx.ModelProto) -> None:
-    """Tanh with the wrong sign: the picture inverted."""
-    _change_weight(model, "Mul", lambda scale: -scale)
+    """The values before the sigmoid with the wrong sign: the picture inverted."""
+    for name in _node(model, "ConvTranspose").input[1:]:
+        _change(model, name, lambda weight: -weight)
+
+
+def _not_doubled(model: onnx.ModelProto) -> None:
+    """The sigmoid of x in the place of 2x: a duller picture."""
+    for name in _node(model, "ConvTranspose").input[1:]:
+        _change(model, name, lambda weight: weight / 2)
+
+
+def _another_step(model: onnx.ModelProto) -> None:
+    """256 levels and not 255: never more than one level, but in half of all."""
+    _change_weight(model, "QuantizeLinear", lambda _: np.array(1 / 256, np.float32))
 
 
 def _swap_axes(model: onnx.ModelProto) -> None:
@@ -75,8 +87,13 @@ def _swap_axes(model: onnx.ModelProto) -> None:
 
 def _no_rounding(model: onnx.ModelProto) -> None:
     """A bare cast cuts off instead of rounding: never more than one level, but in half of all."""
-    node = _node(model, "Round")
-    _node(model, "Cast").input[0] = node.input[0]
+    node = _node(model, "QuantizeLinear")
+    place = list(model.graph.node).index(node)
+    _change_weight(model, "QuantizeLinear", lambda step: 1 / step)
+    model.graph.node.insert(place, onnx.helper.make_node("Mul", node.input[:2], ["levels"]))
+    model.graph.node.insert(
+        place + 1, onnx.helper.make_node("Cast", ["levels"], node.output, to=onnx.TensorProto.UINT8)
+    )
     model.graph.node.remove(node)
 
 
@@ -119,8 +136,8 @@ def _change(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np
 
 @pytest.mark.parametrize(
     "trap",
-    [_flip_sign, _swap_axes, _no_rounding, _flip_kernel, _wrong_epsilon, _one_channel_off,
-     _not_a_number],
+    [_flip_sign, _not_doubled, _another_step, _swap_axes, _no_rounding, _flip_kernel,
+     _wrong_epsilon, _one_channel_off, _not_a_number],
 )  # fmt: skip
 def test_a_wrong_file_is_caught_and_removed(
     tmp_path: Path, trap: Callable[[onnx.ModelProto], None]

@@ -105,7 +105,7 @@ def test_shards_say_which_class_each_image_is_of(sampler, tmp_path, label):
     expected = drawn(3, 0, 30, SHARES) if label is None else np.full(30, label)
     images = sampler.sample(30, seed=3, labels=expected)
     with tarfile.open(tmp_path / "out" / plan.name(1)) as archive:
-        files = {m.name: archive.extractfile(m).read() for m in archive}
+        files = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]
     assert [int(files[f"{i:012}.cls"]) for i in range(20, 30)] == expected[20:].tolist()
     shown = np.asarray(Image.open(io.BytesIO(files["000000000025.png"])))
     assert np.array_equal(shown, images[25])
