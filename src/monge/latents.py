@@ -4,10 +4,14 @@ Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"
 (block, index, 0) under the key s into uniform words; Wichura's AS 241 (1988) turns each into a
 standard normal. Only integer operations and the correctly rounded float64 + − × ÷ √ are used, in a
 fixed order, so the float32 results are the same bits everywhere: docs/reference/latents.md.
+
+For a few rows a call of numpy costs more than its work: hence whole arrays, changed in place, and
+constants that are arrays already.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,39 +23,49 @@ DISTRIBUTION = "standard normal, monge latents v1"
 MAX_DIM = 65_536
 MIN_TRUNCATION, MAX_TRUNCATION = 0.01, 6.0  # nothing is drawn beyond 6.34 anyway
 
-_MASK = np.uint64(0xFFFFFFFF)
-_WORD = np.uint64(32)
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+Constants = tuple[NDArray[np.float64], ...]
+
+
+def _constants(*values: float) -> Constants:
+    return tuple(np.array(value) for value in values)
+
+
+_MASK = np.array(0xFFFFFFFF, np.uint64)
+_WORD = np.array(32, np.uint64)
+_MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)  # of x0 and of x2
+_KEY_STEPS = np.arange(10, dtype=np.uint64) * np.array([[0x9E3779B9], [0xBB67AE85]], np.uint64)
+_IN_ORDER = np.array([0, 2, 1, 3])
 
 # AS 241, PPND16, highest power first: the centre (|p − 1/2| <= 0.425) and the tail. Wichura's third
 # region, √(−ln p) > 5, is out of reach: p is never below 2^-33, where √(−ln p) = 4.79.
-_CENTRE_TOP = (
+_CENTRE_TOP = _constants(
     2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4,
     4.5921953931549871457e4, 1.3731693765509461125e4, 1.9715909503065514427e3,
     1.3314166789178437745e2, 3.3871328727963666080e0,
 )  # fmt: skip
-_CENTRE_BOTTOM = (
+_CENTRE_BOTTOM = _constants(
     5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4,
     2.1213794301586595867e4, 5.3941960214247511077e3, 6.8718700749205790830e2,
     4.2313330701600911252e1, 1.0,
 )  # fmt: skip
-_TAIL_TOP = (
+_TAIL_TOP = _constants(
     7.74545014278341407640e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1,
     1.27045825245236838258e0, 3.64784832476320460504e0, 5.76949722146069140550e0,
     4.63033784615654529590e0, 1.42343711074968357734e0,
 )  # fmt: skip
-_TAIL_BOTTOM = (
+_TAIL_BOTTOM = _constants(
     1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2,
     1.48103976427480074590e-1, 6.89767334985100004550e-1, 1.67638483018380384940e0,
     2.05319162663775882187e0, 1.0,
 )  # fmt: skip
-_LN2 = 0.6931471805599453
-_SQRT_HALF = 0.7071067811865476
-_ATANH = tuple(1.0 / k for k in range(23, 0, -2))  # atanh(s)/s = 1 + s²/3 + s⁴/5 + … + s²²/23
+_LN2, _SQRT_HALF = _constants(0.6931471805599453, 0.7071067811865476)
+_ATANH = _constants(*(1.0 / k for k in range(23, 0, -2)))  # atanh(s)/s = 1 + s²/3 + … + s²²/23
+_HALF, _ONE, _TWO, _WORDS = _constants(0.5, 1.0, 2.0, 2.0**32)
+_MIDDLE, _EDGE, _NEAREST = _constants(0.180625, 0.425, 1.6)
 
-# Rows drawn at a time are bounded so that the intermediate words stay in the processor's cache.
-_WORDS_AT_A_TIME = 1 << 15
+# Words drawn at a time are bounded: what lies between stays in the processor's cache, and is of a
+# size that the allocator keeps instead of asking the system anew each time.
+_WORDS_AT_A_TIME = 1 << 13
 
 
 def latents(
@@ -65,39 +79,69 @@ def latents(
     """
     _check(seed, first, count, dim)
     kept = 1.0 if truncation is None else share_within(truncation)
-    result = np.empty((count, dim), np.float32)
-    rows = max(1, _WORDS_AT_A_TIME // dim)
+    indices = np.arange(count, dtype=np.uint64)
+    if count:
+        indices += np.uint64(first)
+    return latents_of(np.full(count, seed, np.uint64), indices, np.full(count, kept), dim)
+
+
+def latents_of(
+    seeds: NDArray[np.uint64], indices: NDArray[np.uint64], kept: NDArray[np.float64], dim: int
+) -> NDArray[np.float32]:
+    """Draw image indices[r] of seeds[r] for each row r, all at once: float32 [rows, dim].
+
+    `kept` is 1 or, for a truncation, the `share_within` it.
+    """
+    count, blocks = len(seeds), -(-dim // 4)
+    block = np.arange(blocks, dtype=np.uint64)
+    low, high, key = indices & _MASK, indices >> _WORD, (seeds & _MASK, seeds >> _WORD)
+    result = np.empty((count, blocks, 4), np.float32)
+    rows = max(1, _WORDS_AT_A_TIME // (4 * blocks))
     for start in range(0, count, rows):
-        part = result[start : start + rows]
-        part[:] = normal(_row_words(seed, first + start, len(part), dim), kept)
-    return result
+        part = slice(start, start + rows), None
+        words = philox((block, low[part], high[part], 0), (key[0][part], key[1][part]))
+        result[part[0]] = normal(words, kept[part]).transpose(1, 2, 0)
+    return np.ascontiguousarray(result.reshape(count, 4 * blocks)[:, :dim])
 
 
-def philox(
-    counter: tuple[Any, Any, Any, Any], key: tuple[int, int]
-) -> tuple[NDArray[np.uint64], ...]:
-    """Philox4x32-10 of broadcastable counters: four uint64 arrays holding 32-bit words."""
-    x0, x1, x2, x3 = (np.asarray(word, np.uint64) for word in counter)
-    k0, k1 = key
-    for _ in range(10):
-        high, low = _MULTIPLIERS[0] * x0, _MULTIPLIERS[1] * x2
-        x0, x1, x2, x3 = (
-            (low >> _WORD) ^ x1 ^ np.uint64(k0),
-            low & _MASK,
-            (high >> _WORD) ^ x3 ^ np.uint64(k1),
-            high & _MASK,
-        )
-        k0 = (k0 + _KEY_STEPS[0]) & 0xFFFFFFFF
-        k1 = (k1 + _KEY_STEPS[1]) & 0xFFFFFFFF
-    return x0, x1, x2, x3
+def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> NDArray[np.uint64]:
+    """Philox4x32-10 of broadcastable counters and keys: uint64 [4, ...] holding 32-bit words."""
+    shape = np.broadcast(*counter, *key).shape
+    words, round_key = np.empty((4, *shape), np.uint64), np.empty((2, *shape), np.uint64)
+    words[0], words[2], words[1], words[3] = counter  # x0 and x2 side by side, x1 and x3
+    flat, flat_key = words.reshape(4, -1), round_key.reshape(2, -1)
+    even, odd, (x0, x2, x1, x3) = flat[:2], flat[2:], flat
+    factors, product = np.empty_like(even), np.empty_like(even)
+    keys0, keys2 = (
+        np.add.outer(steps, np.asarray(word, np.uint64)) & _MASK
+        for steps, word in zip(_KEY_STEPS, key, strict=True)
+    )
+    factors[:] = _MULTIPLIERS
+    product0, product2 = product
+    for step0, step2 in zip(keys0, keys2, strict=True):
+        np.multiply(even, factors, product)
+        np.right_shift(product2, _WORD, x0)
+        np.right_shift(product0, _WORD, x2)
+        np.bitwise_xor(even, odd, even)
+        round_key[0], round_key[1] = step0, step2
+        np.bitwise_xor(even, flat_key, even)
+        np.bitwise_and(product2, _MASK, x1)
+        np.bitwise_and(product0, _MASK, x3)
+    in_order: NDArray[np.uint64] = words[_IN_ORDER]
+    return in_order
 
 
-def normal(words: NDArray[np.uint64], kept: float = 1.0) -> NDArray[np.float64]:
+def normal(words: NDArray[np.uint64], kept: Any = 1.0) -> NDArray[np.float64]:
     """Turn 32-bit words into standard normals, by the inverse distribution at (word + ½) / 2^32.
 
     `kept` is the share of the distribution, around its middle, that they are drawn from.
     """
-    return _inverse(((words.astype(np.float64) + 0.5) / 4294967296.0 - 0.5) * kept)
+    q = words.astype(np.float64, order="C")
+    q += _HALF
+    q /= _WORDS
+    q -= _HALF
+    q *= kept
+    return _inverse(q)
 
 
 def _inverse(q: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -105,13 +149,20 @@ def _inverse(q: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Relative error about 1e-15 (AS 241, PPND16); every operation is exact or correctly rounded.
     """
-    p = q + 0.5
-    r = 0.180625 - q * q
-    result = q * (_horner(_CENTRE_TOP, r) / _horner(_CENTRE_BOTTOM, r))
-    tail = np.abs(q) > 0.425
-    p, q = p[tail], q[tail]
-    r = np.sqrt(-_log(np.minimum(p, 1.0 - p))) - 1.6
-    result[tail] = np.copysign(_horner(_TAIL_TOP, r) / _horner(_TAIL_BOTTOM, r), q)
+    r = q * q
+    np.subtract(_MIDDLE, r, r)
+    result = _horner(_CENTRE_TOP, r)
+    result /= _horner(_CENTRE_BOTTOM, r)
+    result *= q
+    tail = np.flatnonzero(np.abs(q) > _EDGE)
+    q = q.ravel()[tail]
+    p = q + _HALF
+    r = _log(np.minimum(p, _ONE - p))
+    np.sqrt(np.negative(r, r), r)
+    r -= _NEAREST
+    value = _horner(_TAIL_TOP, r)
+    value /= _horner(_TAIL_BOTTOM, r)
+    result.ravel()[tail] = np.copysign(value, q, value)
     return result
 
 
@@ -127,6 +178,11 @@ def share_within(truncation: float) -> float:
         raise InputError(
             f"truncation must be from {MIN_TRUNCATION} to {MAX_TRUNCATION}, got {truncation}."
         )
+    return _share_within(float(truncation))
+
+
+@lru_cache(1024)
+def _share_within(truncation: float) -> float:
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = 0.5 * (low + high)
@@ -173,26 +229,24 @@ def _check(seed: int, first: int, count: int, dim: int) -> None:
         raise InputError(f"the latent dimension must be from 1 to {MAX_DIM}, got {dim}.")
 
 
-def _row_words(seed: int, first: int, count: int, dim: int) -> NDArray[np.uint64]:
-    """Draw the 32-bit words of some rows: uint64 [count, dim]."""
-    index = (np.arange(count, dtype=np.uint64) + np.uint64(first))[:, None]
-    block = np.arange(-(-dim // 4), dtype=np.uint64)[None, :]
-    words = philox((block, index & _MASK, index >> _WORD, 0), (seed & 0xFFFFFFFF, seed >> 32))
-    return np.stack(words, axis=-1).reshape(count, -1)[:, :dim]
-
-
 def _log(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Natural logarithm by x = m·2^e, ln x = e·ln 2 + 2·atanh((m − 1)/(m + 1)), m in [√½, √2)."""
     m, e = np.frexp(x)  # exact
     low = m < _SQRT_HALF
-    m = np.where(low, 2.0 * m, m)
-    e = e - low
-    s = (m - 1.0) / (m + 1.0)
-    return e * _LN2 + 2.0 * (s * _horner(_ATANH, s * s))
+    m = np.ldexp(m, low, m)
+    s = m - _ONE
+    s /= np.add(m, _ONE, m)
+    value = _horner(_ATANH, s * s)
+    value *= s
+    value *= _TWO
+    value += np.multiply(e - low, _LN2, m)
+    return value
 
 
-def _horner(coefficients: tuple[float, ...], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    value = np.full_like(x, coefficients[0])
-    for coefficient in coefficients[1:]:
-        value = value * x + coefficient
+def _horner(coefficients: Constants, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    value = x * coefficients[0]
+    for coefficient in coefficients[1:-1]:
+        value += coefficient
+        value *= x
+    value += coefficients[-1]
     return value

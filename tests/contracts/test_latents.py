@@ -18,7 +18,7 @@ from scipy import special, stats
 
 from monge import latents as module
 from monge.errors import InputError
-from monge.latents import latents, normal, philox, slerp
+from monge.latents import latents, latents_of, normal, philox, slerp
 
 HERE = Path(__file__).parent
 VECTORS: list[dict[str, Any]] = json.loads((HERE / "latents.json").read_text())
@@ -141,10 +141,42 @@ def test_a_row_does_not_depend_on_the_rows_drawn_with_it(
 
 
 def test_a_row_is_the_same_where_many_are_drawn_in_chunks() -> None:
-    count = 3 * module._WORDS_AT_A_TIME // 64 + 5
+    rows = module._WORDS_AT_A_TIME // 64
+    count = 3 * rows + 5
     whole = latents(3, 10, count, 64)
-    for row in (0, 511, 512, 513, count - 1):
+    for row in (0, rows - 1, rows, rows + 1, count - 1):
         np.testing.assert_array_equal(whole[row], latents(3, 10 + row, 1, 64)[0])
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(0, 2**64 - 1),
+            st.integers(0, 2**64 - 1),
+            st.none() | st.floats(0.01, 6.0),
+        ),
+        max_size=20,
+    ),
+    dim=st.integers(1, 40),
+)
+def test_rows_of_any_seeds_and_truncations_drawn_together_are_those_drawn_alone(
+    rows: list[tuple[int, int, float | None]], dim: int
+) -> None:
+    seeds = np.array([seed for seed, _, _ in rows], np.uint64)
+    indices = np.array([index for _, index, _ in rows], np.uint64)
+    kept = np.array([1.0 if t is None else module.share_within(t) for _, _, t in rows])
+    drawn = latents_of(seeds, indices, kept, dim)
+    assert drawn.shape == (len(rows), dim)
+    for row, (seed, index, truncation) in zip(drawn, rows, strict=True):
+        assert _hex(row) == _hex(latents(seed, index, 1, dim, truncation)[0])
+
+
+def test_a_truncation_that_is_no_number_is_refused_even_after_its_equal() -> None:
+    module.share_within(1.0)
+    for wrong in (True, "1", [1.0]):
+        with pytest.raises(InputError, match="must be a number"):
+            module.share_within(wrong)  # type: ignore[arg-type]
 
 
 def test_a_shorter_latent_begins_like_a_longer_one() -> None:
