@@ -120,7 +120,9 @@ def serve(
     host: Annotated[str, typer.Option(help="Anything but loopback needs a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     provider: Annotated[Provider, typer.Option(help="Where to compute.")] = Provider.auto,
-    threads: Annotated[int, typer.Option(help="Of the network; 0 is one a core.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Of the network; 0: one a core, or one a replica.")
+    ] = 0,
     max_images: Annotated[int, typer.Option(min=1, help="Of one request.")] = 1024,
     queue_images: Annotated[int, typer.Option(min=1, help="That may wait; beyond it: 429.")] = 4096,
     timeout_s: Annotated[float, typer.Option(min=0.001, help="Of one request.")] = 30.0,
@@ -129,13 +131,41 @@ def serve(
         Path | None, typer.Option(help="A file with the token; else MONGE_TOKEN.")
     ] = None,
     poll_s: Annotated[float, typer.Option(min=0.1, help="How often the alias is looked at.")] = 10,
+    replicas: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many processes, by Ray: here, or where RAY_ADDRESS says."),
+    ] = None,
+    max_replicas: Annotated[
+        int | None, typer.Option(min=1, help="Up to so many, while requests wait.")
+    ] = None,
+    replica_requests: Annotated[
+        int | None, typer.Option(min=1, help="In progress, for one more replica to start: 32.")
+    ] = None,
+    replica_gpus: Annotated[
+        float | None, typer.Option(min=0, help="Of each replica: 1 with --provider cuda, else 0.")
+    ] = None,
 ) -> None:
     """Answer requests for images over HTTP, until a signal."""
     from monge.server.drawing import Limits
-    from monge.server.run import serve as run
 
     limits = Limits(images=max_images, queue_images=queue_images, timeout_s=timeout_s)
-    run(
-        model, host=host, port=port, provider=provider.value, threads=threads, limits=limits,
-        rate=rate, token_file=token_file, poll_s=poll_s,
-    )  # fmt: skip
+    how: dict[str, Any] = {
+        "host": host, "port": port, "provider": provider.value, "limits": limits, "rate": rate,
+        "token_file": token_file, "poll_s": poll_s,
+    }  # fmt: skip
+    if replicas is not None:
+        from monge.server.cluster import serve as run_replicas
+        from monge.server.replicas import Replicas
+
+        gpus = float(provider is Provider.cuda) if replica_gpus is None else replica_gpus
+        wanted = Replicas(
+            least=replicas, most=max_replicas, requests=replica_requests or 32, gpus=gpus,
+            threads=threads or 1,
+        )  # fmt: skip
+        run_replicas(model, wanted, **how)
+        return
+    if (max_replicas, replica_requests, replica_gpus) != (None, None, None):
+        raise InputError("--max-replicas and --replica-... need --replicas: how many at least.")
+    from monge.server.run import serve as run
+
+    run(model, threads=threads, **how)

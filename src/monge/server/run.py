@@ -15,7 +15,8 @@ from monge.server.drawing import Limits
 TOKEN = "MONGE_TOKEN"
 MIN_TOKEN_CHARACTERS = 16
 
-_DRAIN_S = 60
+DRAIN_S = 60
+"""What was accepted has so long to be answered after a signal."""
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +38,7 @@ def serve(
     Raises InputError when the address is not loopback and there is no token, and whatever opening
     the model raises.
     """
-    token = _token(token_file)
-    local = _is_loopback(host)
-    if token is None and not local:
-        raise InputError(
-            f"{host} can be reached from other machines, so a token is needed: put one of at least "
-            f"{MIN_TOKEN_CHARACTERS} characters into a file for --token-file, or into {TOKEN}."
-        )
+    token, local = admission(host, token_file)
     import uvicorn
 
     from monge.server.access import Access
@@ -51,33 +46,57 @@ def serve(
     from monge.server.models import open_model
 
     limits = limits or Limits()
-    with _listening(host, port) as listener:
+    with listening(host, port) as listener:
         first = open_model(model, provider, threads)
-        followed = model if model.startswith("models:/") and "@" in model else None
-        app = build(first, limits, follow=followed, poll_s=poll_s, threads=threads)
+        app = build(first, limits, follow=followed(model), poll_s=poll_s, threads=threads)
         config = uvicorn.Config(
             Access(app, token=token, local=local, rate=rate, body_bytes=limits.body_bytes),
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_graceful_shutdown=DRAIN_S,
             lifespan="on",
         )
-        name = f"[{host}]" if ":" in host else host
         log.info(
-            "%s version %s on http://%s:%d (%s)",
-            first.name, first.version, name, listener.getsockname()[1], first.sampler.provider,
+            "%s version %s on %s (%s)",
+            first.name, first.version, address(host, listener.getsockname()[1]),
+            first.sampler.provider,
         )  # fmt: skip
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when it is done
-            signal.signal(number, _ended)
+            signal.signal(number, ended)
         uvicorn.Server(config).run([listener])
 
 
-def _ended(number: int, _: object) -> None:
+def ended(number: int, _: object = None) -> None:
+    """Say which signal it was, when all is done."""
     log.info("stopped by %s; what was accepted has been answered", signal.Signals(number).name)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def followed(model: str) -> str | None:
+    """The address whose alias is followed, where the model is one."""
+    return model if model.startswith("models:/") and "@" in model else None
+
+
+def address(host: str, port: int) -> str:
+    """Write both as a client asks for them."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def admission(host: str, token_file: Path | None) -> tuple[str | None, bool]:
+    """Find the token that is asked for, and whether only this machine can ask.
+
+    Raises InputError when others can and there is no token.
+    """
+    token, local = _token(token_file), _is_loopback(host)
+    if token is None and not local:
+        raise InputError(
+            f"{host} can be reached from other machines, so a token is needed: put one of at least "
+            f"{MIN_TOKEN_CHARACTERS} characters into a file for --token-file, or into {TOKEN}."
+        )
+    return token, local
+
+
+def listening(host: str, port: int) -> socket.socket:
     """Take the address; port 0 is any free one. Raises InputError when it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

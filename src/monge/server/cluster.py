@@ -1,0 +1,225 @@
+"""`monge serve --replicas`: on a Ray that is started here, or on the cluster of RAY_ADDRESS."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from monge.errors import DeviceError, InputError, MissingExtra, ServiceError
+from monge.server import proxied
+from monge.server.drawing import Limits
+from monge.server.replicas import Replicas, Settings, application
+from monge.server.run import TOKEN, address, admission, ended, listening
+
+RAY_ADDRESS = "RAY_ADDRESS"
+
+_NAME = "monge"
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STORE_BYTES = 256 << 20
+_LONGEST_FOLDER = 30  # Ray makes sockets 70 characters deeper, and a socket's path ends at 107
+_REGISTRY = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
+_CLOSED = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a Ray of one machine: everything on loopback
+    proxied.ENVIRONMENT: proxied.IMPORT_PATH,
+}
+
+log = logging.getLogger(__name__)
+
+
+class _Stop(BaseException):
+    """A signal came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def serve(
+    model: str,
+    replicas: Replicas,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    provider: str = "auto",
+    limits: Limits | None = None,
+    rate: float = 0.0,
+    token_file: Path | None = None,
+    poll_s: float = 10.0,
+) -> None:
+    """Serve a model by several processes until SIGTERM or SIGINT; what was accepted is answered.
+
+    Raises InputError where a token is needed and there is none, MissingExtra without Ray,
+    ServiceError when Ray or the replicas do not start, and whatever opening the model raises.
+    """
+    token, local = admission(host, token_file)
+    there = os.environ.get(RAY_ADDRESS)
+    if there:
+        _check_cluster(token, port)
+        local = False
+    else:
+        with listening(host, port) as free:
+            port = free.getsockname()[1]
+    _set_environment(there)
+    from monge.server.models import open_model
+
+    if not there:
+        open_model(model, provider, replicas.threads)  # a wrong one is one line, before Ray starts
+    settings = Settings(
+        model=_absolute(model), provider=provider, threads=replicas.threads,
+        limits=limits or Limits(), poll_s=poll_s, token=token, local=local, rate=rate,
+    )  # fmt: skip
+    try:
+        with _ray(there, replicas):
+            _deploy(replicas, settings, host, port)
+            log.info("%s on %s (%s)", model, address(host, port), _counted(replicas))
+            threading.Event().wait()
+    except _Stop as stop:
+        ended(stop.number)
+
+
+def _check_cluster(token: str | None, port: int) -> None:
+    if token is None:
+        raise InputError(
+            f"{RAY_ADDRESS} is set, and a cluster's machines can be asked by others, so a token is "
+            f"needed: put one into a file for --token-file, or into {TOKEN}. Without "
+            f"{RAY_ADDRESS} the replicas run on this machine."
+        )
+    if port == 0:
+        raise InputError("a cluster's machines all take the same port: say which with --port.")
+
+
+def _set_environment(there: str | None) -> None:
+    """Ray reads its environment when it is imported."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if not there:
+        os.environ.update(_CLOSED, RAY_AUTH_TOKEN=secrets.token_hex(32))
+    try:
+        import ray.serve  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"--replicas needs Ray (no module {error.name}): pip install 'monge[ray]'."
+        ) from None
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def _ray(there: str | None, replicas: Replicas) -> Iterator[None]:
+    """Start Ray here, or join the cluster; end what was started, whatever happens."""
+    import ray
+    from ray import serve
+
+    folder = _folder()
+    before = False
+    try:
+        _arm()
+        with _said("Ray did not start" if not there else f"Ray at {there} does not answer"):
+            if there:
+                ray.init(address=there, log_to_driver=True, logging_level=logging.WARNING)
+                before = bool(serve.status().proxies)
+            else:
+                _start_here(replicas, folder)
+        _arm()  # again: Ray took SIGTERM for itself
+        yield
+    except SystemExit:  # how Ray ends at a SIGTERM that comes while it starts
+        raise _Stop(signal.SIGTERM) from None
+    finally:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        if ray.is_initialized():
+            _drain(end=bool(there) and not before)
+            ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start_here(replicas: Replicas, folder: Path) -> None:
+    import ray
+
+    cores = (replicas.most or replicas.least) * replicas.threads
+    ray.init(
+        address="local",
+        num_cpus=max(os.cpu_count() or 1, cores),  # it counts them only; the system shares them out
+        include_dashboard=False,
+        object_store_memory=_STORE_BYTES,
+        logging_level=logging.WARNING,
+        _temp_dir=str(folder / "ray"),
+    )
+    here = ray.cluster_resources().get("GPU", 0.0)
+    if replicas.gpus * replicas.least > here:
+        raise DeviceError(
+            f"{replicas.least} replicas with {replicas.gpus:g} GPU each, and Ray finds {here:g} "
+            "here. Give fewer --replicas, a part of one with --replica-gpus, or --provider cpu."
+        )
+
+
+def _deploy(replicas: Replicas, settings: Settings, host: str, port: int) -> None:
+    from ray import serve
+
+    quiet = {"log_level": "WARNING", "enable_access_log": False}
+    carried = {name: os.environ[name] for name in _REGISTRY if name in os.environ}
+    with _said("Ray Serve did not start the replicas"):
+        serve.start(http_options={"host": host, "port": port}, logging_config=quiet)
+        serve.run(
+            application(replicas, settings, carried), name=_NAME, logging_config=quiet,
+        )  # fmt: skip
+
+
+def _drain(end: bool) -> None:
+    """Let the replicas answer what they have, then `end` Ray Serve as well."""
+    from ray import serve
+
+    try:
+        serve.delete(_NAME)
+        if end:
+            serve.shutdown()
+    except Exception as error:  # Ray itself is gone, or was not yet there
+        log.warning("Ray Serve did not end in order: %s", _line(error))
+
+
+@contextlib.contextmanager
+def _said(what: str) -> Iterator[None]:
+    """Turn what Ray raises into one line."""
+    try:
+        yield
+    except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
+        raise ServiceError(f"{what}: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    """Take the last line of an error: of a traceback that is the reason."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:500]
+
+
+def _arm() -> None:
+    def stop(number: int, _: object) -> None:
+        raise _Stop(number)
+
+    for number in _SIGNALS:
+        signal.signal(number, stop)
+
+
+def _folder() -> Path:
+    """Make a folder that only this user can look into: Ray lets everybody into its own."""
+    where = tempfile.gettempdir()
+    return Path(
+        tempfile.mkdtemp(prefix="monge-", dir=where if len(where) <= _LONGEST_FOLDER else "/tmp")
+    )
+
+
+def _absolute(model: str) -> str:
+    return model if "://" in model or model.startswith("models:/") else str(Path(model).resolve())
+
+
+def _counted(replicas: Replicas) -> str:
+    most = "" if replicas.most is None else f" to {replicas.most}"
+    return f"{replicas.least}{most} replicas"
