@@ -70,7 +70,8 @@ def test_what_goes_to_the_network_is_checked():
     assert checked(None, 2, ()) is None
     good = checked(np.array([3, 0], np.int32), 2, SHARES)
     assert good is not None
-    assert (good.dtype, good.tolist()) == (np.int64, [3, 0])
+    assert good.dtype == np.int64
+    assert good.tolist() == [3, 0]
     for labels, shares, message in (
         ([0, 1], (), "takes no labels"),
         (None, SHARES, "labels are needed: 2 whole numbers from 0 to 3"),
