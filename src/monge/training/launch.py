@@ -48,16 +48,14 @@ def launch(devices: int, device: str, arguments: Sequence[str]) -> int:
         processes = [_start(rank, devices, arguments, port) for port in [_free_port()]
                      for rank in range(devices)]  # fmt: skip
         with _passed_on(processes) as seen:
-            codes = _wait(processes, seen)
+            codes, killed = _wait(processes, seen)
         if all(code == 0 for code in codes):
             return 0
         if seen or all(code == 130 for code in codes):
             raise Interrupted("stopped by a signal; `monge train` goes on from the checkpoint.")
         refused = [code for code in codes if code > 0 and code != 130]
-        if codes[0] > 0 and codes[0] != 130:
-            return codes[0]
-        if refused and not any(code < 0 for code in codes):
-            return refused[0]
+        if refused and not killed:
+            return next((code for code in refused if code != 1), 1)  # 1: an error, perhaps for it
         log.warning("a training process died (exit codes %s)", ", ".join(map(str, codes)))
         if attempt < RESTARTS:
             log.warning("starting all %d again from the last checkpoint", devices)
@@ -93,18 +91,25 @@ def _start(rank: int, world: int, arguments: Sequence[str], port: int) -> subpro
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
-def _wait(processes: list[subprocess.Popen[bytes]], seen: list[int]) -> list[int]:
-    """Until all have ended; when one ends badly, the others are asked to and then made to."""
-    deadline = None
+def _wait(processes: list[subprocess.Popen[bytes]], seen: list[int]) -> tuple[list[int], bool]:
+    """Until all have ended; when one ends badly, the others are made to.
+
+    Their exit codes, and whether it began with one that a signal killed: what the others raise
+    then, for want of it, is no refusal.
+    """
+    deadline, killed = None, False
     while any(process.poll() is None for process in processes):
         failed = any(process.poll() not in (None, 0) for process in processes)
         if (failed or seen) and deadline is None:
+            killed = any((process.poll() or 0) < 0 for process in processes)
             deadline = time.monotonic() + (_GRACE_S if seen else 2.0)
         if deadline is not None and time.monotonic() > deadline:
             for process in processes:
                 process.kill()
         time.sleep(_POLL_S)
-    return [process.wait() for process in processes]
+    codes = [process.wait() for process in processes]
+    # All may have ended between two looks.
+    return codes, killed or (deadline is None and any(code < 0 for code in codes))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """One batch over 1, 2 or 4 ranks is the same mathematics; a lost rank costs no bit."""
 
+import itertools
 import os
 import signal
 import socket
@@ -144,6 +145,34 @@ def test_a_signal_stops_all_ranks_at_one_step_and_bad_input_is_said_once(project
     _, said = refused.communicate(timeout=100)
     assert refused.returncode == 2, said
     assert said.count("train.latent_dim: 4 -> 5") == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [
+        ("os.kill(os.getpid(), 9)", "raise RuntimeError('connection closed by peer')", 0),
+        ("raise RuntimeError('connection closed by peer')", "os.kill(os.getpid(), 9)", 0),
+        ("sys.exit(4)", "raise RuntimeError('connection closed by peer')", 4),
+        ("raise RuntimeError('connection closed by peer')", "sys.exit(4)", 4),
+        ("raise RuntimeError('a bug')", "raise RuntimeError('a bug')", 1),
+    ],
+)
+def test_what_the_others_raise_when_one_is_killed_is_no_refusal(
+    monkeypatch, tmp_path, first, second, code
+):
+    """A killed process is started again with all others, also where they have ended already."""
+    attempts = itertools.count()
+
+    def begin(rank, world, arguments, port):
+        script = [first, second][rank] if next(attempts) < world else "pass"
+        return subprocess.Popen(
+            [sys.executable, "-c", f"import os, sys\n{script}"], stderr=subprocess.DEVNULL
+        )
+
+    monkeypatch.setattr(launch, "_check", lambda devices, device: None)
+    monkeypatch.setattr(launch, "_start", begin)
+    monkeypatch.setattr(launch, "_POLL_S", 0.5)  # both have ended when they are looked at
+    assert launch.launch(2, "cpu", ["train"]) == code
 
 
 def test_more_gpus_than_there_are_is_refused_before_anything_starts():
