@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import unmapped
 
+from monge.labels import named
 from monge.serving import bulk
 from monge.serving.sampler import Sampler
 
@@ -49,19 +51,21 @@ def generate(
     shard_size: int = 10_000,
     format: bulk.Format = "webdataset",
     threads: int = 0,
+    label: str | None = None,
 ) -> int:
     """Images 0 .. n − 1 of a seed into a folder; how many shards were made now."""
     log = get_run_logger()
-    model_hash = _sampler(model, threads).model_hash
-    plan = bulk.Plan(n=n, seed=seed, shard_size=shard_size, format=format, model_hash=model_hash)
+    sampler = _sampler(model, threads)
+    shares, classes = sampler.contract.label_shares, sampler.contract.classes
+    plan = bulk.Plan(
+        n=n, seed=seed, shard_size=shard_size, format=format, model_hash=sampler.model_hash,
+        label=None if label is None else named(label, shares, classes),
+    )  # fmt: skip
     bulk.begin(Path(folder), plan)
     left = bulk.missing(Path(folder), plan)
     log.info("%d of %d shards are there", plan.shards - len(left), plan.shards)
-    document = {
-        "n": n, "seed": seed, "shard_size": shard_size, "format": format, "model_hash": model_hash,
-    }  # fmt: skip
     futures = make_shard.map(
-        left, unmapped(model), unmapped(folder), unmapped(document), unmapped(threads)
+        left, unmapped(model), unmapped(folder), unmapped(asdict(plan)), unmapped(threads)
     )
     made = sum(future.result() for future in futures)
     log.info("%d images in %s", plan.n, folder)
@@ -77,11 +81,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shard-size", type=int, default=10_000)
     parser.add_argument("--format", choices=("webdataset", "parquet"), default="webdataset")
+    parser.add_argument("--label", help="a class of a conditional generator, by name or number")
     parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
     generate.with_options(task_runner=_threads(chosen.workers))(
-        chosen.model, chosen.folder, chosen.n, chosen.seed, chosen.shard_size, chosen.format
-    )
+        chosen.model, chosen.folder, chosen.n, chosen.seed, chosen.shard_size, chosen.format,
+        label=chosen.label,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -69,6 +69,38 @@ def test_the_slider_walks_from_one_image_to_the_other(page, service):
     assert np.array_equal(canvas(page), expected[31])
 
 
+def test_a_class_is_chosen_from_a_menu_and_is_in_the_address(page, serve, conditional):
+    service, sampler = serve(conditional), Sampler.load(conditional, "cpu")
+    page.goto(f"{service.url}/#seed=5&n=4&from=3&to=8")
+    drawn(page)
+    assert page.locator("#label option").all_inner_texts() == ["as they come", "cat", "dog", "eel"]
+    with page.expect_request("**/v1/samples") as asked:
+        page.select_option("#label", "eel")
+    assert json.loads(asked.value.post_data)["labels"] == 2
+    page.locator("#grid[alt='4 images of seed 5 of class eel']").wait_for()
+    assert "label=2" in page.url
+    page.wait_for_function("document.getElementById('walked').textContent === ''")
+    expected = sampler.interpolate([3, 8], 33, "eel")[0]
+    page.wait_for_timeout(300)  # the walk has been asked for after the samples
+    page.locator("#place").fill("32")
+    assert np.array_equal(canvas(page), expected[32])
+    page.goto("about:blank")
+    with page.expect_request("**/v1/samples") as asked:
+        page.goto(f"{service.url}/#seed=5&n=4&label=1")
+    assert json.loads(asked.value.post_data)["labels"] == 1
+    drawn(page)
+    with page.expect_download() as download:
+        page.click("#npz")
+    images = np.load(io.BytesIO(download.value.path().read_bytes()))["images"]
+    assert np.array_equal(images, sampler.sample(4, seed=5, labels="dog"))
+
+
+def test_without_labels_there_is_no_menu(page, service):
+    page.goto(service.url)
+    drawn(page)
+    assert not page.locator("#label").is_visible()
+
+
 def test_an_array_can_be_taken_home(page, service):
     page.goto(f"{service.url}/#seed=5&n=4")
     drawn(page)

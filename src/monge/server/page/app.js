@@ -41,7 +41,12 @@ function seedOf(id) {
 
 function samplesBody(extra) {
   const cut = truncation === null ? "" : `,"truncation":${truncation}`;
-  return `{"n":${$("count").value},"seed":${seedOf("seed")}${cut},${extra}}`;
+  return `{"n":${$("count").value},"seed":${seedOf("seed")}${cut}${labelled("labels")},${extra}}`;
+}
+
+// The chosen class as a member of a request; nothing where the classes come as they come.
+function labelled(name) {
+  return $("label").value === "" ? "" : `,"${name}":${$("label").value}`;
 }
 
 function tell(id, text, bad = false) {
@@ -60,7 +65,8 @@ async function showSamples() {
     URL.revokeObjectURL(image.src);
     image.src = URL.createObjectURL(blob);
     await image.decode();
-    image.alt = `${$("count").value} images of seed ${seedOf("seed")}`;
+    const of = $("label").value === "" ? "" : ` of class ${$("label").selectedOptions[0].text}`;
+    image.alt = `${$("count").value} images of seed ${seedOf("seed")}${of}`;
     image.classList.toggle("pixelated", image.naturalWidth < 1200);
     const drawn = /total;dur=([\d.]+)/.exec(answer.headers.get("Server-Timing") ?? "");
     const here = Math.round(performance.now() - began);
@@ -91,7 +97,7 @@ async function download(event) {
 async function walk() {
   try {
     const body = `{"start":{"seed":${seedOf("from")}},"end":{"seed":${seedOf("to")}},` +
-      `"steps":${STEPS},"format":"raw"}`;
+      `"steps":${STEPS}${labelled("label")},"format":"raw"}`;
     const answer = await ask("/v1/interpolations", body);
     const [n, height, width, channels] = answer.headers.get("Monge-Shape").split(",").map(Number);
     const pixels = new Uint8Array(await answer.arrayBuffer());
@@ -126,6 +132,7 @@ async function showModel() {
   const { contract } = model;
   const [height, width, channels] = contract.image_shape;
   $("model").textContent = `${model.name}, version ${model.version}, on ${model.provider}`;
+  showClasses(contract);
   const facts = {
     Images: `${width} × ${height}, ${channels === 1 ? "grey" : "colour"}`,
     "Latent values": contract.latent_dim,
@@ -143,9 +150,19 @@ async function showModel() {
   }));
 }
 
+// A menu of the classes, for a generator that takes labels.
+function showClasses({ classes, label_shares: shares }) {
+  $("classes").hidden = shares.length === 0;
+  if (shares.length === 0 || $("label").options.length > 1) return;
+  $("label").append(...classes.map((name, label) => new Option(name, label)));
+  const asked = new URLSearchParams(location.hash.slice(1)).get("label");
+  if (asked !== null && asked in classes) $("label").value = asked;
+}
+
 function remember() {
   const state = new URLSearchParams({ seed: $("seed").value, n: $("count").value });
   if (truncation !== null) state.set("truncation", truncation);
+  if ($("label").value !== "") state.set("label", $("label").value);
   state.set("from", $("from").value);
   state.set("to", $("to").value);
   history.replaceState(null, "", `#${state}`);
@@ -199,6 +216,7 @@ $("seed").addEventListener("change", showSamples);
 $("count").addEventListener("change", showSamples);
 $("truncation").addEventListener("input", readTruncation);
 $("truncation").addEventListener("change", showSamples);
+$("label").addEventListener("change", () => { showSamples(); walk(); });
 $("ends").addEventListener("submit", (event) => { event.preventDefault(); walk(); });
 $("place").addEventListener("input", draw);
 $("npz").addEventListener("click", download);
