@@ -156,7 +156,7 @@ function showClasses({ classes, label_shares: shares }) {
   if (shares.length === 0 || $("label").options.length > 1) return;
   $("label").append(...classes.map((name, label) => new Option(name, label)));
   const asked = new URLSearchParams(location.hash.slice(1)).get("label");
-  if (asked !== null && asked in classes) $("label").value = asked;
+  if (/^[0-9]{1,5}$/.test(asked) && asked in classes) $("label").value = asked;
 }
 
 function remember() {
