@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -177,7 +178,7 @@ class Sampler:
         if batch.dtype != np.float32 or not batch.flags.c_contiguous:
             with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
                 batch = np.ascontiguousarray(batch, np.float32)
-        if not np.isfinite(batch).all():
+        if not _finite(batch):
             raise InputError("latents must be finite numbers.")
         return batch
 
@@ -272,6 +273,11 @@ def _whole(name: str, value: object) -> int:
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return int(value)
     raise InputError(f"{name} must be a whole number, got {value!r}.")
+
+
+def _finite(batch: NDArray[np.float32]) -> bool:
+    """Whether all are: a sum of squares says so in half the time, unless it overflows."""
+    return math.isfinite(np.vdot(batch, batch)) or bool(np.isfinite(batch).all())
 
 
 def _open(

@@ -143,8 +143,9 @@ def test_killed_again_and_again_it_ends_at_the_same_bytes(sampler, model, tmp_pa
         process = subprocess.Popen(
             [*command, str(tmp_path / "killed")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
+        wait_s = 0.1 + dice.random() if killed < 2 else 0.6 + dice.random()
         try:
-            told, _ = process.communicate(timeout=None if attempt == 39 else 0.6 + dice.random())
+            told, _ = process.communicate(timeout=None if attempt == 39 else wait_s)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()

@@ -258,6 +258,20 @@ def test_what_makes_no_sense_is_refused(path: Path, call: Any, told: str) -> Non
         call(Sampler.load(path, "cpu"))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 1023, 1024, 2999])
+def test_one_number_that_is_none_is_found_wherever_it_is(path: Path, bad: float, row: int) -> None:
+    batch = latents(0, 0, 3000, DIM)
+    batch[row, -1] = bad
+    with pytest.raises(InputError, match="finite"):
+        Sampler.load(path, "cpu").checked(batch)
+
+
+def test_large_numbers_are_not_taken_for_infinite(path: Path) -> None:
+    batch = np.full((3000, DIM), np.finfo(np.float32).max)
+    assert Sampler.load(path, "cpu").checked(batch) is batch
+
+
 def test_more_than_memory_should_hold_is_refused_at_once(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
