@@ -107,24 +107,21 @@ def latents_of(
 def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> NDArray[np.uint64]:
     """Philox4x32-10 of broadcastable counters and keys: uint64 [4, ...] holding 32-bit words."""
     shape = np.broadcast(*counter, *key).shape
-    words, round_key = np.empty((4, *shape), np.uint64), np.empty((2, *shape), np.uint64)
+    words, keys = np.empty((4, *shape), np.uint64), np.empty((10, 2, *shape), np.uint64)
     words[0], words[2], words[1], words[3] = counter  # x0 and x2 side by side, x1 and x3
-    flat, flat_key = words.reshape(4, -1), round_key.reshape(2, -1)
+    for i, word in enumerate(key):
+        keys[:, i] = np.add.outer(_KEY_STEPS[i], np.asarray(word, np.uint64)) & _MASK
+    flat = words.reshape(4, -1)
     even, odd, (x0, x2, x1, x3) = flat[:2], flat[2:], flat
     factors, product = np.empty_like(even), np.empty_like(even)
-    keys0, keys2 = (
-        np.add.outer(steps, np.asarray(word, np.uint64)) & _MASK
-        for steps, word in zip(_KEY_STEPS, key, strict=True)
-    )
     factors[:] = _MULTIPLIERS
     product0, product2 = product
-    for step0, step2 in zip(keys0, keys2, strict=True):
+    for round_key in keys.reshape(10, 2, -1):
         np.multiply(even, factors, product)
         np.right_shift(product2, _WORD, x0)
         np.right_shift(product0, _WORD, x2)
         np.bitwise_xor(even, odd, even)
-        round_key[0], round_key[1] = step0, step2
-        np.bitwise_xor(even, flat_key, even)
+        np.bitwise_xor(even, round_key, even)
         np.bitwise_and(product2, _MASK, x1)
         np.bitwise_and(product0, _MASK, x3)
     in_order: NDArray[np.uint64] = words[_IN_ORDER]

@@ -21,12 +21,15 @@ OPEN = ("/", "/page", "/v2/health/live", "/v2/health/ready")
 Refusal = tuple[HTTPStatus, str, dict[str, str]] | None
 
 _CLIENTS = 10_000
-_SAFE = {
-    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
+_SAFE = [
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' blob: data:; "
+        b"frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
 
 
 class Access:
@@ -124,8 +127,7 @@ class Access:
 def _with_safe_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            safe = [(name.encode(), value.encode()) for name, value in _SAFE.items()]
-            message = {**message, "headers": [*message["headers"], *safe]}
+            message = {**message, "headers": [*message["headers"], *_SAFE]}
         await send(message)
 
     return sending

@@ -15,6 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from monge import __version__
 from monge.server import problems, v1, v2
 from monge.server.batcher import Batcher
+from monge.server.direct import Direct, busy
 from monge.server.drawing import Drawing, Limits
 from monge.server.follow import Follower
 from monge.server.measures import Measured
@@ -46,7 +47,7 @@ def build(
         await asyncio.gather(life, return_exceptions=True)
         await drawing.batcher.close()
 
-    app = FastAPI(
+    app = Direct(
         title="monge",
         version=__version__,
         description="Images from a generator: the same ones for the same seed.",
@@ -56,9 +57,12 @@ def build(
         redoc_url=None,
     )
     app.state.drawing = drawing
+    app.measures = drawing.measures
     problems.install(app)
-    app.include_router(v1.router(drawing))
-    app.include_router(v2.router(drawing))
+    routers = [v1.router(drawing), v2.router(drawing)]
+    for router in routers:
+        app.include_router(router)
+    app.short = busy([route for router in routers for route in router.routes], first.name)
     _add_figures(app, drawing)
     _add_page(app)
     return app

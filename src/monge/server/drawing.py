@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 from fastapi import Request
 
 from monge.errors import InputError, NotReady
-from monge.server.batcher import Batcher, Images, Latents
+from monge.server.batcher import Batcher
 from monge.server.measures import Measures
 from monge.server.models import Model, Models
 from monge.server.problems import ClientGone
+from monge.server.rows import Rows
+from monge.serving.sampler import Images
 
 Result = TypeVar("Result")
 
@@ -50,7 +52,7 @@ class Drawing:
 
     def check(self, model: Model, n: int) -> None:
         """Raises InputError for more images than one request may ask for."""
-        size = n * int(np.prod(model.sampler.contract.image_shape))
+        size = n * math.prod(model.sampler.contract.image_shape)
         if n > self.limits.images or size > self.limits.result_bytes:
             raise InputError(
                 f"{n} images ({size} bytes of pixels) are more than one request may ask for: "
@@ -58,35 +60,31 @@ class Drawing:
                 "Ask in parts; `first` continues a seed."
             )
 
-    async def draw(self, request: Request, model: Model, latents: Latents) -> Images:
-        """Images of latents [n, latent_dim]. Raises InputError, QueueFull, Late, ClientGone."""
-        checked = model.sampler.checked(latents)  # here, so that nobody else's batch is spoilt
-        work = self.batcher.draw(model.sampler, checked, self.limits.timeout_s)
-        return await while_asked(request, work)
+    async def draw(self, request: Request, model: Model, rows: Rows) -> Images:
+        """Images of rows. Raises QueueFull, Late, ClientGone."""
+        return await while_asked(request, self.batcher.draw(model, rows, self.limits.timeout_s))
 
 
-async def while_asked(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Do the work, and cancel it when the client goes away. Raises ClientGone then."""
-    doing = asyncio.create_task(work)
+async def while_asked(request: Request, work: asyncio.Future[Result]) -> Result:
+    """Wait for the work, and cancel it when the client goes away. Raises ClientGone then."""
+    watching: list[asyncio.Task[None]] = []
+    # What is done at once needs nobody to watch the client.
+    later = asyncio.get_running_loop().call_later(
+        _AT_ONCE_S, lambda: watching.append(asyncio.create_task(_watch(request, work)))
+    )
     try:
-        # What is done at once needs nobody to watch the client.
-        await asyncio.wait((doing,), timeout=_AT_ONCE_S)
-        if not doing.done():
-            gone = asyncio.create_task(_gone(request))
-            try:
-                await asyncio.wait((doing, gone), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                gone.cancel()
-        if not doing.done():
-            raise ClientGone
-        return doing.result()
+        return await work
     finally:
-        doing.cancel()
+        later.cancel()
+        for watch in watching:
+            watch.cancel()
 
 
-async def _gone(request: Request) -> None:
+async def _watch(request: Request, work: asyncio.Future[Result]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    if not work.done():
+        work.set_exception(ClientGone())
 
 
 async def computed(values: int, work: Callable[[], Result]) -> Result:

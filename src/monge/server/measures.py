@@ -46,7 +46,17 @@ class Measures:
         self.unreachable = Counter(
             "monge_registry_failures", "Times the registry did not answer.", registry=own
         )
+        self._of: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         Gauge("monge_queue_images", "Images that wait.", registry=own).set_function(waiting)
+
+    def answered(self, route: str, status: str, seconds: float) -> None:
+        """Note one answer."""
+        known = self._of.get((route, status))
+        if known is None:
+            known = self.answers.labels(route, status), self.latency.labels(route)
+            self._of[route, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
     def drew(self, images: int, seconds: float) -> None:
         """Note one batch."""
@@ -88,5 +98,4 @@ class Measured:
             pass
         finally:
             route = getattr(scope.get("route"), "path", None) or "other"
-            self.measures.answers.labels(route, status).inc()
-            self.measures.latency.labels(route).observe(time.perf_counter() - began_s)
+            self.measures.answered(route, status, time.perf_counter() - began_s)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from monge.errors import InputError, ModelFileError
+from monge.server.rows import Rows, gathered
 from monge.serving.origin import look_up
-from monge.serving.sampler import Sampler
+from monge.serving.sampler import Images, Sampler
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +26,15 @@ class Model:
     version: str
 
     @property
+    def batch_size(self) -> int:
+        """Images that it likes to draw at a time."""
+        return self.sampler.batch_size
+
+    def draw(self, parts: Sequence[Rows]) -> Images:
+        """Images of the rows of all parts, one after the other: uint8 [n, H, W, C]."""
+        return self.sampler.run(gathered(parts, self.sampler.contract.latent_dim))
+
+    @cached_property
     def facts(self) -> dict[str, str]:
         """What an answer says in its headers."""
         return {

@@ -55,13 +55,15 @@ def problem(
 def install(app: FastAPI) -> None:
     """Answer every failure with a problem, never with a traceback."""
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(MongeError, _ours)
+    app.add_exception_handler(HTTPException, _told)
+    app.add_exception_handler(MongeError, _told)
     app.add_exception_handler(Exception, _unexpected)
 
 
-def of(error: MongeError) -> JSONResponse:
-    """Build the answer for an error of ours."""
+def of(error: MongeError | HTTPException) -> JSONResponse:
+    """Build the answer for an error of ours, or for a refusal."""
+    if isinstance(error, HTTPException):
+        return problem(error.status_code, str(error.detail), error.headers)
     if isinstance(error, QueueFull):
         wait = str(math.ceil(error.retry_after_s))
         return problem(HTTPStatus.TOO_MANY_REQUESTS, str(error), {"Retry-After": wait})
@@ -84,16 +86,16 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(sentences)[:1000])
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    return problem(error.status_code, str(error.detail), error.headers)
-
-
-async def _ours(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, MongeError)
+async def _told(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, MongeError | HTTPException)
     return of(error)
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """Say it in the log, and build an answer that does not."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; its log says how.")
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    return unexpected(request, error)

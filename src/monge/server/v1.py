@@ -16,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from monge.errors import InputError
 from monge.latents import MAX_TRUNCATION, MIN_TRUNCATION, latents, slerp
-from monge.server.batcher import Images, Latents
 from monge.server.drawing import Drawing, computed
 from monge.server.models import Model
+from monge.server.rows import Numbered, Rows
 from monge.serving import pictures
+from monge.serving.sampler import Images, Latents
 
 Whole64 = Annotated[int, Field(ge=0, lt=2**64, strict=True)]
 Truncation = Annotated[float, Field(ge=MIN_TRUNCATION, le=MAX_TRUNCATION, allow_inf_nan=False)]
@@ -77,11 +78,11 @@ class Samples(Wanted):
         """How many images."""
         return (self.n or 1) if self.seeds is None else len(self.seeds)
 
-    def latents(self, dim: int) -> Latents:
-        """Draw what they are made from: [count, dim]."""
+    def rows(self) -> Numbered:
+        """Say what they are made from."""
         if self.seeds is None:
-            return latents(self.seed or 0, self.first or 0, self.count, dim, self.truncation)
-        return np.concatenate([latents(seed, 0, 1, dim, self.truncation) for seed in self.seeds])
+            return Numbered.of_seed(self.seed or 0, self.first or 0, self.count, self.truncation)
+        return Numbered.of_seeds(self.seeds, self.truncation)
 
 
 class End(BaseModel):
@@ -130,26 +131,33 @@ def router(drawing: Drawing) -> APIRouter:
     @routes.post("/samples", response_class=Response, responses=answers)
     async def samples(body: Samples, request: Request) -> Response:
         """Images of a seed: the same ones for the same seed, whatever else is asked meanwhile."""
-        return await _answer(request, body, body.count, body.columns)
+        began_s, model = time.perf_counter(), drawing.model()
+        drawing.check(model, body.count)
+        return await _answer(request, model, body.rows(), body, body.columns, began_s)
 
     @routes.post("/interpolations", response_class=Response, responses=answers)
     async def interpolations(body: Interpolation, request: Request) -> Response:
         """A walk between two images, in a row."""
-        return await _answer(request, body, body.steps, body.columns or min(body.steps, 1024))
+        began_s, model = time.perf_counter(), drawing.model()
+        drawing.check(model, body.steps)
+        dim = model.sampler.contract.latent_dim
+        rows = await computed(body.steps * dim, lambda: body.latents(dim))
+        columns = body.columns or min(body.steps, 1024)
+        return await _answer(request, model, rows, body, columns, began_s)
 
     async def _answer(
-        request: Request, body: Samples | Interpolation, n: int, columns: int | None
+        request: Request,
+        model: Model,
+        rows: Rows,
+        wanted: Wanted,
+        columns: int | None,
+        began_s: float,
     ) -> Response:
-        began_s = time.perf_counter()
-        model = drawing.model()
-        drawing.check(model, n)
-        dim = model.sampler.contract.latent_dim
-        drawn = await computed(n * dim, lambda: body.latents(dim))
-        images = await drawing.draw(request, model, drawn)
+        images = await drawing.draw(request, model, rows)
         ready_s = time.perf_counter()
         # A grid enlarges small images: what is compressed is more than what was drawn.
-        values = images.size if body.format == "raw" else 16 * images.size
-        content, kind = await computed(values, lambda: encode(images, body, columns))
+        values = 0 if wanted.format == "raw" else 16 * images.size
+        content, kind = await computed(values, lambda: encode(images, wanted, columns))
         if len(content) > drawing.limits.result_bytes:
             raise InputError(f"the answer would be {len(content)} bytes; ask for fewer images.")
         return Response(content, HTTPStatus.OK, _headers(model, images, began_s, ready_s), kind)
@@ -167,10 +175,10 @@ def _headers(model: Model, images: Images, began_s: float, ready_s: float) -> di
     }
 
 
-def encode(images: Images, wanted: Wanted, columns: int | None) -> tuple[bytes, str]:
+def encode(images: Images, wanted: Wanted, columns: int | None) -> tuple[bytes | memoryview, str]:
     """Write images as what was wanted: the bytes and their media type."""
     if wanted.format == "raw":
-        return images.tobytes(), _TYPES["raw"]
+        return images.data.cast("B"), _TYPES["raw"]
     buffer = io.BytesIO()
     if wanted.format == "npz":
         np.savez(buffer, images=images)

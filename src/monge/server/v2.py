@@ -16,9 +16,9 @@ from starlette.exceptions import HTTPException
 
 from monge import __version__
 from monge.errors import InputError
-from monge.server.batcher import Images, Latents
 from monge.server.drawing import Drawing, computed
 from monge.server.models import Model
+from monge.serving.sampler import Images, Latents
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 
@@ -83,8 +83,9 @@ def router(drawing: Drawing) -> APIRouter:
         if request.headers.get("content-encoding", "identity") != "identity":
             raise HTTPException(415, "compressed bodies are not read.")
         document, tail = await computed(len(body), lambda: _document(body, told))
-        latents = await computed(len(body), lambda: _latents(document, tail))
-        drawing.check(model, len(latents))
+        given = await computed(len(body), lambda: _latents(document, tail))
+        drawing.check(model, len(given))
+        latents = model.sampler.checked(given)  # here, so that nobody else's batch is spoilt
         images = await drawing.draw(request, model, latents)
         binary = _wants_bytes(document)
         told_id = document.get("id")

@@ -153,7 +153,9 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(service):
         for _ in range(10):
             yield b" " * (1 << 20)
 
-    _is_problem(service.client.post("/v1/samples", content=parts()), 413, "larger than")
+    for kind in ("application/json", "text/plain"):
+        answer = service.client.post("/v1/samples", content=parts(), headers={"content-type": kind})
+        _is_problem(answer, 413, "larger than")
 
 
 def test_another_hosts_name_is_refused_on_loopback(service):

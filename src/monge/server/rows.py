@@ -1,0 +1,82 @@
+"""What a batch is made from: images by their numbers, or latents that a client brought."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monge.latents import latents_of, share_within
+from monge.serving.sampler import Images, Latents
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Numbered:
+    """Of seeds[r] the image indices[r], for each row r, and the share of the normal it is from."""
+
+    seeds: NDArray[np.uint64]
+    indices: NDArray[np.uint64]
+    kept: NDArray[np.float64]
+
+    @classmethod
+    def of_seed(cls, seed: int, first: int, n: int, truncation: float | None) -> Self:
+        """Images first .. first + n − 1 of a seed."""
+        indices = np.arange(n, dtype=np.uint64)
+        indices += np.uint64(first)
+        return cls(np.full(n, seed, np.uint64), indices, np.full(n, _kept(truncation)))
+
+    @classmethod
+    def of_seeds(cls, seeds: Sequence[int], truncation: float | None) -> Self:
+        """Image 0 of each seed."""
+        n = len(seeds)
+        return cls(
+            np.array(seeds, np.uint64), np.zeros(n, np.uint64), np.full(n, _kept(truncation))
+        )
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, part: slice) -> Numbered:
+        return Numbered(self.seeds[part], self.indices[part], self.kept[part])
+
+
+Rows = Numbered | Latents
+
+
+class Draws(Protocol):
+    """What draws rows, in batches of the size that it likes."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    def draw(self, parts: Sequence[Rows]) -> Images:
+        """Images of the rows of all parts, one after the other: uint8 [n, H, W, C]."""
+        ...
+
+
+def gathered(parts: Sequence[Rows], dim: int) -> Latents:
+    """Latents of a batch [n, dim]: all that are numbered in one go, beside those that were brought.
+
+    The rows of a part are where the part is.
+    """
+    numbered = [part for part in parts if isinstance(part, Numbered)]
+    if not numbered:
+        return np.concatenate([part for part in parts if not isinstance(part, Numbered)])
+    drawn = latents_of(
+        np.concatenate([part.seeds for part in numbered]),
+        np.concatenate([part.indices for part in numbered]),
+        np.concatenate([part.kept for part in numbered]),
+        dim,
+    )
+    if len(numbered) == len(parts):
+        return drawn
+    ends = np.cumsum([len(part) for part in numbered])
+    turns = iter(np.split(drawn, ends[:-1]))
+    return np.concatenate([next(turns) if isinstance(p, Numbered) else p for p in parts])
+
+
+def _kept(truncation: float | None) -> float:
+    return 1.0 if truncation is None else share_within(truncation)
