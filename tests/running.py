@@ -87,7 +87,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
         log = folder / "log"
         with log.open("w") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "monge", "serve", *map(str, arguments), "--port", "0"],
+                [sys.executable, "-m", "monge", "serve", "--port", "0", *map(str, arguments)],
                 stdout=out, stderr=subprocess.STDOUT, text=True, cwd=folder,
                 env=os.environ | {"XDG_CACHE_HOME": str(folder)} | environment,
             )  # fmt: skip

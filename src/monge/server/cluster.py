@@ -5,24 +5,29 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-from monge.errors import DeviceError, InputError, MissingExtra, ServiceError
+from monge.errors import DeviceError, InputError, MissingExtra, MongeError, ServiceError
 from monge.server import proxied
 from monge.server.drawing import Limits
 from monge.server.replicas import Replicas, Settings, application
-from monge.server.run import TOKEN, address, admission, ended, listening
+from monge.server.run import DRAIN_S, TOKEN, address, admission, ended, listening
 
 RAY_ADDRESS = "RAY_ADDRESS"
 
 _NAME = "monge"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LOOK_S = 2.0
+_ALIVE_S = 20.0
 _STORE_BYTES = 256 << 20
 _LONGEST_FOLDER = 30  # Ray makes sockets 70 characters deeper, and a socket's path ends at 107
 _REGISTRY = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
@@ -32,6 +37,8 @@ _CLOSED = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a Ray of one machine: everything on loopback
     proxied.ENVIRONMENT: proxied.IMPORT_PATH,
 }
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +87,9 @@ def serve(
     )  # fmt: skip
     try:
         with _ray(there, replicas):
-            _deploy(replicas, settings, host, port)
+            _deploy(replicas, settings, host, port, bool(there))
             log.info("%s on %s (%s)", model, address(host, port), _counted(replicas))
-            threading.Event().wait()
+            _watch()
     except _Stop as stop:
         ended(stop.number)
 
@@ -117,17 +124,15 @@ def _set_environment(there: str | None) -> None:
 def _ray(there: str | None, replicas: Replicas) -> Iterator[None]:
     """Start Ray here, or join the cluster; end what was started, whatever happens."""
     import ray
-    from ray import serve
 
-    folder = _folder()
-    before = False
+    folder, ours = _folder(), False
     try:
         _arm()
-        with _said("Ray did not start" if not there else f"Ray at {there} does not answer"):
-            if there:
-                ray.init(address=there, log_to_driver=True, logging_level=logging.WARNING)
-                before = bool(serve.status().proxies)
-            else:
+        if there:
+            with _said(f"the Ray of {RAY_ADDRESS} {there} does not answer"):
+                ours = _join(there)
+        else:
+            with _said("Ray did not start"):
                 _start_here(replicas, folder)
         _arm()  # again: Ray took SIGTERM for itself
         yield
@@ -137,9 +142,22 @@ def _ray(there: str | None, replicas: Replicas) -> Iterator[None]:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         if ray.is_initialized():
-            _drain(end=bool(there) and not before)
-            ray.shutdown()
+            if _within(_ALIVE_S, _alive):
+                _within(DRAIN_S + _ALIVE_S, lambda: _drain(end=ours))
+            ray.shutdown(wait_for_processes=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _join(there: str) -> bool:
+    """Join a cluster; whether Ray Serve will be ours, and not somebody's before."""
+    import ray
+    from ray import serve
+
+    ray.init(address=there, logging_level=logging.WARNING)
+    if serve.status().proxies:
+        log.warning("Ray Serve runs there already: its own host and port hold.")
+        return False
+    return True
 
 
 def _start_here(replicas: Replicas, folder: Path) -> None:
@@ -162,19 +180,24 @@ def _start_here(replicas: Replicas, folder: Path) -> None:
         )
 
 
-def _deploy(replicas: Replicas, settings: Settings, host: str, port: int) -> None:
+def _deploy(replicas: Replicas, settings: Settings, host: str, port: int, there: bool) -> None:
     from ray import serve
 
     quiet = {"log_level": "WARNING", "enable_access_log": False}
-    carried = {name: os.environ[name] for name in _REGISTRY if name in os.environ}
-    with _said("Ray Serve did not start the replicas"):
+    carried = {name: os.environ[name] for name in _REGISTRY if there and name in os.environ}
+    built = application(replicas, settings, carried)
+    with _said("Ray Serve did not start"):
         serve.start(http_options={"host": host, "port": port}, logging_config=quiet)
-        serve.run(
-            application(replicas, settings, carried), name=_NAME, logging_config=quiet,
-        )  # fmt: skip
+    try:
+        serve.run(built, name=_NAME, logging_config=quiet)
+    except Exception as error:
+        told = serve.status().applications[_NAME].deployments.values()
+        reasons = [_line(deployment.message) for deployment in told if deployment.message]
+        reason = " ".join(reasons) or _line(error)
+        raise ServiceError(f"the replicas do not start: {reason}") from error
 
 
-def _drain(end: bool) -> None:
+def _drain(end: bool) -> bool:
     """Let the replicas answer what they have, then `end` Ray Serve as well."""
     from ray import serve
 
@@ -184,6 +207,33 @@ def _drain(end: bool) -> None:
             serve.shutdown()
     except Exception as error:  # Ray itself is gone, or was not yet there
         log.warning("Ray Serve did not end in order: %s", _line(error))
+    return True
+
+
+def _watch() -> None:
+    """Wait for a signal. Raises ServiceError when Ray ends by itself: nobody would answer then."""
+    while True:
+        time.sleep(_LOOK_S)
+        if not _within(_ALIVE_S, _alive):
+            raise ServiceError("Ray has ended, and the replicas with it. Start the same again.")
+
+
+def _alive() -> bool:
+    import ray
+
+    try:
+        return any(node["Alive"] for node in ray.nodes())
+    except Exception:
+        return False
+
+
+def _within(seconds: float, work: Callable[[], Result]) -> Result | None:
+    """Do what may wait for ever where Ray is gone; None when it did not end in time."""
+    results: list[Result] = []
+    thread = threading.Thread(target=lambda: results.append(work()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return results[0] if results else None
 
 
 @contextlib.contextmanager
@@ -191,13 +241,16 @@ def _said(what: str) -> Iterator[None]:
     """Turn what Ray raises into one line."""
     try:
         yield
-    except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
+    except MongeError:
+        raise
+    except Exception as error:
         raise ServiceError(f"{what}: {_line(error)}") from error
 
 
-def _line(error: Exception) -> str:
-    """Take the last line of an error: of a traceback that is the reason."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:500]
+def _line(error: object) -> str:
+    """Take the last line of what went wrong: of a traceback that is the reason."""
+    last = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+    return re.sub(r"^monge\.errors\.\w+: ", "", last)[:500]
 
 
 def _arm() -> None:

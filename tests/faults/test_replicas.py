@@ -1,0 +1,329 @@
+"""Two replicas on a real Ray: one is killed under load, a signal ends all, nothing is left open."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from monge.server.replicas import HEADER
+from monge.serving.sampler import Sampler
+
+SECONDS = float(os.environ.get("MONGE_SOAK_S", "6"))
+CLIENTS = 16
+QUEUE = 600
+
+
+@pytest.fixture(scope="module")
+def replicas(serve, model):
+    """`monge serve --replicas 2`, once for this file: Ray takes a dozen seconds to start."""
+    service = serve(model, "--replicas", 2, "--queue-images", QUEUE)
+    yield service
+    if service.process.poll() is None:
+        service.process.send_signal(signal.SIGTERM)
+        service.process.wait(90)
+
+
+@pytest.fixture(scope="module")
+def alone(model):
+    return Sampler.load(model, "cpu", 1)
+
+
+class Client(threading.Thread):
+    """Asks without a pause, asks again where it may, and compares every image."""
+
+    def __init__(
+        self, url: str, number: int, alone: Sampler, lock: threading.Lock, enough: threading.Event
+    ) -> None:
+        super().__init__()
+        self.url, self.alone, self.lock, self.enough = url, alone, lock, enough
+        self.dice = random.Random(number)
+        self.good = self.lost = 0
+        self.answered: list[str] = []
+        self.problems: list[str] = []
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=60) as client:
+            while not self.enough.is_set():
+                try:
+                    self.ask(client)
+                except Exception as error:
+                    self.problems.append(repr(error))
+                    return
+
+    def ask(self, client: httpx.Client) -> None:
+        n, seed = self.dice.randint(1, 12), self.dice.randint(0, 50)
+        while True:
+            answer = client.post("/v1/samples", json={"n": n, "seed": seed, "format": "raw"})
+            if answer.status_code != 503:
+                break
+            self.lost += 1
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "Ask again" in answer.json()["detail"]
+            time.sleep(float(answer.headers["retry-after"]))
+        assert answer.status_code == 200, answer.text
+        with self.lock:  # of this process's interpreter there is only one
+            expected = self.alone.sample(n, seed=seed)
+        got = np.frombuffer(answer.content, np.uint8).reshape(expected.shape)
+        assert np.array_equal(got, expected), f"a wrong image for seed {seed}"
+        self.answered.append(answer.headers[HEADER])
+        self.good += 1
+
+
+def test_a_killed_replica_costs_its_own_requests_and_comes_back(replicas, alone):
+    enough, lock = threading.Event(), threading.Lock()
+    clients = [Client(replicas.url, i, alone, lock, enough) for i in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    time.sleep(SECONDS / 2)
+    first = {name for client in clients for name in client.answered}
+    victim, other = _replicas(replicas.process.pid)
+    os.kill(victim, signal.SIGSTOP)  # so that it has some requests when it dies
+    time.sleep(0.3)
+    os.kill(victim, signal.SIGKILL)
+    patience_s = time.monotonic() + 60
+    while time.monotonic() < patience_s:
+        time.sleep(0.2)
+        names = {name for client in clients for name in client.answered}
+        if len(names) > 2 and len(_replicas(replicas.process.pid)) == 2:
+            break
+    time.sleep(SECONDS / 4)
+    marks = [len(client.answered) for client in clients]
+    time.sleep(SECONDS / 4)
+    enough.set()
+    for client in clients:
+        client.join()
+    assert [problem for client in clients for problem in client.problems] == []
+    assert len(first) == 2
+    assert other in _replicas(replicas.process.pid)
+    assert victim not in _replicas(replicas.process.pid)
+    last = {n for client, mark in zip(clients, marks, strict=True) for n in client.answered[mark:]}
+    assert len(last) == 2
+    assert len(last & first) == 1
+    assert sum(client.good for client in clients) > 100
+    lost = sum(client.lost for client in clients)
+    assert 1 <= lost <= 2 * CLIENTS, "each client had one request there, or two in a bad moment"
+
+
+def test_figures_say_which_replica_counted_them(replicas):
+    seen = set()
+    for _ in range(200):
+        text = replicas.client.get("/metrics").text
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        named = {line.partition('replica="')[2].partition('"')[0] for line in lines}
+        assert len(named) == 1
+        seen |= named
+        if len(seen) == 2:
+            break
+    assert len(seen) == 2
+    assert all(seen)
+
+
+def test_beyond_its_bounds_a_replica_refuses_as_the_service_does(replicas):
+    def ask(seed: int) -> httpx.Response:
+        return httpx.post(
+            f"{replicas.url}/v1/samples", json={"n": 512, "seed": seed, "format": "raw"}, timeout=60
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(ask, range(24)))
+    assert {answer.status_code for answer in answers} == {200, 429}
+    for answer in answers:
+        assert HEADER in answer.headers, "the replica said it, and not Ray"
+        if answer.status_code == 429:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "images wait already" in answer.json()["detail"]
+            assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_no_port_is_open_to_other_machines_without_the_token_of_this_ray(replicas):
+    import grpc
+
+    ports = _listening(_family(replicas.process.pid))
+    assert replicas.port in ports["loopback"]
+    assert len(ports["open"]) == len(_replicas(replicas.process.pid)), (
+        "one for Ray's own calls each"
+    )
+    for port in ports["open"]:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"", timeout=10)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    answer = replicas.client.get("/v1/model", headers={"Host": "elsewhere.example"})
+    assert answer.status_code == 421
+
+
+def test_a_signal_answers_what_was_accepted_and_leaves_nothing_behind(replicas, alone):
+    family, folder = _family(replicas.process.pid), _folder(replicas.process.pid)
+    assert len(family) > 8
+    assert folder.stat().st_mode & 0o077 == 0, "only this user looks into Ray's state"
+    answered_s: list[float] = []
+
+    def ask_until_refused(seed: int) -> httpx.Response:
+        expected = alone.sample(256, seed=seed).tobytes()
+        while True:  # by new connections: a server that ends closes those that are idle
+            body = {"n": 256, "seed": seed, "format": "raw"}
+            answer = httpx.post(f"{replicas.url}/v1/samples", json=body, timeout=60)
+            if answer.status_code == 503:
+                return answer
+            if answer.status_code != 429:
+                assert answer.status_code == 200, answer.text
+                assert answer.content == expected
+                answered_s.append(time.monotonic())
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask_until_refused, seed) for seed in range(8)]
+        time.sleep(1.0)
+        signalled_s = time.monotonic()
+        replicas.process.send_signal(signal.SIGTERM)
+        refusals = [future.result() for future in asked]
+    assert replicas.process.wait(60) == 0
+    assert {r.json()["detail"].partition(":")[0] for r in refusals} == {"no replica is there"}
+    assert min(answered_s) < signalled_s < max(answered_s)
+    assert "stopped by SIGTERM; what was accepted has been answered" in replicas.said()
+    assert "Traceback" not in replicas.said()
+    patience_s = time.monotonic() + 10
+    while (left := [pid for pid in family if _runs(pid)]) and time.monotonic() < patience_s:
+        time.sleep(0.1)
+    assert left == []
+    assert not folder.exists()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(replicas.url)
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    """Another Ray, as somebody's cluster would be: its address and what a client needs to join."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a socket's path is short, and pytest's is not
+    access = {
+        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5a" * 32, "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    }  # fmt: skip
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (folder / "log").open("w") as log:
+        head = subprocess.Popen(
+            [
+                Path(sys.executable).with_name("ray"), "start", "--head", "--block",
+                f"--port={port}", f"--temp-dir={folder}/ray", "--num-cpus=2",
+                "--include-dashboard=false", "--object-store-memory=100000000",
+            ],
+            env=os.environ | access, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    patience_s = time.monotonic() + 60
+    while "Ray runtime started" not in (folder / "log").read_text():
+        assert head.poll() is None, (folder / "log").read_text()
+        assert time.monotonic() < patience_s, (folder / "log").read_text()
+        time.sleep(0.1)
+    yield head, access | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+    family = _family(head.pid)
+    head.terminate()
+    head.wait(30)
+    for pid in filter(_runs, family):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder)
+
+
+def test_a_cluster_takes_the_replicas_and_goes_on_without_them(cluster, serve, model, tmp_path):
+    head, access = cluster
+    token = tmp_path / "token"
+    token.write_text("a token of more than 16 characters")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    service = serve(model, "--replicas", 2, "--token-file", token, "--port", port, **access)
+    assert len(_replicas(head.pid)) == 2, "children of the cluster's, not of the command"
+    assert _replicas(service.process.pid) == []
+    assert service.post("/v1/samples", n=1).status_code == 401
+    service.client.headers["Authorization"] = f"Bearer {token.read_text()}"
+    answer = service.post("/v1/samples", n=3, seed=5, format="raw")
+    assert answer.content == Sampler.load(model, "cpu", 1).sample(3, seed=5).tobytes()
+    service.process.send_signal(signal.SIGTERM)
+    assert service.process.wait(60) == 0
+    assert _replicas(head.pid) == []
+    assert head.poll() is None
+    with pytest.raises(httpx.ConnectError):
+        service.post("/v1/samples", n=1)
+
+
+def _family(root: int) -> list[int]:
+    """A process and all that came from it."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if after[0] != "Z":
+            parents.setdefault(int(after[1]), []).append(int(entry.parent.name))
+    found, waiting = [], [root]
+    while waiting:
+        pid = waiting.pop()
+        found.append(pid)
+        waiting += parents.get(pid, [])
+    return found
+
+
+def _replicas(root: int) -> list[int]:
+    return [pid for pid in _family(root) if b"ray::ServeReplica" in _command(pid)]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _folder(root: int) -> Path:
+    """Where this Ray keeps its state: its server says so."""
+    (server,) = [pid for pid in _family(root) if b"gcs_server" in _command(pid)]
+    (session,) = [a for a in _command(server).split(b"\0") if a.startswith(b"--session-dir=")]
+    return Path(session.decode().partition("=")[2]).parents[1]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _listening(pids: list[int]) -> dict[str, list[int]]:
+    """Ports of these processes: those that only this machine reaches, and the others."""
+    inodes = set()
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                target = os.readlink(descriptor)
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    ports: dict[str, list[int]] = {"loopback": [], "open": []}
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] != "0A" or words[9] not in inodes:
+                continue
+            host, port = words[1].split(":")
+            loopback = host[-8:] == "0100007F" or host == "0" * 24 + "01000000"
+            ports["loopback" if loopback else "open"].append(int(port, 16))
+    return ports
