@@ -34,9 +34,18 @@ def drawn(seed: int, first: int, count: int, shares: Sequence[float]) -> Labels:
     """
     if not (0 <= seed < 2**64 and first >= 0 and count >= 0 and first + count <= 2**64):
         raise InputError("a seed and the images' indices must lie from 0 to 2^64 - 1.")
-    index = np.arange(count, dtype=np.uint64) + np.uint64(first)
-    counter = (np.uint64(0), index & _LOW, index >> _WORD, np.uint64(_DOMAIN))
-    word = philox(counter, (seed & 0xFFFFFFFF, seed >> 32))[0]
+    indices = np.arange(count, dtype=np.uint64)
+    if count:
+        indices += np.uint64(first)
+    return drawn_of(np.full(count, seed, np.uint64), indices, shares)
+
+
+def drawn_of(
+    seeds: NDArray[np.uint64], indices: NDArray[np.uint64], shares: Sequence[float]
+) -> Labels:
+    """The label of image indices[r] of seeds[r] for each row r: int64 [rows]."""
+    counter = (0, indices & _LOW, indices >> _WORD, _DOMAIN)
+    word = philox(counter, (seeds & _LOW, seeds >> _WORD))[0]
     places = (word.astype(np.float64) + 0.5) / 4294967296.0
     ends = np.cumsum(np.asarray(shares, np.float64))  # added one after the other, in this order
     found = np.searchsorted(ends, places, side="right")

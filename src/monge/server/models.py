@@ -32,7 +32,8 @@ class Model:
 
     def draw(self, parts: Sequence[Rows]) -> Images:
         """Images of the rows of all parts, one after the other: uint8 [n, H, W, C]."""
-        return self.sampler.run(gathered(parts, self.sampler.contract.latent_dim))
+        latents, labels = gathered(parts, self.sampler.contract.latent_dim)
+        return self.sampler.run(latents, labels)
 
     @cached_property
     def facts(self) -> dict[str, str]:

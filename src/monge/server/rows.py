@@ -9,6 +9,8 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from monge.contract import Contract
+from monge.labels import Labels, Wanted, chosen, drawn_of
 from monge.latents import latents_of, share_within
 from monge.serving.sampler import Images, Latents
 
@@ -42,8 +44,27 @@ class Numbered:
     def __getitem__(self, part: slice) -> Numbered:
         return Numbered(self.seeds[part], self.indices[part], self.kept[part])
 
+    def labels(self, wanted: Wanted | None, contract: Contract) -> Labels | None:
+        """As wanted, or those that seed and index give; None where the generator takes none."""
+        if wanted is not None:
+            return chosen(wanted, len(self), contract.label_shares, contract.classes)
+        if not contract.conditional:
+            return None
+        return drawn_of(self.seeds, self.indices, contract.label_shares)
 
-Rows = Numbered | Latents
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rows:
+    """What a request's images are made from, and their labels [n] for a conditional generator."""
+
+    made_from: Numbered | Latents
+    labels: Labels | None = None
+
+    def __len__(self) -> int:
+        return len(self.made_from)
+
+    def __getitem__(self, part: slice) -> Rows:
+        return Rows(self.made_from[part], None if self.labels is None else self.labels[part])
 
 
 class Draws(Protocol):
@@ -57,11 +78,15 @@ class Draws(Protocol):
         ...
 
 
-def gathered(parts: Sequence[Rows], dim: int) -> Latents:
-    """Latents of a batch [n, dim]: all that are numbered in one go, beside those that were brought.
+def gathered(parts: Sequence[Rows], dim: int) -> tuple[Latents, Labels | None]:
+    """Latents [n, dim] and labels [n] of a batch, each part's where the part is."""
+    labels = [part.labels for part in parts if part.labels is not None]
+    latents = _latents([part.made_from for part in parts], dim)
+    return latents, np.concatenate(labels) if labels else None
 
-    The rows of a part are where the part is.
-    """
+
+def _latents(parts: Sequence[Numbered | Latents], dim: int) -> Latents:
+    """All that are numbered in one go, beside those that were brought."""
     numbered = [part for part in parts if isinstance(part, Numbered)]
     if not numbered:
         return np.concatenate([part for part in parts if not isinstance(part, Numbered)])

@@ -14,16 +14,21 @@ from fastapi import APIRouter, Request, Response
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from monge.contract import Contract
 from monge.errors import InputError
+from monge.labels import MAX_LABELS
 from monge.latents import MAX_TRUNCATION, MIN_TRUNCATION, latents, slerp
 from monge.server.drawing import Drawing, computed
 from monge.server.models import Model
 from monge.server.rows import Numbered, Rows
 from monge.serving import pictures
-from monge.serving.sampler import Images, Latents
+from monge.serving.sampler import Images
 
 Whole64 = Annotated[int, Field(ge=0, lt=2**64, strict=True)]
 Truncation = Annotated[float, Field(ge=MIN_TRUNCATION, le=MAX_TRUNCATION, allow_inf_nan=False)]
+Label = (
+    Annotated[int, Field(ge=0, lt=MAX_LABELS, strict=True)] | Annotated[str, Field(max_length=200)]
+)
 Format = Literal["png", "webp", "npz", "raw"]
 
 _MOST = 100_000  # of a list, before the service's own limit is looked at
@@ -56,13 +61,17 @@ class Wanted(BaseModel):
 
 
 class Samples(Wanted):
-    """Images first .. first + n − 1 of `seed`, or image 0 of each of `seeds`."""
+    """Images first .. first + n − 1 of `seed`, or image 0 of each of `seeds`.
+
+    `labels` ask a conditional generator for a class, by number or name, or for one an image.
+    """
 
     n: Annotated[int, Field(ge=1, le=_MOST, strict=True)] | None = None
     seed: Whole64 | None = None
     first: Whole64 | None = None
     seeds: Annotated[list[Whole64], Field(min_length=1, max_length=_MOST)] | None = None
     truncation: Truncation | None = None
+    labels: Label | Annotated[list[Label], Field(min_length=1, max_length=_MOST)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -78,11 +87,14 @@ class Samples(Wanted):
         """How many images."""
         return (self.n or 1) if self.seeds is None else len(self.seeds)
 
-    def rows(self) -> Numbered:
-        """Say what they are made from."""
+    def rows(self, contract: Contract) -> Rows:
+        """Say what they are made from. Raises InputError for labels that there are not."""
         if self.seeds is None:
-            return Numbered.of_seed(self.seed or 0, self.first or 0, self.count, self.truncation)
-        return Numbered.of_seeds(self.seeds, self.truncation)
+            seed, first = self.seed or 0, self.first or 0
+            numbered = Numbered.of_seed(seed, first, self.count, self.truncation)
+        else:
+            numbered = Numbered.of_seeds(self.seeds, self.truncation)
+        return Rows(numbered, numbered.labels(self.labels, contract))
 
 
 class End(BaseModel):
@@ -95,17 +107,26 @@ class End(BaseModel):
 
 
 class Interpolation(Wanted):
-    """A walk on the sphere from one image to another, both included."""
+    """A walk on the sphere from one image to another, both included.
+
+    A conditional generator draws all of it with one label: `label`, or the start's own.
+    """
 
     start: End
     end: End
     steps: Annotated[int, Field(ge=2, le=_MOST, strict=True)] = 9
     truncation: Truncation | None = None
+    label: Label | None = None
 
-    def latents(self, dim: int) -> Latents:
-        """Draw what the walk is made from: [steps, dim]."""
-        a, b = (latents(e.seed, e.index, 1, dim, self.truncation) for e in (self.start, self.end))
-        return slerp(a, b, np.linspace(0.0, 1.0, self.steps))
+    def rows(self, contract: Contract) -> Rows:
+        """Draw what the walk is made from. Raises InputError for a label that there is not."""
+        dim, start = contract.latent_dim, self.start
+        a, b = (latents(e.seed, e.index, 1, dim, self.truncation) for e in (start, self.end))
+        first = Numbered.of_seed(start.seed, start.index, 1, None).labels(self.label, contract)
+        return Rows(
+            slerp(a, b, np.linspace(0.0, 1.0, self.steps)),
+            None if first is None else np.repeat(first, self.steps),
+        )
 
 
 def router(drawing: Drawing) -> APIRouter:
@@ -133,15 +154,16 @@ def router(drawing: Drawing) -> APIRouter:
         """Images of a seed: the same ones for the same seed, whatever else is asked meanwhile."""
         began_s, model = time.perf_counter(), drawing.model()
         drawing.check(model, body.count)
-        return await _answer(request, model, body.rows(), body, body.columns, began_s)
+        rows = body.rows(model.sampler.contract)
+        return await _answer(request, model, rows, body, body.columns, began_s)
 
     @routes.post("/interpolations", response_class=Response, responses=answers)
     async def interpolations(body: Interpolation, request: Request) -> Response:
         """A walk between two images, in a row."""
         began_s, model = time.perf_counter(), drawing.model()
         drawing.check(model, body.steps)
-        dim = model.sampler.contract.latent_dim
-        rows = await computed(body.steps * dim, lambda: body.latents(dim))
+        contract = model.sampler.contract
+        rows = await computed(body.steps * contract.latent_dim, lambda: body.rows(contract))
         columns = body.columns or min(body.steps, 1024)
         return await _answer(request, model, rows, body, columns, began_s)
 

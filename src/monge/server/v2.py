@@ -1,28 +1,33 @@
 """The Open Inference Protocol, version 2, for clients of Triton, KServe and MLServer.
 
-One model with the input `latents` FP32 [n, latent_dim] and the output `images` UINT8 [n, H, W, C],
-as JSON or, by the extension for binary tensors, as bytes behind it.
+One model with the input `latents` FP32 [n, latent_dim], for a conditional generator also `labels`
+INT64 [n], and the output `images` UINT8 [n, H, W, C]; as JSON or, by the extension for binary
+tensors, as bytes behind it.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
 from monge import __version__
 from monge.errors import InputError
 from monge.server.drawing import Drawing, computed
 from monge.server.models import Model
-from monge.serving.sampler import Images, Latents
+from monge.server.rows import Rows
+from monge.serving.sampler import Images
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 
-_INPUT, _OUTPUT = "latents", "images"
+_INPUT, _LABELS, _OUTPUT = "latents", "labels", "images"
+_TYPES = {_INPUT: ("FP32", np.float32), _LABELS: ("INT64", np.int64)}
 
 
 def router(drawing: Drawing) -> APIRouter:
@@ -55,7 +60,10 @@ def router(drawing: Drawing) -> APIRouter:
             "name": model.name,
             "versions": [model.version],
             "platform": "onnxruntime_onnx",
-            "inputs": [{"name": _INPUT, "datatype": "FP32", "shape": [-1, contract.latent_dim]}],
+            "inputs": [
+                {"name": _INPUT, "datatype": "FP32", "shape": [-1, contract.latent_dim]},
+                *[{"name": _LABELS, "datatype": "INT64", "shape": [-1]}] * contract.conditional,
+            ],
             "outputs": [
                 {"name": _OUTPUT, "datatype": "UINT8", "shape": [-1, *contract.image_shape]}
             ],
@@ -83,10 +91,12 @@ def router(drawing: Drawing) -> APIRouter:
         if request.headers.get("content-encoding", "identity") != "identity":
             raise HTTPException(415, "compressed bodies are not read.")
         document, tail = await computed(len(body), lambda: _document(body, told))
-        given = await computed(len(body), lambda: _latents(document, tail))
-        drawing.check(model, len(given))
-        latents = model.sampler.checked(given)  # here, so that nobody else's batch is spoilt
-        images = await drawing.draw(request, model, latents)
+        given = await computed(len(body), lambda: _inputs(document, tail))
+        drawing.check(model, len(given[_INPUT]))
+        # Here, so that nobody else's batch is spoilt.
+        latents = model.sampler.checked(given[_INPUT])
+        labels = model.sampler.checked_labels(given.get(_LABELS), len(latents))
+        images = await drawing.draw(request, model, Rows(latents, labels))
         binary = _wants_bytes(document)
         told_id = document.get("id")
         return await computed(images.size, lambda: _answer(model, told_id, images, binary))
@@ -114,39 +124,63 @@ def _document(body: bytes, told: str | None) -> tuple[dict[str, Any], bytes]:
     return document, body[size:]
 
 
-def _latents(document: dict[str, Any], tail: bytes) -> Latents:
-    """Read the one input: float32 [n, d], n at least 1."""
+def _inputs(document: dict[str, Any], tail: bytes) -> dict[str, NDArray[Any]]:
+    """Read the inputs by name: latents float32 [n, d], n at least 1, and maybe labels int64 [n]."""
     inputs = document.get("inputs")
-    if not (isinstance(inputs, list) and len(inputs) == 1 and isinstance(inputs[0], dict)):
-        raise InputError(f"inputs: must be a list of one tensor, {_INPUT!r}.")
-    tensor = inputs[0]
-    if tensor.get("name") != _INPUT or tensor.get("datatype") != "FP32":
-        raise InputError(f"inputs: must be {_INPUT!r} of datatype FP32.")
-    shape = tensor.get("shape")
-    if not (isinstance(shape, list) and len(shape) == 2 and all(type(s) is int for s in shape)):
-        raise InputError(f"{_INPUT}: shape must be [n, latent_dim], got {str(shape)[:80]}.")
-    if not (1 <= shape[0] <= 1 << 24 and 1 <= shape[1] <= 1 << 16):
-        raise InputError(f"{_INPUT}: shape {shape} is out of range.")
-    size = _parameters(tensor).get("binary_data_size")
-    if size is not None:
-        if type(size) is not int or size != len(tail) or size != 4 * shape[0] * shape[1]:
-            raise InputError(f"{_INPUT}: {len(tail)} bytes came, its shape {shape} needs others.")
-        return np.frombuffer(tail, "<f4").astype(np.float32).reshape(shape)
+    if not (isinstance(inputs, list) and 1 <= len(inputs) <= len(_TYPES)):
+        raise InputError(f"inputs: must be a list of tensors, {_INPUT!r} and maybe {_LABELS!r}.")
+    found: dict[str, NDArray[Any]] = {}
+    for tensor in inputs:
+        name = str(tensor.get("name")) if isinstance(tensor, dict) else ""
+        known = name in _TYPES and name not in found
+        if not known or tensor.get("datatype") != _TYPES[name][0]:
+            wanted = ", ".join(f"{key!r} of datatype {kind}" for key, (kind, _) in _TYPES.items())
+            raise InputError(f"inputs: must be tensors {wanted}, each once.")
+        found[name], tail = _tensor(name, tensor, tail)
     if tail:
         raise InputError("bytes came behind the JSON, and no tensor has binary_data_size.")
-    return _from_list(tensor.get("data"), shape)
+    if _INPUT not in found:
+        raise InputError(f"inputs: {_INPUT!r} is missing.")
+    return found
 
 
-def _from_list(data: Any, shape: list[int]) -> Latents:
+def _tensor(name: str, tensor: dict[str, Any], tail: bytes) -> tuple[NDArray[Any], bytes]:
+    """Read one tensor, from the bytes behind the JSON or from its list; and the bytes left."""
+    shape, dtype = _shape(name, tensor.get("shape")), np.dtype(_TYPES[name][1])
+    size = _parameters(tensor).get("binary_data_size")
+    if size is None:
+        return _from_list(name, tensor.get("data"), shape, dtype), tail
+    if type(size) is not int or size > len(tail) or size != dtype.itemsize * math.prod(shape):
+        raise InputError(f"{name}: {len(tail)} bytes came, its shape {shape} needs others.")
+    values = np.frombuffer(tail[:size], dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+    return values, tail[size:]
+
+
+def _shape(name: str, shape: Any) -> list[int]:
+    """Check it: [n, latent_dim] for latents, [n] for labels, where Triton's clients send [n, 1]."""
+    sides: list[int] = shape if isinstance(shape, list) else []
+    if name == _LABELS and len(sides) == 2 and sides[1] == 1:
+        sides = sides[:1]
+    most = {_INPUT: [1 << 24, 1 << 16], _LABELS: [1 << 24]}[name]
+    if len(sides) != len(most) or any(type(side) is not int for side in sides):
+        told = "[n, latent_dim]" if name == _INPUT else "[n]"
+        raise InputError(f"{name}: shape must be {told}, got {str(shape)[:80]}.")
+    if not all(1 <= side <= limit for side, limit in zip(sides, most, strict=True)):
+        raise InputError(f"{name}: shape {sides} is out of range.")
+    return sides
+
+
+def _from_list(name: str, data: Any, shape: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Take numbers, flat or nested."""
     try:
         values = np.asarray(data)
     except ValueError:
-        raise InputError(f"{_INPUT}: data is not a block of numbers.") from None
-    if values.dtype.kind not in "fiu" or values.size != shape[0] * shape[1]:
-        raise InputError(f"{_INPUT}: data must be the {shape[0] * shape[1]} numbers of its shape.")
+        raise InputError(f"{name}: data is not a block of numbers.") from None
+    kinds = "fiu" if dtype.kind == "f" else "i"
+    if values.dtype.kind not in kinds or values.size != math.prod(shape):
+        raise InputError(f"{name}: data must be the {math.prod(shape)} numbers of its shape.")
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
-        return np.asarray(values, np.float32).reshape(shape)
+        return np.asarray(values, dtype).reshape(shape)
 
 
 def _wants_bytes(document: dict[str, Any]) -> bool:

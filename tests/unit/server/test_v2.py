@@ -76,7 +76,7 @@ def tensor(**changes):
     [
         ([], "must be a mapping"),
         ({}, "inputs"),
-        ({"inputs": [tensor(), tensor()]}, "one tensor"),
+        ({"inputs": [tensor(), tensor()]}, "each once"),
         ({"inputs": [tensor(name="z")]}, "'latents'"),
         ({"inputs": [tensor(datatype="FP64")]}, "FP32"),
         ({"inputs": [tensor(shape=[DIM])]}, "shape"),
