@@ -13,13 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from monge.contract import METADATA_KEY, Contract
-from monge.errors import DeviceError, InputError, ModelFileError
+from monge.contract import Contract
+from monge.errors import InputError
 from monge.labels import Labels, Wanted, checked, chosen, drawn
 from monge.latents import latents, slerp
 from monge.operators import check_operators
 from monge.serving import batch_size, origin
-from monge.serving.session import PROVIDERS, Session, checked_batches, open_session
+from monge.serving.opening import ONE_SIZE, most_at_a_time, opened
+from monge.serving.session import PROVIDERS, Session, checked_batches
 
 Images = NDArray[np.uint8]
 Latents = NDArray[np.float32]
@@ -27,10 +28,8 @@ Provider = Literal["auto", "cpu", "cuda"]
 
 MAX_IMAGES = 10_000_000
 MAX_RESULT_BYTES = 8 << 30
-_BATCH = 64
 _MOST = 1024
 _FEW_BYTES = 256 << 10
-_BATCH_BYTES = 8 << 20  # of finished images; what the network holds meanwhile is a multiple of it
 
 _log = logging.getLogger(__name__)
 
@@ -51,9 +50,9 @@ class Sampler:
         self._session = session
         self._threads = threads
         size = int(np.prod(contract.image_shape))
-        self._largest = _most_at_a_time(contract)
+        self._largest = most_at_a_time(contract)
         # Small images come from small networks, whose batches pay only when they are large.
-        some = min(max(_BATCH, min(_MOST, _FEW_BYTES // size)), self._largest)
+        some = min(max(ONE_SIZE, min(_MOST, _FEW_BYTES // size)), self._largest)
         self._batch = session.batches[-1] if session.batches else some
 
     @classmethod
@@ -79,13 +78,7 @@ class Sampler:
         wanted = None if batches is None else checked_batches(batches)
         data = origin.read(model)
         check_operators(data, model)
-        try:
-            session, contract = _open(data, str(model), provider, threads, wanted)
-        except DeviceError as error:
-            if provider != "auto":
-                raise
-            _log.warning("%s", error)
-            session, contract = _open(data, str(model), "cpu", threads, wanted)
+        session, contract = opened(data, str(model), provider, threads, wanted)
         sampler = cls(session, contract, hashlib.sha256(data).hexdigest(), threads)
         _log.info("%s runs on %s", model, sampler.provider)
         return sampler
@@ -278,53 +271,3 @@ def _whole(name: str, value: object) -> int:
 def _finite(batch: NDArray[np.float32]) -> bool:
     """Whether all are: a sum of squares says so in half the time, unless it overflows."""
     return math.isfinite(np.vdot(batch, batch)) or bool(np.isfinite(batch).all())
-
-
-def _open(
-    data: bytes, path: str, provider: str, threads: int, batches: Sequence[int] | None
-) -> tuple[Session, Contract]:
-    """A session whose file keeps its contract, bound to batch sizes where there are any."""
-    session = open_session(data, path, provider, threads)
-    contract = _contract(session, path)
-    if batches is None and session.provider != "cpu":
-        batches = (min(_BATCH, _most_at_a_time(contract)),)
-    if batches is not None:
-        session.bind(batches)
-    return session, contract
-
-
-def _most_at_a_time(contract: Contract) -> int:
-    return max(1, _BATCH_BYTES // int(np.prod(contract.image_shape)))
-
-
-def _contract(session: Session, path: str) -> Contract:
-    """Read the contract of an opened file, which its input and output must keep."""
-    text = session.metadata.get(METADATA_KEY)
-    if text is None:
-        raise ModelFileError(
-            f"{path}: an ONNX file, but no generator of monge's: it has no contract in its "
-            f"metadata ({METADATA_KEY})."
-        )
-    try:
-        contract = Contract.from_json(text)
-    except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error}") from None
-    inputs: list[Any] = [("latents", "tensor(float)", [contract.latent_dim])]
-    if contract.conditional:
-        inputs.append(("labels", "tensor(int64)", []))
-    output = ("images", "tensor(uint8)", [*contract.image_shape])
-    for kind, tensors, wanted in (
-        ("input", session.inputs, inputs),
-        ("output", session.outputs, [output]),
-    ):
-        found = [(name, type_, shape[1:]) for name, type_, shape in tensors]
-        if found != wanted:
-            raise ModelFileError(
-                f"{path}: breaks its contract: its {kind} must be {_listed(wanted)}, "
-                f"got {_listed(found)}."
-            )
-    return contract
-
-
-def _listed(tensors: list[Any]) -> str:
-    return " and ".join(map(str, tensors)) or "nothing"
