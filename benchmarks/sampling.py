@@ -1,11 +1,13 @@
 """Images a second of a generator: our file and sampler beside what a user would run instead.
 
-    python benchmarks/sampling.py [--case dcgan64 ...] [--rounds 9] [--compile] [--out FILE.json]
+    python -m benchmarks.sampling --compile --out benchmarks/results/sampling-cpu.json
+    python -m benchmarks.sampling --case digits --rounds 3        # a look at one of them
 
-Contenders, drawing the same latents:
+The first is the command of the committed results: about 40 minutes on two cores, of which nothing
+else may use any. Contenders, drawing the same latents:
 
     eager       the PyTorch network, floats out
-    compiled    the same through torch.compile (with --compile: it takes minutes)
+    compiled    the same through torch.compile, for each batch size (with --compile)
     standard    torch.onnx.export's file in ONNX Runtime with default options, and what turns its
                 floats into images: numpy, in one expression
     floats      the same without that
@@ -13,9 +15,10 @@ Contenders, drawing the same latents:
     throughput  the same with export.optimize_for: throughput
 
 Rounds are interleaved in shuffled order with a pause after each turn, since a runtime's threads may
-go on spinning; figures are medians with the smallest and largest. The share of the matrix peak is
-the network's floating-point operations, counted on the eager one, over its time. Cold start is from
-the start of a process to 64 images in memory.
+go on spinning; figures are medians with the smallest and largest. A large matrix product has its
+turn among them: the share of the matrix peak is the network's floating-point operations, counted on
+the eager one, a second, over those of the product, both medians of the same rounds. Cold start is
+from the start of the process `monge sample` to its end, with 64 images on disk, in one picture.
 """
 
 from __future__ import annotations
@@ -38,7 +41,6 @@ import onnxruntime
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.train import matrix_peak_flops
 from monge import nets
 from monge.contract import Contract
 from monge.export.lower import Form
@@ -57,6 +59,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
 BATCHES = (1, 16, 64, 256)
 _PAUSE_S = 0.05
 _TURN_S = 0.25
+_PEAK = 1024  # rows and columns of the matrix product
 
 
 def files(name: str, folder: Path) -> tuple[torch.nn.Module, dict[str, Path]]:
@@ -128,55 +131,100 @@ def seconds(draw: Draw, batch: Any) -> float:
 def measure(name: str, rounds: int, compiled: bool, folder: Path) -> dict[str, Any]:
     """One network at all batch sizes."""
     network, paths = files(name, folder)
-    draws = contenders(network, paths, compiled)
     dim = CASES[name][0]["latent_dim"]
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(torch.zeros(1, dim))
-    peak = matrix_peak_flops(torch.device("cpu"), torch.float32)
-    result: dict[str, Any] = {
-        "case": name, "matrix_peak_gflops": peak / 1e9, "batches": {},
+    draws = contenders(network, paths, compiled)
+    return {
+        "case": name,
+        "flops_an_image": counter.get_total_flops(),
         "file_bytes": {form: path.stat().st_size for form, path in paths.items()},
         "cold_start_s": {form: cold_start(paths[form]) for form in ("latency", "throughput")},
-    }  # fmt: skip
-    for n in BATCHES:
-        batch = latents(0, 0, n, dim)
-        times: dict[str, list[float]] = {contender: [] for contender in draws}
-        for turn in range(rounds):
-            order = list(draws)
-            random.Random(turn).shuffle(order)
-            for contender in order:
-                times[contender].append(seconds(draws[contender], batch))
-        flops = counter.get_total_flops() * n
-        result["batches"][n] = {
-            contender: {
-                "images_per_s": n / statistics.median(taken),
-                "images_per_s_least": n / max(taken),
-                "images_per_s_most": n / min(taken),
-                "share_of_matrix_peak": flops / statistics.median(taken) / peak,
-                "times_standard": statistics.median(
-                    s / t for s, t in zip(times["standard"], taken, strict=True)
-                ),
-                "times_eager": statistics.median(
-                    s / t for s, t in zip(times["eager"], taken, strict=True)
-                ),
-            }
-            for contender, taken in times.items()
-        }
+        "batches": {
+            n: figures(n, counter.get_total_flops(), turns(draws, latents(0, 0, n, dim), rounds))
+            for n in BATCHES
+        },
+    }
+
+
+def turns(draws: dict[str, Draw], batch: Any, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contender in each round, and of a matrix product, under "peak"."""
+    matrix = torch.randn(_PEAK, _PEAK)
+    draws = draws | {"peak": lambda _: matrix @ matrix}
+    times: dict[str, list[float]] = {contender: [] for contender in draws}
+    for turn in range(rounds):
+        order = list(draws)
+        random.Random(turn).shuffle(order)
+        for contender in order:
+            times[contender].append(seconds(draws[contender], batch))
+    return times
+
+
+def figures(n: int, flops_an_image: int, times: dict[str, list[float]]) -> dict[str, Any]:
+    """What the rounds at batch size `n` say."""
+    products_s = times.pop("peak")
+    peak = 2.0 * _PEAK**3 / statistics.median(products_s)
+    result: dict[str, Any] = {
+        "matrix_peak_gflops": peak / 1e9,
+        "matrix_peak_gflops_least": 2e-9 * _PEAK**3 / max(products_s),
+        "matrix_peak_gflops_most": 2e-9 * _PEAK**3 / min(products_s),
+        "contenders": {},
+    }
+    for contender, taken in times.items():
+        result["contenders"][contender] = {
+            "images_per_s": n / statistics.median(taken),
+            "images_per_s_least": n / max(taken),
+            "images_per_s_most": n / min(taken),
+            "share_of_matrix_peak": flops_an_image * n / statistics.median(taken) / peak,
+        } | {
+            f"times_{other}": statistics.median(
+                theirs / ours for theirs, ours in zip(times[other], taken, strict=True)
+            )
+            for other in ("standard", "eager")
+        }  # fmt: skip
     return result
 
 
-def cold_start(path: Path) -> float:
-    """Median seconds of five processes that draw 64 images and end."""
-    code = (
-        "import sys; from monge.serving.sampler import Sampler; "
-        "Sampler.load(sys.argv[1], 'cpu').sample(64)"
-    )
+def cold_start(path: Path) -> dict[str, float]:
+    """Seconds of five processes `monge sample`; one before them warms the disk's cache."""
+    picture = path.with_suffix(".png")
+    command = [sys.executable, "-m", "monge", "sample", str(path), "-n", "64", "-o", str(picture)]
     taken = []
-    for _ in range(5):
+    for _ in range(6):
+        picture.unlink(missing_ok=True)
         began_s = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+        done = subprocess.run([*command, "--provider", "cpu"], capture_output=True, text=True)
         taken.append(time.perf_counter() - began_s)
-    return statistics.median(taken)
+        if done.returncode or not picture.is_file():
+            raise RuntimeError(f"{' '.join(command)}: {done.stderr[-500:]}")
+    taken = taken[1:]
+    return {"median": statistics.median(taken), "least": min(taken), "most": max(taken)}
+
+
+def processor() -> str:
+    """What the processor calls itself, where the system says."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    names = [line.split(":")[1].strip() for line in told.splitlines() if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
+def tell(result: dict[str, Any]) -> None:
+    """Print one network's figures."""
+    name = result["case"]
+    print(f"{name:8} file bytes {result['file_bytes']}, cold start s {result['cold_start_s']}")
+    for n, at in result["batches"].items():
+        print(f"{name:8} batch {n:3} matrix peak {at['matrix_peak_gflops']:.0f} GFLOP/s")
+        for contender, f in at["contenders"].items():
+            print(
+                f"{name:8} batch {n:3} {contender:10} {f['images_per_s']:9.1f} images/s "
+                f"({f['images_per_s_least']:.1f} to {f['images_per_s_most']:.1f})  "
+                f"{f['share_of_matrix_peak']:6.1%} of peak  "
+                f"x{f['times_standard']:.2f} standard  x{f['times_eager']:.2f} eager",
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -188,7 +236,7 @@ def main() -> None:
     chosen = parser.parse_args()
     report: dict[str, Any] = {
         "conditions": {
-            "cores": torch.get_num_threads(), "torch": torch.__version__,
+            "processor": processor(), "cores": torch.get_num_threads(), "torch": torch.__version__,
             "onnxruntime": onnxruntime.__version__, "python": platform.python_version(),
             "rounds": chosen.rounds,
         },
@@ -198,16 +246,7 @@ def main() -> None:
         for name in chosen.case or list(CASES):
             result = measure(name, chosen.rounds, chosen.compile, Path(folder))
             report["cases"].append(result)
-            print(name, result["file_bytes"], result["cold_start_s"])
-            for n, figures in result["batches"].items():
-                for contender, f in figures.items():
-                    print(
-                        f"{name:8} batch {n:3} {contender:10} {f['images_per_s']:9.1f} images/s "
-                        f"({f['images_per_s_least']:.1f} to {f['images_per_s_most']:.1f})  "
-                        f"{f['share_of_matrix_peak']:6.1%} of peak  "
-                        f"x{f['times_standard']:.2f} standard  x{f['times_eager']:.2f} eager",
-                        flush=True,
-                    )
+            tell(result)
     if chosen.out:
         chosen.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
