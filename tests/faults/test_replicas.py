@@ -20,18 +20,38 @@ import httpx
 import numpy as np
 import pytest
 
+from monge.registry import Registry
 from monge.server.replicas import HEADER
 from monge.serving.sampler import Sampler
+from tests.faults.processes import command, family, listening, runs
+from tests.running import write
 
 SECONDS = float(os.environ.get("MONGE_SOAK_S", "6"))
 CLIENTS = 16
+HASH = "Monge-Model-Hash"
 QUEUE = 600
 
 
 @pytest.fixture(scope="module")
-def replicas(serve, model):
+def registry(tmp_path_factory):
+    """A project's registry with the one champion that is served."""
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            patch.delenv(name, raising=False)
+        registry = Registry(root, "faces")
+        first = registry.register(write(root / "one.onnx"), run_key="a", tags={})
+        registry.set_alias("champion", first)
+    return registry
+
+
+@pytest.fixture(scope="module")
+def replicas(serve, registry):
     """`monge serve --replicas 2`, once for this file: Ray takes a dozen seconds to start."""
-    service = serve(model, "--replicas", 2, "--queue-images", QUEUE)
+    service = serve(
+        "models:/faces@champion", "--replicas", 2, "--queue-images", QUEUE, "--poll-s", 0.5,
+        MLFLOW_TRACKING_URI=f"sqlite:///{registry.root / 'mlflow.db'}",
+    )  # fmt: skip
     yield service
     if service.process.poll() is None:
         service.process.send_signal(signal.SIGTERM)
@@ -39,18 +59,26 @@ def replicas(serve, model):
 
 
 @pytest.fixture(scope="module")
-def alone(model):
-    return Sampler.load(model, "cpu", 1)
+def drawn(registry):
+    """What each of two models draws alone, by the hash that an answer names."""
+    paths = registry.root / "one.onnx", write(registry.root / "two.onnx", seed=1)
+    samplers = [Sampler.load(path, "cpu", 1) for path in paths]
+    return {sampler.model_hash: sampler for sampler in samplers}
 
 
 class Client(threading.Thread):
     """Asks without a pause, asks again where it may, and compares every image."""
 
     def __init__(
-        self, url: str, number: int, alone: Sampler, lock: threading.Lock, enough: threading.Event
+        self,
+        url: str,
+        number: int,
+        drawn: dict[str, Sampler],
+        lock: threading.Lock,
+        enough: threading.Event,
     ) -> None:
         super().__init__()
-        self.url, self.alone, self.lock, self.enough = url, alone, lock, enough
+        self.url, self.drawn, self.lock, self.enough = url, drawn, lock, enough
         self.dice = random.Random(number)
         self.good = self.lost = 0
         self.answered: list[str] = []
@@ -77,16 +105,16 @@ class Client(threading.Thread):
             time.sleep(float(answer.headers["retry-after"]))
         assert answer.status_code == 200, answer.text
         with self.lock:  # of this process's interpreter there is only one
-            expected = self.alone.sample(n, seed=seed)
+            expected = self.drawn[answer.headers[HASH]].sample(n, seed=seed)
         got = np.frombuffer(answer.content, np.uint8).reshape(expected.shape)
         assert np.array_equal(got, expected), f"a wrong image for seed {seed}"
         self.answered.append(answer.headers[HEADER])
         self.good += 1
 
 
-def test_a_killed_replica_costs_its_own_requests_and_comes_back(replicas, alone):
+def test_a_killed_replica_costs_its_own_requests_and_comes_back(replicas, drawn):
     enough, lock = threading.Event(), threading.Lock()
-    clients = [Client(replicas.url, i, alone, lock, enough) for i in range(CLIENTS)]
+    clients = [Client(replicas.url, i, drawn, lock, enough) for i in range(CLIENTS)]
     for client in clients:
         client.start()
     time.sleep(SECONDS / 2)
@@ -153,7 +181,7 @@ def test_beyond_its_bounds_a_replica_refuses_as_the_service_does(replicas):
 def test_no_port_is_open_to_other_machines_without_the_token_of_this_ray(replicas):
     import grpc
 
-    ports = _listening(_family(replicas.process.pid))
+    ports = listening(family(replicas.process.pid))
     assert replicas.port in ports["loopback"]
     assert len(ports["open"]) == len(_replicas(replicas.process.pid)), (
         "one for Ray's own calls each"
@@ -168,14 +196,29 @@ def test_no_port_is_open_to_other_machines_without_the_token_of_this_ray(replica
     assert answer.status_code == 421
 
 
-def test_a_signal_answers_what_was_accepted_and_leaves_nothing_behind(replicas, alone):
-    family, folder = _family(replicas.process.pid), _folder(replicas.process.pid)
-    assert len(family) > 8
+def test_each_replica_follows_the_alias(replicas, registry, drawn):
+    second = registry.register(registry.root / "two.onnx", run_key="b", tags={})
+    registry.set_alias("champion", second)
+    latest: dict[str, str] = {}
+    patience_s = time.monotonic() + 60
+    while list(latest.values()) != ["2", "2"] and time.monotonic() < patience_s:
+        answer = replicas.post("/v1/samples", n=4, seed=9, format="raw")
+        version = answer.headers["monge-model-version"]
+        assert (version == "2") == (answer.headers[HASH] == second.model_hash)
+        assert answer.content == drawn[answer.headers[HASH]].sample(4, seed=9).tobytes()
+        assert version >= latest.get(answer.headers[HEADER], "1"), "it does not go back"
+        latest[answer.headers[HEADER]] = version
+    assert list(latest.values()) == ["2", "2"]
+
+
+def test_a_signal_answers_what_was_accepted_and_leaves_nothing_behind(replicas, drawn):
+    all_of_it, folder = family(replicas.process.pid), _folder(replicas.process.pid)
+    assert len(all_of_it) > 8
     assert folder.stat().st_mode & 0o077 == 0, "only this user looks into Ray's state"
     answered_s: list[float] = []
 
     def ask_until_refused(seed: int) -> httpx.Response:
-        expected = alone.sample(256, seed=seed).tobytes()
+        expected = {name: one.sample(256, seed=seed).tobytes() for name, one in drawn.items()}
         while True:  # by new connections: a server that ends closes those that are idle
             body = {"n": 256, "seed": seed, "format": "raw"}
             answer = httpx.post(f"{replicas.url}/v1/samples", json=body, timeout=60)
@@ -183,7 +226,7 @@ def test_a_signal_answers_what_was_accepted_and_leaves_nothing_behind(replicas, 
                 return answer
             if answer.status_code != 429:
                 assert answer.status_code == 200, answer.text
-                assert answer.content == expected
+                assert answer.content == expected[answer.headers[HASH]]
                 answered_s.append(time.monotonic())
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -198,7 +241,7 @@ def test_a_signal_answers_what_was_accepted_and_leaves_nothing_behind(replicas, 
     assert "stopped by SIGTERM; what was accepted has been answered" in replicas.said()
     assert "Traceback" not in replicas.said()
     patience_s = time.monotonic() + 10
-    while (left := [pid for pid in family if _runs(pid)]) and time.monotonic() < patience_s:
+    while (left := [pid for pid in all_of_it if runs(pid)]) and time.monotonic() < patience_s:
         time.sleep(0.1)
     assert left == []
     assert not folder.exists()
@@ -232,10 +275,10 @@ def cluster(tmp_path_factory):
         assert time.monotonic() < patience_s, (folder / "log").read_text()
         time.sleep(0.1)
     yield head, access | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
-    family = _family(head.pid)
+    all_of_it = family(head.pid)
     head.terminate()
     head.wait(30)
-    for pid in filter(_runs, family):
+    for pid in filter(runs, all_of_it):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     shutil.rmtree(folder)
@@ -263,67 +306,12 @@ def test_a_cluster_takes_the_replicas_and_goes_on_without_them(cluster, serve, m
         service.post("/v1/samples", n=1)
 
 
-def _family(root: int) -> list[int]:
-    """A process and all that came from it."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if after[0] != "Z":
-            parents.setdefault(int(after[1]), []).append(int(entry.parent.name))
-    found, waiting = [], [root]
-    while waiting:
-        pid = waiting.pop()
-        found.append(pid)
-        waiting += parents.get(pid, [])
-    return found
-
-
 def _replicas(root: int) -> list[int]:
-    return [pid for pid in _family(root) if b"ray::ServeReplica" in _command(pid)]
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+    return [pid for pid in family(root) if b"ray::ServeReplica" in command(pid)]
 
 
 def _folder(root: int) -> Path:
     """Where this Ray keeps its state: its server says so."""
-    (server,) = [pid for pid in _family(root) if b"gcs_server" in _command(pid)]
-    (session,) = [a for a in _command(server).split(b"\0") if a.startswith(b"--session-dir=")]
+    (server,) = [pid for pid in family(root) if b"gcs_server" in command(pid)]
+    (session,) = [a for a in command(server).split(b"\0") if a.startswith(b"--session-dir=")]
     return Path(session.decode().partition("=")[2]).parents[1]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _listening(pids: list[int]) -> dict[str, list[int]]:
-    """Ports of these processes: those that only this machine reaches, and the others."""
-    inodes = set()
-    for pid in pids:
-        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                target = os.readlink(descriptor)
-            except OSError:
-                continue
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-    ports: dict[str, list[int]] = {"loopback": [], "open": []}
-    for name in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
-            words = line.split()
-            if words[3] != "0A" or words[9] not in inodes:
-                continue
-            host, port = words[1].split(":")
-            loopback = host[-8:] == "0100007F" or host == "0" * 24 + "01000000"
-            ports["loopback" if loopback else "open"].append(int(port, 16))
-    return ports

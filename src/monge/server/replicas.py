@@ -82,7 +82,7 @@ def options(wanted: Replicas, limits: Limits, environment: dict[str, str]) -> di
                 "min_replicas": wanted.least,
                 "max_replicas": wanted.most,
                 "target_ongoing_requests": wanted.requests,
-                "look_back_period_s": 10.0,
+                "look_back_period_s": 15.0,
                 "upscale_delay_s": 5.0,
                 "downscale_delay_s": 120.0,
             }
