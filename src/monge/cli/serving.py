@@ -123,6 +123,10 @@ def serve(
     threads: Annotated[
         int, typer.Option(min=0, help="Of the network; 0: one a core, or one a replica.")
     ] = 0,
+    batches: Annotated[
+        str | None,
+        typer.Option(help="Sizes to draw in, as 1,16,64: on a GPU, quicker for few and for many."),
+    ] = None,
     max_images: Annotated[int, typer.Option(min=1, help="Of one request.")] = 1024,
     queue_images: Annotated[int, typer.Option(min=1, help="That may wait; beyond it: 429.")] = 4096,
     timeout_s: Annotated[float, typer.Option(min=0.001, help="Of one request.")] = 30.0,
@@ -151,7 +155,7 @@ def serve(
     limits = Limits(images=max_images, queue_images=queue_images, timeout_s=timeout_s)
     how: dict[str, Any] = {
         "host": host, "port": port, "provider": provider.value, "limits": limits, "rate": rate,
-        "token_file": token_file, "poll_s": poll_s,
+        "token_file": token_file, "poll_s": poll_s, "batches": _sizes(batches),
     }  # fmt: skip
     if replicas is not None:
         from monge.server.cluster import serve as run_replicas
@@ -169,3 +173,13 @@ def serve(
     from monge.server.run import serve as run
 
     run(model, threads=threads, **how)
+
+
+def _sizes(text: str | None) -> tuple[int, ...] | None:
+    """Read batch sizes written as 1,16,64; whether they will do is the sampler's to say."""
+    if text is None:
+        return None
+    sizes = [size.strip() for size in text.split(",")]
+    if not all(size.isascii() and size.isdigit() and len(size) < 10 for size in sizes):
+        raise InputError(f"--batches: whole numbers with commas, as 1,16,64, got {text[:40]!r}.")
+    return tuple(map(int, sizes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -30,6 +30,7 @@ def build(
     follow: str | None = None,
     poll_s: float = 10.0,
     threads: int = 0,
+    batches: Sequence[int] | None = None,
 ) -> FastAPI:
     """Build an ASGI application that serves `first`, and follows the registry address `follow`.
 
@@ -40,7 +41,7 @@ def build(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         drawing.batcher = Batcher(drawing.limits.queue_images, drawing.measures.drew)
-        life = asyncio.create_task(_live(drawing, follow, poll_s, threads))
+        life = asyncio.create_task(_live(drawing, follow, poll_s, threads, batches))
         yield
         drawing.ready = False
         life.cancel()
@@ -68,7 +69,13 @@ def build(
     return app
 
 
-async def _live(drawing: Drawing, follow: str | None, poll_s: float, threads: int) -> None:
+async def _live(
+    drawing: Drawing,
+    follow: str | None,
+    poll_s: float,
+    threads: int,
+    batches: Sequence[int] | None,
+) -> None:
     """Warm up, then follow the alias."""
     model = drawing.models.current
     await asyncio.to_thread(warm_up, model)
@@ -81,7 +88,7 @@ async def _live(drawing: Drawing, follow: str | None, poll_s: float, threads: in
             drawing.measures,
             poll_s,
             lambda: look_up(follow),
-            lambda: open_model(follow, provider, threads),
+            lambda: open_model(follow, provider, threads, batches),
         ).run()
 
 

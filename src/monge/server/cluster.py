@@ -12,7 +12,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,6 +58,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     provider: str = "auto",
+    batches: Sequence[int] | None = None,
     limits: Limits | None = None,
     rate: float = 0.0,
     token_file: Path | None = None,
@@ -80,10 +81,12 @@ def serve(
     from monge.server.models import open_model
 
     if not there:
-        open_model(model, provider, replicas.threads)  # a wrong one is one line, before Ray starts
+        # A wrong one is one line, before Ray starts.
+        open_model(model, provider, replicas.threads, batches)
     settings = Settings(
         model=_absolute(model), provider=provider, threads=replicas.threads,
         limits=limits or Limits(), poll_s=poll_s, token=token, local=local, rate=rate,
+        batches=batches,
     )  # fmt: skip
     try:
         with _ray(there, replicas):

@@ -46,16 +46,18 @@ class Model:
         }
 
 
-def open_model(address: str, provider: str, threads: int) -> Model:
+def open_model(
+    address: str, provider: str, threads: int, batches: Sequence[int] | None = None
+) -> Model:
     """Open what an address names now: a file, an http(s) address, or models:/NAME@ALIAS.
 
-    Raises ModelFileError when the registry's hash is not the file's, and all that Sampler.load
-    raises.
+    `batches` are the sizes to draw in. Raises ModelFileError when the registry's hash is not the
+    file's, and all that Sampler.load raises.
     """
     if not address.startswith("models:/"):
-        return Model(Sampler.load(address, provider, threads), _NAME, "1")
+        return Model(Sampler.load(address, provider, threads, batches), _NAME, "1")
     found = look_up(address)
-    sampler = Sampler.load(found.fetch(), provider, threads)
+    sampler = Sampler.load(found.fetch(), provider, threads, batches)
     if sampler.model_hash != found.model_hash:
         raise ModelFileError(f"{address}: the file is not the one that was registered.")
     return Model(sampler, found.name, str(found.number))

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,7 @@ class Settings:
     token: str | None
     local: bool
     rate: float
+    batches: Sequence[int] | None = None
 
 
 def options(wanted: Replicas, limits: Limits, environment: dict[str, str]) -> dict[str, Any]:
@@ -110,7 +111,9 @@ class Replica:
         _speak()
         self.settings = settings
         self.name = serve.get_replica_context().replica_tag
-        self.model = open_model(settings.model, settings.provider, settings.threads)
+        self.model = open_model(
+            settings.model, settings.provider, settings.threads, settings.batches
+        )
         warm_up(self.model)  # here, so that what is wrong with it is Ray's to report
         self.drawing: Drawing
 
@@ -120,6 +123,7 @@ class Replica:
         app = build(
             self.model, said.limits,
             follow=followed(said.model), poll_s=said.poll_s, threads=said.threads,
+            batches=said.batches,
         )  # fmt: skip
         self.drawing = app.state.drawing
         measures = self.drawing.measures

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from monge.errors import InputError
@@ -28,6 +29,7 @@ def serve(
     port: int = 8000,
     provider: str = "auto",
     threads: int = 0,
+    batches: Sequence[int] | None = None,
     limits: Limits | None = None,
     rate: float = 0.0,
     token_file: Path | None = None,
@@ -47,8 +49,10 @@ def serve(
 
     limits = limits or Limits()
     with listening(host, port) as listener:
-        first = open_model(model, provider, threads)
-        app = build(first, limits, follow=followed(model), poll_s=poll_s, threads=threads)
+        first = open_model(model, provider, threads, batches)
+        app = build(
+            first, limits, follow=followed(model), poll_s=poll_s, threads=threads, batches=batches
+        )
         config = uvicorn.Config(
             Access(app, token=token, local=local, rate=rate, body_bytes=limits.body_bytes),
             log_config=None,

@@ -278,6 +278,15 @@ def test_other_machines_need_a_token_and_health_needs_none(serve, model, tmp_pat
     assert token not in service.said()
 
 
+def test_fixed_batches_draw_the_same_images_and_a_new_model_has_them_too(serve, model, sampler):
+    service = serve(model, "--batches", "1,4,16")
+    for n in (1, 3, 20):
+        answer = service.post("/v1/samples", n=n, seed=6, format="raw")
+        assert np.array_equal(
+            np.frombuffer(answer.content, np.uint8), sampler.sample(n, seed=6).ravel()
+        )
+
+
 def test_a_clients_rate_is_limited(serve, model):
     service = serve(model, "--rate", 5)
     statuses = [service.post("/v1/samples").status_code for _ in range(30)]
@@ -297,6 +306,8 @@ def test_a_clients_rate_is_limited(serve, model):
         (["{tmp}/short", "--token-file", "{tmp}/short"], "at least 16 characters"),
         (["{model}", "--port", "{taken}"], "Choose another with --port"),
         (["models:/nothing@champion"], "there is no registry"),
+        (["{model}", "--batches", "1,x"], "whole numbers with commas, as 1,16,64"),
+        (["{model}", "--batches", "0"], "from 1 to 1024, got 0"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(model, tmp_path: Path, arguments, said):
