@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving --mlflow small --out benchmarks/results/serving-cpu.json
 
-takes about six minutes, on a machine that does nothing else. Contenders, each a process on
-loopback with the same generator, asked for 4 images as raw bytes:
+takes about ten minutes, on a machine that does nothing else (`load` says whether it did).
+Contenders, each a process on loopback with the same generator, asked for 4 images as raw bytes:
 
     monge    `monge serve`, with export.optimize_for: throughput
     plain    a FastAPI handler that calls ONNX Runtime on torch.onnx.export's file, without batching
@@ -274,7 +274,7 @@ def main() -> None:
     report: dict[str, Any] = {
         "conditions": {
             "cores": os.cpu_count(), "python": platform.python_version(),
-            "rounds": chosen.rounds, "seconds": chosen.seconds,
+            "rounds": chosen.rounds, "seconds": chosen.seconds, "load": os.getloadavg()[1],
         },
         "cases": [],
     }  # fmt: skip

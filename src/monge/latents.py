@@ -116,14 +116,15 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> NDArray[
     factors, product = np.empty_like(even), np.empty_like(even)
     factors[:] = _MULTIPLIERS
     product0, product2 = product
+    times, shift, both, xor = np.multiply, np.right_shift, np.bitwise_and, np.bitwise_xor
     for round_key in keys.reshape(10, 2, -1):
-        np.multiply(even, factors, product)
-        np.right_shift(product2, _WORD, x0)
-        np.right_shift(product0, _WORD, x2)
-        np.bitwise_xor(even, odd, even)
-        np.bitwise_xor(even, round_key, even)
-        np.bitwise_and(product2, _MASK, x1)
-        np.bitwise_and(product0, _MASK, x3)
+        times(even, factors, product)
+        shift(product2, _WORD, x0)
+        shift(product0, _WORD, x2)
+        xor(even, odd, even)
+        xor(even, round_key, even)
+        both(product2, _MASK, x1)
+        both(product0, _MASK, x3)
     in_order: NDArray[np.uint64] = words[_IN_ORDER]
     return in_order
 

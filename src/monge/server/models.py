@@ -45,6 +45,13 @@ class Model:
             "Monge-Provider": self.sampler.provider,
         }
 
+    @cached_property
+    def raw_facts(self) -> list[tuple[bytes, bytes]]:
+        """The same as ASGI has it."""
+        return [
+            (name.lower().encode(), value.encode("latin-1")) for name, value in self.facts.items()
+        ]
+
 
 def open_model(
     address: str, provider: str, threads: int, batches: Sequence[int] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,11 @@ class Numbered:
     @classmethod
     def of_seed(cls, seed: int, first: int, n: int, truncation: float | None) -> Self:
         """Images first .. first + n − 1 of a seed."""
-        indices = np.arange(n, dtype=np.uint64)
+        seeds, indices, kept = np.empty(n, np.uint64), np.arange(n, dtype=np.uint64), np.empty(n)
+        seeds.fill(seed)
         indices += np.uint64(first)
-        return cls(np.full(n, seed, np.uint64), indices, np.full(n, _kept(truncation)))
+        kept.fill(_kept(truncation))
+        return cls(seeds, indices, kept)
 
     @classmethod
     def of_seeds(cls, seeds: Sequence[int], truncation: float | None) -> Self:
@@ -91,9 +93,9 @@ def _latents(parts: Sequence[Numbered | Latents], dim: int) -> Latents:
     if not numbered:
         return np.concatenate([part for part in parts if not isinstance(part, Numbered)])
     drawn = latents_of(
-        np.concatenate([part.seeds for part in numbered]),
-        np.concatenate([part.indices for part in numbered]),
-        np.concatenate([part.kept for part in numbered]),
+        _joined([part.seeds for part in numbered]),
+        _joined([part.indices for part in numbered]),
+        _joined([part.kept for part in numbered]),
         dim,
     )
     if len(numbered) == len(parts):
@@ -101,6 +103,10 @@ def _latents(parts: Sequence[Numbered | Latents], dim: int) -> Latents:
     ends = np.cumsum([len(part) for part in numbered])
     turns = iter(np.split(drawn, ends[:-1]))
     return np.concatenate([next(turns) if isinstance(p, Numbered) else p for p in parts])
+
+
+def _joined(columns: list[NDArray[Any]]) -> NDArray[Any]:
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
 
 
 def _kept(truncation: float | None) -> float:

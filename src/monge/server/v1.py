@@ -6,7 +6,6 @@ import dataclasses
 import io
 import time
 import zipfile
-from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -182,19 +181,20 @@ def router(drawing: Drawing) -> APIRouter:
         content, kind = await computed(values, lambda: encode(images, wanted, columns))
         if len(content) > drawing.limits.result_bytes:
             raise InputError(f"the answer would be {len(content)} bytes; ask for fewer images.")
-        return Response(content, HTTPStatus.OK, _headers(model, images, began_s, ready_s), kind)
+        answer = Response(content, media_type=kind)
+        answer.raw_headers += [*model.raw_facts, *_facts(images, began_s, ready_s)]
+        return answer
 
     return routes
 
 
-def _headers(model: Model, images: Images, began_s: float, ready_s: float) -> dict[str, str]:
+def _facts(images: Images, began_s: float, ready_s: float) -> list[tuple[bytes, bytes]]:
     drawn_ms = (ready_s - began_s) * 1e3
     total_ms = (time.perf_counter() - began_s) * 1e3
-    return {
-        **model.facts,
-        "Monge-Shape": ",".join(str(size) for size in images.shape),
-        "Server-Timing": f"draw;dur={drawn_ms:.1f}, total;dur={total_ms:.1f}",
-    }
+    return [
+        (b"monge-shape", ",".join(map(str, images.shape)).encode()),
+        (b"server-timing", f"draw;dur={drawn_ms:.1f}, total;dur={total_ms:.1f}".encode()),
+    ]
 
 
 def encode(images: Images, wanted: Wanted, columns: int | None) -> tuple[bytes | memoryview, str]:
