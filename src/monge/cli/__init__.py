@@ -60,12 +60,18 @@ def _report(error: BaseException, debug: bool) -> int:
     return code
 
 
+_EXTRAS = {
+    "pipeline": ("mlflow", "dvc", "prefect", "torchvision"),
+    "server": ("fastapi", "starlette", "uvicorn", "prometheus_client"),
+}
+
+
 def _missing(error: ModuleNotFoundError) -> MongeError:
     """A package of an extra that is not installed; one of ours is a bug."""
     package = (error.name or "").partition(".")[0]
     if package in ("monge", ""):
         raise error
-    extra = "pipeline" if package in ("mlflow", "dvc", "prefect", "torchvision") else "train"
+    extra = next((extra for extra, packages in _EXTRAS.items() if package in packages), "train")
     return MissingExtra(
         f"this command needs more than is installed (no module {package}): "
         f"pip install 'monge[{extra}]'."

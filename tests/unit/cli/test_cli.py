@@ -50,17 +50,19 @@ def test_help_loads_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]", done.stdout
 
 
-def test_a_missing_package_names_the_extra_and_exits_with_3(project):
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [("pydantic", ["train"], "train"), ("uvicorn", ["serve", "x.onnx"], "server")],
+)
+def test_a_missing_package_names_the_extra_and_exits_with_3(project, package, arguments, extra):
     code = (
-        "import sys; sys.modules['pydantic'] = None; sys.argv = ['monge', 'train']\n"
+        f"import sys; sys.modules[{package!r}] = None; sys.argv = ['monge', *{arguments}]\n"
         "from monge.cli import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
     assert done.returncode == 3
-    assert (
-        "needs more than is installed (no module pydantic): pip install 'monge[train]'"
-        in done.stderr
-    )
+    told = f"more than is installed (no module {package}): pip install 'monge[{extra}]'"
+    assert told in done.stderr
     assert "Traceback" not in done.stderr
 
 
