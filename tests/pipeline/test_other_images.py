@@ -29,7 +29,7 @@ def contract(project):
     return json.loads(session.get_modelmeta().custom_metadata_map["monge.contract"])
 
 
-def test_a_folder_of_72_pixel_rgba_pngs_is_drawn_at_64(project):
+def test_a_folder_of_72_pixel_rgba_pngs_is_drawn_at_64_and_by_its_classes(project):
     dice = np.random.default_rng(0)
     for i in range(80):
         pixels = dice.integers(0, 256, (72, 72, 4), dtype=np.uint8)
@@ -40,14 +40,20 @@ def test_a_folder_of_72_pixel_rgba_pngs_is_drawn_at_64(project):
     picture = io.BytesIO()
     Image.new("RGB", (72, 72)).save(picture, "JPEG")
     cut.write_bytes(picture.getvalue()[:-200])
-    changes = ("prepare.source=folder", "prepare.size=64", "prepare.max_rejected_fraction=0.05")
+    changes = ("prepare.source=folder", "prepare.size=64", "prepare.max_rejected_fraction=0.05",
+               "train.conditional=true")  # fmt: skip
     output = project.retrain(*changes, *QUICK).stdout
     assert "mine version 1. Promoted" in output
     assert contract(project)["image_shape"] == [64, 64, 3]
     manifest = json.loads((project.folder / "data/prepared/manifest.json").read_text())
     assert manifest["class_names"] == ["cats", "dogs"]
     assert "cut.jpg" in json.dumps(manifest["rejected"])
-    project.run("monge", "sample", "models:/mine@champion", "-n", 3, "-o", "three")
+    assert sum(contract(project)["label_shares"]) == pytest.approx(1.0)
+    sample = ("monge", "sample", "models:/mine@champion", "-n", 3)
+    project.run(*sample, "--label", "cats", "-o", "three")
+    refused = project.run(*sample, "--label", "cow", check=False)
+    assert refused.returncode == 2
+    assert "no class is called 'cow'. There are: cats, dogs." in refused.stdout
     pictures = sorted(path.name for path in (project.folder / "three").iterdir())
     assert pictures == ["00000.png", "00001.png", "00002.png"]
 
