@@ -6,7 +6,7 @@ theirs, in proportion to the training images': the same label everywhere for the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,11 +61,13 @@ def chosen(wanted: Wanted, count: int, shares: Sequence[float], classes: Sequenc
     """
     if not shares:
         raise InputError("this generator takes no labels: it was trained without them.")
-    if isinstance(wanted, int | str | np.integer):
-        return np.full(count, _number(wanted, shares, classes), np.int64)
-    if len(wanted) != count:
-        raise InputError(f"{count} images need {count} labels, or one for all: got {len(wanted)}.")
-    return np.array([_number(one, shares, classes) for one in wanted], np.int64)
+    numbers = {name: number for number, name in enumerate(classes)}
+    if isinstance(wanted, str) or np.ndim(wanted) == 0:
+        return np.full(count, _number(wanted, len(shares), numbers), np.int64)
+    asked = list(wanted)  # type: ignore[arg-type]
+    if len(asked) != count:
+        raise InputError(f"{count} images need {count} labels, or one for all: got {len(asked)}.")
+    return np.array([_number(one, len(shares), numbers) for one in asked], np.int64)
 
 
 def named(text: str, shares: Sequence[float], classes: Sequence[str]) -> int:
@@ -98,15 +100,15 @@ def checked(labels: Any, count: int, shares: Sequence[float]) -> Labels | None:
     return np.ascontiguousarray(labels, np.int64)
 
 
-def _number(one: object, shares: Sequence[float], classes: Sequence[str]) -> int:
+def _number(one: object, count: int, numbers: Mapping[str, int]) -> int:
     if isinstance(one, str):
-        if one in classes:
-            return classes.index(one)
-        raise InputError(f"no class is called {one[:80]!r}. There are: {_listed(classes)}.")
+        if one in numbers:
+            return numbers[one]
+        raise InputError(f"no class is called {one[:80]!r}. There are: {_listed(list(numbers))}.")
     if isinstance(one, int | np.integer) and not isinstance(one, bool):
-        if 0 <= one < len(shares):
+        if 0 <= one < count:
             return int(one)
-        raise InputError(f"labels are from 0 to {len(shares) - 1}, got {one}.")
+        raise InputError(f"labels are from 0 to {count - 1}, got {one}.")
     raise InputError(f"a label is a whole number or the name of a class, got {one!r:.80}.")
 
 

@@ -76,9 +76,9 @@ def test_a_class_is_chosen_from_a_menu_and_is_in_the_address(page, serve, condit
     assert page.locator("#label option").all_inner_texts() == ["as they come", "cat", "dog", "eel"]
     with page.expect_request("**/v1/samples") as asked:
         page.select_option("#label", "eel")
-    assert json.loads(asked.value.post_data)["labels"] == 2
+    assert json.loads(asked.value.post_data)["labels"] == "eel"
     page.locator("#grid[alt='4 images of seed 5 of class eel']").wait_for()
-    assert "label=2" in page.url
+    assert "label=eel" in page.url
     page.wait_for_function("document.getElementById('walked').textContent === ''")
     expected = sampler.interpolate([3, 8], 33, "eel")[0]
     page.wait_for_timeout(300)  # the walk has been asked for after the samples
@@ -86,8 +86,8 @@ def test_a_class_is_chosen_from_a_menu_and_is_in_the_address(page, serve, condit
     assert np.array_equal(canvas(page), expected[32])
     page.goto("about:blank")
     with page.expect_request("**/v1/samples") as asked:
-        page.goto(f"{service.url}/#seed=5&n=4&label=1")
-    assert json.loads(asked.value.post_data)["labels"] == 1
+        page.goto(f"{service.url}/#seed=5&n=4&label=dog")
+    assert json.loads(asked.value.post_data)["labels"] == "dog"
     drawn(page)
     with page.expect_download() as download:
         page.click("#npz")

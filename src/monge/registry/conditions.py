@@ -24,7 +24,8 @@ def judge(
 ) -> Verdict:
     """Promote when every condition holds; the reason names all of them, or those that do not.
 
-    Both mappings hold the figures that the conditions name; `champion` is None where there is none.
+    The candidate has the figures that the conditions name, and the champion those that it can have;
+    `champion` is None where there is none.
     """
     outcomes = [
         outcome
@@ -32,7 +33,8 @@ def judge(
         for outcome in _outcomes(
             condition,
             candidate[condition.metric],
-            champion[condition.metric] if champion is not None else None,
+            champion.get(condition.metric) if champion is not None else None,
+            alone=champion is not None and condition.metric not in champion,
         )
     ]
     promote = all(outcome.holds for outcome in outcomes)
@@ -40,7 +42,10 @@ def judge(
     return Verdict(promote, ("Promoted: " if promote else "Not promoted: ") + "; ".join(told) + ".")
 
 
-def _outcomes(condition: Condition, candidate: Figure, champion: Figure | None) -> list[Outcome]:
+def _outcomes(
+    condition: Condition, candidate: Figure, champion: Figure | None, *, alone: bool
+) -> list[Outcome]:
+    """Of one condition; `alone` where there is a champion that cannot have this figure."""
     bounds = []
     if condition.at_most is not None:
         bounds.append(("at most", condition.at_most, 1))
@@ -53,7 +58,10 @@ def _outcomes(condition: Condition, candidate: Figure, champion: Figure | None) 
         )
         for words, bound, sign in bounds
     ]
-    if condition.improvement is not None:
+    if condition.improvement is not None and alone:
+        told = f"{condition.metric} {text(candidate)}, which the champion cannot have"
+        outcomes.append(Outcome(True, told))
+    elif condition.improvement is not None:
         verdict = decide(candidate, champion, condition.improvement)
         sentence = verdict.reason.removeprefix("Not promoted: ").removeprefix("Promoted: ")
         outcomes.append(Outcome(verdict.promote, sentence.removesuffix(".")))

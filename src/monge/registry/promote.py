@@ -117,7 +117,9 @@ def _standing(
         for metric, figure in candidate.items()
     ):
         return known
-    return _figures(rejudge(registry.fetch(champion)), params)
+    again = rejudge(registry.fetch(champion))
+    # Of another kind it may lack one: an unconditional generator draws no labels.
+    return {metric: read(again, metric) for metric in candidate if metric in again}
 
 
 def _decided(verdict: Verdict, mode: str, force: str | None) -> Verdict:

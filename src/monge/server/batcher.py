@@ -114,7 +114,7 @@ class Batcher:
         began_s = time.perf_counter()
         if model is not self._model:
             self._model, self._image_s = model, _GUESS_S
-        if sum(map(len, rows)) * self._image_s <= _AT_ONCE_S:
+        if not model.elsewhere and sum(map(len, rows)) * self._image_s <= _AT_ONCE_S:
             images = model.draw(rows)
         else:
             images = await self._loop.run_in_executor(self._thread, model.draw, rows)

@@ -82,7 +82,10 @@ def serve(
 
     if not there:
         # A wrong one is one line, before Ray starts.
-        open_model(model, provider, replicas.threads, batches)
+        open_model(model, "cpu", replicas.threads, batches)
+    if provider == "auto" and not replicas.gpus:
+        provider = "cpu"  # Ray hides no GPU: all replicas would take the first one
+        log.info("the replicas draw on the CPU; --provider cuda gives each a GPU")
     settings = Settings(
         model=_absolute(model), provider=provider, threads=replicas.threads,
         limits=limits or Limits(), poll_s=poll_s, token=token, local=local, rate=rate,
@@ -194,7 +197,8 @@ def _deploy(replicas: Replicas, settings: Settings, host: str, port: int, there:
     try:
         serve.run(built, name=_NAME, logging_config=quiet)
     except Exception as error:
-        told = serve.status().applications[_NAME].deployments.values()
+        found = serve.status().applications.get(_NAME)
+        told = found.deployments.values() if found else ()
         reasons = [_line(deployment.message) for deployment in told if deployment.message]
         reason = " ".join(reasons) or _line(error)
         raise ServiceError(f"the replicas do not start: {reason}") from error

@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
@@ -66,28 +67,37 @@ class Direct(FastAPI):
         ):
             await super().__call__(scope, receive, send)
             return
-        began_s, response = time.perf_counter(), None
-        request = Request(scope, receive)
+        began_s, status = time.perf_counter(), "499"  # what stays when the client goes away
+        request, told = Request(scope, receive), list[bytes]()
         try:
-            if route.body is None:
-                response = await route.endpoint(request=request, **route.arguments)
-            else:
-                told = await _read(receive)
-                body = route.body.__pydantic_validator__.validate_json(told)
-                response = await route.endpoint(body=body, request=request, **route.arguments)
-        except ClientGone:
+            response = await _answered(route, request, told)
+            status = str(response.status_code)
+            await response(scope, receive, send)
+        except (ClientGone, ClientDisconnect):
             pass
         except ValidationError:
-            await super().__call__(scope, _again(told, receive), send)
-            return
-        except (MongeError, HTTPException) as error:
-            response = problems.of(error)
-        except Exception as error:
-            response = problems.unexpected(request, error)
-        if response is not None:
-            await response(scope, receive, send)
-        status = "499" if response is None else str(response.status_code)
-        self.measures.answered(route.path, status, time.perf_counter() - began_s)
+            status = ""
+        finally:  # also when it is cancelled
+            if status:
+                self.measures.answered(route.path, status, time.perf_counter() - began_s)
+        if not status:  # FastAPI says what is wrong with the body, and counts it
+            await super().__call__(scope, _again(told[0], receive), send)
+
+
+async def _answered(route: Busy, request: Request, told: list[bytes]) -> Response:
+    """Ask the route's function; `told` gets the body. Raises ValidationError for a wrong one."""
+    given: dict[str, Any] = {"request": request, **route.arguments}
+    try:
+        if route.body is not None:
+            told.append(await _read(request.receive))
+            given["body"] = route.body.__pydantic_validator__.validate_json(told[0])
+        return await route.endpoint(**given)
+    except (ClientGone, ClientDisconnect, ValidationError):
+        raise
+    except (MongeError, HTTPException) as error:
+        return problems.of(error)
+    except Exception as error:
+        return problems.unexpected(request, error)
 
 
 async def _read(receive: Receive) -> bytes:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monge.server.problems import ClientGone
@@ -94,7 +95,7 @@ class Measured:
 
         try:
             await self.app(scope, receive, sending)
-        except ClientGone:
+        except (ClientGone, ClientDisconnect):
             pass
         finally:
             route = getattr(scope.get("route"), "path", None) or "other"

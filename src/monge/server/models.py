@@ -30,6 +30,11 @@ class Model:
         """Images that it likes to draw at a time."""
         return self.sampler.batch_size
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it draws in a thread of its own, which other models may keep busy."""
+        return bool(self.sampler.batches)
+
     def draw(self, parts: Sequence[Rows]) -> Images:
         """Images of the rows of all parts, one after the other: uint8 [n, H, W, C]."""
         latents, labels = gathered(parts, self.sampler.contract.latent_dim)

@@ -61,7 +61,7 @@ class Settings:
     threads: int
     limits: Limits
     poll_s: float
-    token: str | None
+    token: str | None = dataclasses.field(repr=False)
     local: bool
     rate: float
     batches: Sequence[int] | None = None
@@ -141,7 +141,7 @@ class Replica:
 
 
 class Named:
-    """An ASGI layer: says which replica answered."""
+    """An ASGI layer: says which replica answered, in messages that can go to Ray's proxy."""
 
     def __init__(self, app: ASGIApp, name: str) -> None:
         self.app, self._header = app, (HEADER.lower().encode(), name.encode())
@@ -150,6 +150,8 @@ class Named:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message["headers"], self._header]}
+            elif isinstance(message.get("body"), memoryview):  # which cannot be pickled
+                message = {**message, "body": bytes(message["body"])}
             await send(message)
 
         await self.app(scope, receive, sending)

@@ -70,10 +70,16 @@ class Rows:
 
 
 class Draws(Protocol):
-    """What draws rows, in batches of the size that it likes."""
+    """What draws rows, in batches of the size that it likes.
+
+    `elsewhere` tells that it waits for a device: whoever draws then must be able to wait.
+    """
 
     @property
     def batch_size(self) -> int: ...
+
+    @property
+    def elsewhere(self) -> bool: ...
 
     def draw(self, parts: Sequence[Rows]) -> Images:
         """Images of the rows of all parts, one after the other: uint8 [n, H, W, C]."""

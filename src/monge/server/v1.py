@@ -38,7 +38,7 @@ _TYPES = {
 }  # fmt: skip
 
 
-class Wanted(BaseModel):
+class Delivery(BaseModel):
     """How the images are to come: as one grid, as a zip of pictures, or as an array.
 
     `raw` is uint8 [n, H, W, C] in rows; `npz` holds the same array under `images`.
@@ -59,7 +59,7 @@ class Wanted(BaseModel):
         return self
 
 
-class Samples(Wanted):
+class Samples(Delivery):
     """Images first .. first + n − 1 of `seed`, or image 0 of each of `seeds`.
 
     `labels` ask a conditional generator for a class, by number or name, or for one an image.
@@ -105,7 +105,7 @@ class End(BaseModel):
     index: Annotated[int, Field(ge=0, lt=2**64 - 1, strict=True)] = 0
 
 
-class Interpolation(Wanted):
+class Interpolation(Delivery):
     """A walk on the sphere from one image to another, both included.
 
     A conditional generator draws all of it with one label: `label`, or the start's own.
@@ -144,6 +144,7 @@ def router(drawing: Drawing) -> APIRouter:
             "version": now.version,
             "model_hash": now.sampler.model_hash,
             "provider": now.sampler.provider,
+            "batches": list(now.sampler.batches),
             "contract": dataclasses.asdict(now.sampler.contract),
             "limits": dataclasses.asdict(drawing.limits),
         }
@@ -170,7 +171,7 @@ def router(drawing: Drawing) -> APIRouter:
         request: Request,
         model: Model,
         rows: Rows,
-        wanted: Wanted,
+        wanted: Delivery,
         columns: int | None,
         began_s: float,
     ) -> Response:
@@ -197,7 +198,7 @@ def _facts(images: Images, began_s: float, ready_s: float) -> list[tuple[bytes, 
     ]
 
 
-def encode(images: Images, wanted: Wanted, columns: int | None) -> tuple[bytes | memoryview, str]:
+def encode(images: Images, wanted: Delivery, columns: int | None) -> tuple[bytes | memoryview, str]:
     """Write images as what was wanted: the bytes and their media type."""
     if wanted.format == "raw":
         return images.data.cast("B"), _TYPES["raw"]

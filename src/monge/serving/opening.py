@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from monge.contract import METADATA_KEY, Contract
-from monge.errors import DeviceError, ModelFileError
+from monge.errors import DeviceError, InputError, ModelFileError
 from monge.serving.session import Session, open_session
 
 ONE_SIZE = 64
@@ -45,7 +45,13 @@ def _open(
     if batches is None and session.provider != "cpu":
         batches = (min(ONE_SIZE, most_at_a_time(contract)),)
     if batches is not None:
-        session.bind(batches)
+        largest = max(batches)
+        if largest > most_at_a_time(contract):
+            raise InputError(
+                f"batches: {largest} images of this size are more than {_BATCH_BYTES >> 20} MiB: "
+                f"at most {most_at_a_time(contract)}."
+            )
+        session.bind(batches, len(contract.label_shares))
     return session, contract
 
 

@@ -88,6 +88,11 @@ class Sampler:
         """Images that are drawn at a time."""
         return self._batch
 
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """The only sizes that it draws in, where there are such: on a GPU, or where asked for."""
+        return self._session.batches
+
     def calibrate(self) -> int:
         """Find the batch size that is fastest on this machine, use it, and remember it on disk.
 

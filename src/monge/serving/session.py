@@ -65,14 +65,17 @@ class Session:
         images: Images = self._session.run(["images"], feeds)[0]
         return images
 
-    def bind(self, batches: Sequence[int]) -> None:
+    def bind(self, batches: Sequence[int], labels: int = 0) -> None:
         """Draw in batches of these sizes only, in memory on the device that is bound once.
 
-        On a GPU each size is recorded as a CUDA graph. Raises DeviceError when one cannot be drawn.
+        On a GPU each size is recorded as a CUDA graph, which is held to what is drawn without; for
+        that, `labels` says how many of them there are. Raises DeviceError when a size cannot be
+        bound or, on a GPU, drawn.
         """
         self.batches = tuple(sorted(batches))
         try:
-            _on_device(self._bind)
+            with _alone:
+                _on_device(lambda: self._bind(labels))
         except Exception as error:
             raise DeviceError(
                 f"{self.provider} does not draw {self.batches[-1]} images at a time here: "
@@ -89,7 +92,7 @@ class Session:
             parts.append(bucket.draw(part))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _bind(self) -> None:
+    def _bind(self, labels: int) -> None:
         device = self.provider
         self._buckets = [
             _Bucket(self._runtime, self._session, size, device, graph)
@@ -97,11 +100,11 @@ class Session:
         ]
         if device == "cpu":
             return
-        expected = [bucket.draw(bucket.probe()) for bucket in self._buckets]
+        expected = [bucket.draw(bucket.probe(labels)) for bucket in self._buckets]
         if self._without_graphs is None:
             return
         try:
-            self._record(expected)
+            self._record(expected, labels)
         except Exception as error:
             _log.warning("no CUDA graph is used: %s", one_line(error))
         else:
@@ -110,15 +113,15 @@ class Session:
         start, self._without_graphs = self._without_graphs, None
         self._buckets, self._session = [], None
         self._session = start()
-        self._bind()
+        self._bind(labels)
 
-    def _record(self, expected: list[Images]) -> None:
+    def _record(self, expected: list[Images], labels: int) -> None:
         """Record every bucket, then hold the replays to what was drawn without."""
         for bucket in self._buckets:
             bucket.replays = True
-            bucket.draw({name: np.zeros_like(rows) for name, rows in bucket.probe().items()})
+            bucket.draw({name: np.zeros_like(rows) for name, rows in bucket.probe(labels).items()})
         for bucket, images in zip(self._buckets, expected, strict=True):
-            if not np.array_equal(bucket.draw(bucket.probe()), images):
+            if not np.array_equal(bucket.draw(bucket.probe(labels)), images):
                 raise DeviceError(f"a recorded batch of {bucket.size} draws other images")
 
 
@@ -154,12 +157,12 @@ class _Bucket:
         images: Images = self._output.numpy()[:count]
         return images.copy() if self._shared else images
 
-    def probe(self) -> Feeds:
-        """A full batch of rows that differ, for numbers; zeros for classes."""
+    def probe(self, labels: int) -> Feeds:
+        """A full batch of rows that differ, and one label after the other."""
         return {
             name: np.linspace(-1, 1, rows.size, dtype=rows.dtype).reshape(rows.shape)
             if rows.dtype.kind == "f"
-            else np.zeros_like(rows)
+            else (np.arange(rows.size) + 1).reshape(rows.shape) % max(labels, 1)
             for name, (rows, _) in self._inputs.items()
         }
 
@@ -185,7 +188,8 @@ def open_session(data: bytes, path: str, provider: str, threads: int) -> Session
     problem = "there is no CUDA device here"
     if provider != "cpu" and _has_gpu():
         try:
-            return _on_device(lambda: _open_cuda(runtime, data, threads))
+            with _alone:
+                return _open_cuda(runtime, data, threads)
         except Exception as error:
             problem = f"CUDA does not start here: {one_line(error)}"
             _log.warning("%s", problem)
@@ -277,6 +281,9 @@ def _has_gpu() -> bool:
 
 
 _lock = threading.Lock()
+_alone = threading.Lock()
+"""Held while a file is opened on a GPU, or recorded: CUDA forbids much while a graph is recorded,
+but not what is drawn by graphs that there are."""
 
 
 @functools.cache

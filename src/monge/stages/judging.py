@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from monge.errors import InputError
 from monge.files import write_whole
@@ -16,9 +18,9 @@ from monge.paths import Paths
 from monge.stages.tracking import tracked
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
+    from monge.contract import Contract
     from monge.evaluation.evidence import Asked
     from monge.evaluation.facts import Facts
     from monge.evaluation.judge import Judgement
@@ -107,23 +109,26 @@ def judge(params: Params, paths: Paths, sampler: Sampler) -> Judgement:
     from monge.data.packed import PackedDataset
     from monge.evaluation.judge import judge as decide
 
-    seed = params.evaluate.seed
+    seed, dataset = params.evaluate.seed, PackedDataset.open(paths.prepared)
     return decide(
         lambda first, count: sampler.sample(count, seed=seed, first=first),
-        PackedDataset.open(paths.prepared),
+        dataset,
         params.evaluate,
         paths.state / "features",
         generator_hash=sampler.model_hash,
-        labels=_asked(sampler, seed),
+        labels=_asked(sampler.contract, dataset.class_names, seed),
     )
 
 
-def _asked(sampler: Sampler, seed: int) -> Asked | None:
-    """The labels that a conditional generator gives the images of a seed."""
-    if not sampler.contract.conditional:
+def _asked(contract: Contract, names: Sequence[str], seed: int) -> Asked | None:
+    """The labels that a conditional generator gives the images of a seed, as the dataset has them.
+
+    None where the dataset lacks one of its classes: it has others than the generator was made for.
+    """
+    if not contract.conditional or not set(contract.classes) <= set(names):
         return None
-    shares = sampler.contract.label_shares
-    return lambda first, count: drawn(seed, first, count, shares)
+    numbers = np.array([names.index(name) for name in contract.classes])
+    return lambda first, count: numbers[drawn(seed, first, count, contract.label_shares)]
 
 
 def rejudged(
@@ -133,14 +138,17 @@ def rejudged(
 
     The last such judgement is kept by the file's hash, and taken where its protocols are the same.
     """
-    from monge.evaluation import document
+    from monge.evaluation import by_labels, document
     from monge.serving.sampler import Sampler
 
     sampler = Sampler.load(model, params.evaluate.provider)
     kept = paths.state / "judged" / f"{sampler.model_hash}.json"
     with suppress(InputError):  # none yet, or a damaged one
         known = document.read(kept)
-        if _protocols(known) == _protocols(candidate):
+        wanted = _protocols(candidate)
+        if not sampler.contract.conditional:
+            wanted.pop(by_labels.NAME, None)  # it can have none
+        if _protocols(known).items() >= wanted.items():
             return known
     log.info("judging %s by the candidate's protocol", sampler.model_hash[:12])
     figures = document.entries(judge(params, paths, sampler).figures)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from monge import stages
+from monge.contract import Contract
 from monge.data.writer import PackedWriter
 from monge.errors import InputError
 from monge.evaluation import document
+from monge.labels import drawn
 from monge.params import EvaluateParams, Params
 from monge.paths import Paths
 from monge.stages import judging
@@ -94,3 +96,17 @@ def test_a_champion_is_judged_again_once_a_protocol(
     (kept,) = (paths.state / "judged").iterdir()
     kept.write_text("{")
     assert judging.rejudged(other, paths, champion, changed) == second
+
+
+def test_labels_are_the_datasets_by_the_names_of_the_classes() -> None:
+    """A dataset that has gained a class numbers the others anew."""
+    contract = Contract(
+        latent_dim=4, image_shape=(8, 8, 1), classes=("cat", "dog"), label_shares=(0.5, 0.5)
+    )
+    own = drawn(7, 3, 50, (0.5, 0.5))
+    asked = judging._asked(contract, ["ant", "cat", "dog"], 7)
+    assert asked is not None
+    assert np.array_equal(asked(3, 50), own + 1)
+    assert judging._asked(contract, ["ant", "dog"], 7) is None
+    without = Contract(latent_dim=4, image_shape=(8, 8, 1), classes=("cat", "dog"))
+    assert judging._asked(without, ["cat", "dog"], 7) is None

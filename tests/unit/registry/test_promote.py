@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from monge.errors import InputError
-from monge.params import PromoteParams
+from monge.params import Condition, PromoteParams
 from monge.registry import Promotion, Registry, promote
 
 Generator = Callable[[float], Path]
@@ -96,6 +96,26 @@ def test_the_champion_is_measured_again_under_a_new_protocol_from_its_own_file(
     assert judged == [champion.read_bytes()]
     assert not kept.promoted  # 5 beats the old 10, not the 2 of the same protocol
     assert aliases(project)["champion"] == 1
+
+
+def test_a_figure_that_the_champion_cannot_have_is_the_candidates_alone(
+    project: Path, generator: Generator
+) -> None:
+    """A conditional generator's `label_accuracy` beside an unconditional champion."""
+    run(project, generator(1.0), report(10.0))
+    candidate = report(5.0)
+    candidate["label_accuracy"] = candidate["frechet"] | {"value": 0.9, "better": "higher"}
+    registry = Registry(project, "digits")
+    for bound, promoted in ((0.95, False), (0.8, True)):
+        params = PARAMS.model_copy(update={"conditions": [
+            Condition(metric="label_accuracy", at_least=bound, improvement=2.0)
+        ]})  # fmt: skip
+        done = promote(
+            registry, generator(2.0 + bound), candidate, params, run_key="run", tags={},
+            rejudge=lambda path: report(10.0),
+        )  # fmt: skip
+        assert done.promoted == promoted
+    assert "which the champion cannot have" in done.reason
 
 
 def test_a_figure_that_is_no_number_is_registered_but_never_champion(

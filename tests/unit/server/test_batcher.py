@@ -21,6 +21,7 @@ class Model:
 
     def __init__(self, number: int = 0, batch_size: int = 8, seconds: float = 0.0) -> None:
         self.number, self.batch_size, self.seconds = number, batch_size, seconds
+        self.elsewhere = False
         self.batches: list[int] = []
         self.threads: set[int] = set()
 
@@ -199,3 +200,24 @@ def test_closing_draws_what_was_accepted():
 
     with_batcher(test)
     assert [images[0, 0] for images in done] == [0, 1, 2, 3]
+
+
+def test_what_waits_for_a_device_never_holds_up_the_event_loop():
+    """A lone row may cost a whole fixed batch, and another model may have the device."""
+
+    async def ask() -> float:
+        model, longest = Model(batch_size=64), 0.0
+        model.elsewhere = True
+        batcher = Batcher(1000, lambda size, seconds: None)
+        for _ in range(30):
+            await batcher.draw(model, wanted(64, 1), 30)
+        model.seconds = 0.2
+        work = batcher.draw(model, wanted(1, 1), 30)
+        while not work.done():
+            began_s = time.monotonic()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.monotonic() - began_s)
+        await batcher.close()
+        return longest
+
+    assert asyncio.run(ask()) < 0.15

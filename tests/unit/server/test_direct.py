@@ -59,16 +59,39 @@ def test_both_ways_give_the_same_answer(service, path, body, status):
 
 
 def test_the_figures_hear_of_both_ways_under_one_name(service):
-    def count() -> float:
+    def count(route: str, status: int) -> float:
         text = service.client.get("/metrics").text
-        name = 'monge_requests_total{route="/v2/models/{name}/infer",status="422"}'
+        name = f'monge_requests_total{{route="{route}",status="{status}"}}'
         return float(text.partition(name)[2].split()[0]) if name in text else 0.0
 
-    before = count()
+    infer = "/v2/models/{name}/infer"
+    before = count("/v1/samples", 200), count("/v1/samples", 422), count(infer, 422)
+    for way in (SHORT, LONG):
+        service.client.post("/v1/samples", content=b'{"n": 1}', headers=way)
+        service.client.post("/v1/samples", content=b'{"n": 0}', headers=way)
     service.client.post("/v2/models/generator/infer", content=b"{", headers=SHORT)
-    service.client.post("/v2/models/generator/infer/", content=b"{", headers=SHORT)
-    service.client.post("/v2/models/generator/versions/1/infer", content=b"{", headers=SHORT)
-    assert count() == before + 1
+    after = count("/v1/samples", 200), count("/v1/samples", 422), count(infer, 422)
+    assert after == (before[0] + 2, before[1] + 2, before[2] + 1)
+
+
+def test_a_client_that_leaves_while_it_sends_is_counted_and_no_failure(caplog):
+    async def infer(request: Request) -> Response:
+        return Response(await request.body())
+
+    app = app_of(infer)
+    sent: list[object] = []
+
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/busy", "headers": []}
+    asyncio.run(app(scope, gone, send))
+    assert sent == []
+    assert 'status="499"} 1.0' in app.measures.text().decode()
+    assert caplog.text == ""
 
 
 def app_of(endpoint) -> Direct:

@@ -278,8 +278,9 @@ def test_other_machines_need_a_token_and_health_needs_none(serve, model, tmp_pat
     assert token not in service.said()
 
 
-def test_fixed_batches_draw_the_same_images_and_a_new_model_has_them_too(serve, model, sampler):
+def test_fixed_batches_draw_the_same_images(serve, model, sampler):
     service = serve(model, "--batches", "1,4,16")
+    assert service.client.get("/v1/model").json()["batches"] == [1, 4, 16]
     for n in (1, 3, 20):
         answer = service.post("/v1/samples", n=n, seed=6, format="raw")
         assert np.array_equal(

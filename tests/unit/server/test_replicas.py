@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import subprocess
 import sys
 from dataclasses import asdict
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from monge.errors import InputError
+from monge.server.app import build
 from monge.server.drawing import Limits
+from monge.server.models import open_model
 from monge.server.problems import problem
 from monge.server.proxied import Proxied
 from monge.server.replicas import Labelled, Named, Replicas, options
@@ -52,6 +56,41 @@ def test_what_the_registry_is_called_goes_along_to_a_cluster():
     said = options(Replicas(), Limits(), {"MLFLOW_TRACKING_URI": "http://registry"})
     carried = said["ray_actor_options"]["runtime_env"]
     assert carried == {"env_vars": {"MLFLOW_TRACKING_URI": "http://registry"}}
+
+
+@pytest.mark.parametrize("form", ["raw", "png", "npz"])
+def test_what_a_replica_answers_can_go_to_rays_proxy(model, form):
+    """Ray pickles each message on its way."""
+    first = open_model(str(model), "cpu", 1)
+    app, sent = build(first), list[Any]()
+    body = b'{"n": 3, "format": "%s"}' % form.encode()
+
+    async def ask():
+        answered = asyncio.Event()
+
+        async def receive():
+            if sent:
+                await answered.wait()
+            return {"type": "http.request", "body": body}
+
+        async def send(message):
+            sent.append(pickle.loads(pickle.dumps(message)))
+
+        scope = {
+            "type": "http", "method": "POST", "path": "/v1/samples", "raw_path": b"/v1/samples",
+            "query_string": b"", "headers": [(b"content-type", b"application/json")],
+        }  # fmt: skip
+        async with app.router.lifespan_context(app):
+            while not app.state.drawing.ready:
+                await asyncio.sleep(0.01)
+            await Named(app, "replica")(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 200
+    got = b"".join(message.get("body", b"") for message in sent[1:])
+    if form == "raw":
+        assert got == first.sampler.sample(3).tobytes()
+    assert len(got) == int(dict(sent[0]["headers"])[b"content-length"])
 
 
 def test_fewer_at_most_than_at_least_is_refused():

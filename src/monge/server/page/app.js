@@ -46,7 +46,7 @@ function samplesBody(extra) {
 
 // The chosen class as a member of a request; nothing where the classes come as they come.
 function labelled(name) {
-  return $("label").value === "" ? "" : `,"${name}":${$("label").value}`;
+  return $("label").value === "" ? "" : `,"${name}":${JSON.stringify($("label").value)}`;
 }
 
 function tell(id, text, bad = false) {
@@ -65,7 +65,7 @@ async function showSamples() {
     URL.revokeObjectURL(image.src);
     image.src = URL.createObjectURL(blob);
     await image.decode();
-    const of = $("label").value === "" ? "" : ` of class ${$("label").selectedOptions[0].text}`;
+    const of = $("label").value === "" ? "" : ` of class ${$("label").value}`;
     image.alt = `${$("count").value} images of seed ${seedOf("seed")}${of}`;
     image.classList.toggle("pixelated", image.naturalWidth < 1200);
     const drawn = /total;dur=([\d.]+)/.exec(answer.headers.get("Server-Timing") ?? "");
@@ -154,9 +154,9 @@ async function showModel() {
 function showClasses({ classes, label_shares: shares }) {
   $("classes").hidden = shares.length === 0;
   if (shares.length === 0 || $("label").options.length > 1) return;
-  $("label").append(...classes.map((name, label) => new Option(name, label)));
+  $("label").append(...classes.map((name) => new Option(name, name)));
   const asked = new URLSearchParams(location.hash.slice(1)).get("label");
-  if (/^[0-9]{1,5}$/.test(asked) && asked in classes) $("label").value = asked;
+  if (classes.includes(asked)) $("label").value = asked;
 }
 
 function remember() {
