@@ -79,7 +79,7 @@ def shown(facts: Facts, page: Any, tmp_path: Path) -> Any:
 def test_every_figure_and_every_picture_is_there(shown: Any, facts: Facts) -> None:
     names = shown.locator("td code").all_inner_texts()
     assert names == list(facts.figures)
-    others = {"fid", "kid", "inception_score"}
+    others = {"fid", "kid", "inception_score", "label_accuracy"}
     assert set(names) == {name for name in CATALOGUE if "octave" not in name} - others
     pictures = shown.locator("img")
     assert pictures.count() == len(drawn.FILES)
