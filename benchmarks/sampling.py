@@ -43,7 +43,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from monge import nets
 from monge.contract import Contract
-from monge.export.lower import Form
+from monge.export.graph import Form
 from monge.export.onnx import write_generator
 from monge.latents import latents
 from monge.params import TrainParams

@@ -22,8 +22,8 @@ from torch import nn
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import ModelFileError
 from monge.export import winograd
+from monge.export.graph import Form
 from monge.export.images import VALUES
-from monge.export.lower import Form
 from monge.export.onnx import write_generator
 from monge.export.parity import write_checked
 from monge.latents import latents

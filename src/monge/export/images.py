@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from monge.export.lower import Form, Graph
+from monge.export.graph import Form, Graph
 
 OUTPUT = "images"
 VALUES = "values"

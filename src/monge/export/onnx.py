@@ -12,8 +12,9 @@ from monge import __version__
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import InputError, ModelFileError
 from monge.export import images
+from monge.export.graph import Form, Graph
 from monge.export.images import OUTPUT
-from monge.export.lower import Form, Graph, layers_of, lower
+from monge.export.lower import layers_of, lower
 from monge.files import write_whole
 from monge.operators import check_operators
 

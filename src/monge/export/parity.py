@@ -17,8 +17,8 @@ from torch import nn
 
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import ModelFileError
+from monge.export.graph import Form
 from monge.export.images import OUTPUT, VALUES
-from monge.export.lower import Form
 from monge.export.onnx import INPUT, LABELS, write_generator
 from monge.labels import drawn
 from monge.latents import latents

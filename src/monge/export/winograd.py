@@ -15,15 +15,11 @@ matrix product over the channels, a small matrix A over both axes, interleaving.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from monge.export.lower import Graph
-
-Array = NDArray[np.float64]
+from monge.export.graph import Array, Graph
 
 BATCH = 64
 """Images at a time that the plan is made for."""

@@ -97,7 +97,7 @@ def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[P
     from monge.contract import Contract
     from monge.data.packed import PackedDataset
     from monge.export import parity
-    from monge.export.lower import Form
+    from monge.export.graph import Form
     from monge.tracking import environment
     from monge.training import labels, resume
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from monge.contract import Contract
 from monge.export import images
-from monge.export.lower import Form, Graph
+from monge.export.graph import Form, Graph
 from monge.export.onnx import OPSET, serialise
 from monge.export.parity import write_checked
 from monge.latents import latents

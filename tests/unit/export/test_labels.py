@@ -17,7 +17,8 @@ from monge import nets
 from monge.contract import Contract
 from monge.errors import InputError, ModelFileError
 from monge.export import parity
-from monge.export.lower import Form, Graph, lower
+from monge.export.graph import Form, Graph
+from monge.export.lower import lower
 from monge.export.onnx import serialise
 from monge.export.triton import write_repository
 from monge.latents import latents

@@ -14,7 +14,8 @@ from onnx import helper
 from torch import nn
 
 from monge.errors import InputError
-from monge.export.lower import Graph, lower
+from monge.export.graph import Graph
+from monge.export.lower import lower
 from monge.latents import latents
 
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from monge import nets
 from monge.contract import Contract
 from monge.export import winograd
-from monge.export.lower import Form, Graph
+from monge.export.graph import Form, Graph
 from monge.export.onnx import serialise
 from monge.export.parity import check, write_checked
 from monge.latents import latents
