@@ -15,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError
-
-Images = NDArray[np.uint8]
-Feeds = Mapping[str, NDArray[Any]]
+from monge.serving.shares import Feeds, Images, Shares, cores
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 MAX_BATCH = 1024
@@ -37,9 +35,17 @@ class Session:
     """
 
     def __init__(
-        self, runtime: Any, session: Any, without_graphs: Callable[[], Any] | None = None
+        self,
+        runtime: Any,
+        session: Any,
+        without_graphs: Callable[[], Any] | None = None,
+        shares: Shares | None = None,
     ) -> None:
-        """`without_graphs` opens the file again where `session` may record CUDA graphs."""
+        """`without_graphs` opens the file again where `session` may record CUDA graphs.
+
+        `shares` draw in the place of `session` where no batch sizes are bound.
+        """
+        self._shares = shares
         self._runtime, self._session, self._without_graphs = runtime, session, without_graphs
         short = {name: provider for provider, name in PROVIDERS.items()}
         first = session.get_providers()[0]
@@ -62,6 +68,8 @@ class Session:
         """Draw n images of arrays [n, ...], one for each input."""
         if self._buckets:
             return _on_device(lambda: self._run_bound(feeds))
+        if self._shares is not None:
+            return self._shares.draw(feeds)
         images: Images = self._session.run(["images"], feeds)[0]
         return images
 
@@ -194,7 +202,9 @@ def open_session(data: bytes, path: str, provider: str, threads: int) -> Session
             problem = f"CUDA does not start here: {one_line(error)}"
             _log.warning("%s", problem)
     try:
-        session = Session(runtime, _cpu(runtime, data, threads))
+        whole = _cpu(runtime, data, threads)
+        shares = Shares(whole, lambda: _cpu(runtime, data, 1), threads or cores())
+        session = Session(runtime, whole, shares=shares)
     except Exception as error:  # ONNX Runtime raises a dozen kinds, of no common base
         raise ModelFileError(
             f"{path}: not an ONNX file that can be loaded (truncated?): {one_line(error)}"
