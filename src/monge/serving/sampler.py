@@ -99,7 +99,10 @@ class Sampler:
         Only where no sizes are fixed: on a CPU, where an image does not depend on its batch.
         """
         if not self._session.batches:
-            key = f"{self.model_hash[:16]} {self._threads} {os.cpu_count()}"
+            batches, size = self._session.looks
+            for _ in range(batches):  # so that no later one is timed, or opens the file once more
+                self.blank(min(size, self._largest))
+            key = f"{self.model_hash[:16]} {self._threads} {os.cpu_count()} shares"
             self._batch = batch_size.fastest(self.blank, self._largest, key)
         return self._batch
 

@@ -83,3 +83,13 @@ def test_images_have_the_same_bits_in_shares_from_several_threads(
         assert all(pool.map(draw, [1, 2, 3, 7, 24, 25, 64, 257] * 4))
     assert sampler._session._shares is not None
     assert sampler._session._shares._single is not None
+
+
+def test_calibration_decides_before_the_first_client_comes(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "WORTH_S", 0.0)
+    for _ in range(2):  # also where the batch size is known
+        sampler = Sampler.load(write(tmp_path / "wide.onnx", features=16), "cpu", threads=2)
+        sampler.calibrate()
+        assert sampler._session._shares is not None
+        assert sampler._session._shares._single is not None
