@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import math
 import os
 import random
 import shutil
@@ -81,6 +82,7 @@ class Client(threading.Thread):
         self.url, self.drawn, self.lock, self.enough = url, drawn, lock, enough
         self.dice = random.Random(number)
         self.good = self.lost = 0
+        self.since_s = math.inf  # when it asked for what it waits for
         self.answered: list[str] = []
         self.problems: list[str] = []
 
@@ -96,7 +98,9 @@ class Client(threading.Thread):
     def ask(self, client: httpx.Client) -> None:
         n, seed = self.dice.randint(1, 12), self.dice.randint(0, 50)
         while True:
+            self.since_s = time.monotonic()
             answer = client.post("/v1/samples", json={"n": n, "seed": seed, "format": "raw"})
+            self.since_s = math.inf
             if answer.status_code != 503:
                 break
             self.lost += 1
@@ -120,8 +124,13 @@ def test_a_killed_replica_costs_its_own_requests_and_comes_back(replicas, drawn)
     time.sleep(SECONDS / 2)
     first = {name for client in clients for name in client.answered}
     victim, other = _replicas(replicas.process.pid)
-    os.kill(victim, signal.SIGSTOP)  # so that it has some requests when it dies
-    time.sleep(0.3)
+    for _ in range(20):  # until it has some requests when it dies
+        os.kill(victim, signal.SIGSTOP)
+        time.sleep(1.0)
+        if any(time.monotonic() - client.since_s > 0.9 for client in clients):
+            break
+        os.kill(victim, signal.SIGCONT)
+        time.sleep(0.1)
     os.kill(victim, signal.SIGKILL)
     patience_s = time.monotonic() + 60
     while time.monotonic() < patience_s:
