@@ -1,10 +1,10 @@
 """Images a second of a generator: our file and sampler beside what a user would run instead.
 
-    python -m benchmarks.sampling --compile --out benchmarks/results/sampling-cpu.json
+    python -m benchmarks.sampling --compile --rounds 5 --out FILE.json
     python -m benchmarks.sampling --case digits --rounds 3        # a look at one of them
 
-The first is the command of the committed results: about 40 minutes on two cores, of which nothing
-else may use any. Contenders, drawing the same latents:
+The first is the command of benchmarks/results/sampling-cpu.json: six minutes on two cores, of which
+nothing else may use any. Contenders, drawing the same latents:
 
     eager       the PyTorch network, floats out
     compiled    the same through torch.compile, for each batch size (with --compile)

@@ -1,9 +1,9 @@
 """Requests a second and latency of the service, beside what a user would write or start instead.
 
-    python -m benchmarks.serving --mlflow small --out benchmarks/results/serving-cpu.json
+    python -m benchmarks.serving --mlflow small --rounds 4 --seconds 2 --out FILE.json
 
-takes about ten minutes, on a machine that does nothing else (`load` says whether it did).
-Contenders, each a process on loopback with the same generator, asked for 4 images as raw bytes:
+is the command of benchmarks/results/serving-cpu.json: seven minutes, on a machine that does nothing
+else (`load` says whether it did). Contenders, each a process on loopback with the same generator, asked for 4 images as raw bytes:
 
     monge    `monge serve`, with export.optimize_for: throughput
     plain    a FastAPI handler that calls ONNX Runtime on torch.onnx.export's file, without batching
