@@ -3,7 +3,8 @@
     python -m benchmarks.serving --mlflow small --rounds 4 --seconds 2 --out FILE.json
 
 is the command of benchmarks/results/serving-cpu.json: seven minutes, on a machine that does nothing
-else (`load` says whether it did). Contenders, each a process on loopback with the same generator, asked for 4 images as raw bytes:
+else (`load` says whether it did). Contenders, each a process on loopback with the same generator,
+asked for 4 images as raw bytes:
 
     monge    `monge serve`, with export.optimize_for: throughput
     plain    a FastAPI handler that calls ONNX Runtime on torch.onnx.export's file, without batching
