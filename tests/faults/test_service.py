@@ -100,14 +100,14 @@ def test_a_new_champion_takes_over_under_load_and_nobody_gets_a_wrong_image(
     clients = [Client(service.url, i, models, enough) for i in range(CLIENTS)]
     for client in clients:
         client.start()
-    time.sleep(SECONDS / 2)
+    _wait(SECONDS / 2, service.process.pid)
     memory = _resident(service.process.pid)
     second = registry.register(paths[1], run_key="b", tags={})
     registry.set_alias("champion", second)
     patience_s = time.monotonic() + 120
     while "version 2 answers now" not in service.said() and time.monotonic() < patience_s:
         time.sleep(0.2)
-    time.sleep(SECONDS / 2)
+    _wait(SECONDS / 2, service.process.pid)
     enough.set()
     for client in clients:
         client.join()
@@ -148,6 +148,15 @@ def test_a_broken_champion_is_refused_and_the_old_one_goes_on(registry, serve, t
     assert "monge_model_refusals_total 1.0" in service.client.get("/metrics").text
     service.process.send_signal(signal.SIGTERM)  # or it would follow its alias to the last test
     assert service.process.wait(30) == 0
+
+
+def _wait(seconds: float, pid: int) -> None:
+    """Waits, and prints every minute what the service holds: the record of a long soak."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, 60.0))
+        files = len(os.listdir(f"/proc/{pid}/fd"))
+        print(f"{time.strftime('%H:%M:%S')}  {_resident(pid) / 1024:.1f} MiB  {files} files")
 
 
 def _resident(pid: int) -> int:
