@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import InputError
-from monge.latents import philox
+from monge.normals import philox
 
 Labels = NDArray[np.int64]
 Wanted = int | np.integer[Any] | str | Sequence[int | str] | NDArray[np.integer[Any]]

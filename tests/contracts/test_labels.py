@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from monge.labels import drawn
-from monge.latents import philox
+from monge.normals import philox
 
 HERE = Path(__file__).parent
 PUBLISHED = json.loads((HERE / "labels.json").read_text())

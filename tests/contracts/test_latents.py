@@ -7,6 +7,7 @@ import math
 import shutil
 import struct
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from monge import latents as module
+from monge import normals as module
 from monge.errors import InputError
-from monge.latents import latents, latents_of, normal, philox, slerp
+from monge.latents import latents, latents_of, share_within, slerp
+from monge.normals import normal, philox
 
 HERE = Path(__file__).parent
 VECTORS: list[dict[str, Any]] = json.loads((HERE / "latents.json").read_text())
@@ -141,7 +143,7 @@ def test_a_row_does_not_depend_on_the_rows_drawn_with_it(
 
 
 def test_a_row_is_the_same_where_many_are_drawn_in_chunks() -> None:
-    rows = module._WORDS_AT_A_TIME // 64
+    rows = module.AT_A_TIME // 64
     count = 3 * rows + 5
     whole = latents(3, 10, count, 64)
     for row in (0, rows - 1, rows, rows + 1, count - 1):
@@ -165,18 +167,39 @@ def test_rows_of_any_seeds_and_truncations_drawn_together_are_those_drawn_alone(
 ) -> None:
     seeds = np.array([seed for seed, _, _ in rows], np.uint64)
     indices = np.array([index for _, index, _ in rows], np.uint64)
-    kept = np.array([1.0 if t is None else module.share_within(t) for _, _, t in rows])
+    kept = np.array([1.0 if t is None else share_within(t) for _, _, t in rows])
     drawn = latents_of(seeds, indices, kept, dim)
     assert drawn.shape == (len(rows), dim)
     for row, (seed, index, truncation) in zip(drawn, rows, strict=True):
         assert _hex(row) == _hex(latents(seed, index, 1, dim, truncation)[0])
 
 
+def test_many_rows_of_as_many_seeds_are_those_drawn_alone() -> None:
+    count = 2 * module.AT_A_TIME // 64 + 3
+    seeds = np.arange(count, dtype=np.uint64) * np.uint64(2**40 + 1)
+    indices, kept = seeds[::-1].copy(), np.linspace(0.5, 1.0, count)
+    drawn = latents_of(seeds, indices, kept, 64)
+    for row in (0, 1, 511, 512, 513, 1024, count - 1):
+        one = slice(row, row + 1)
+        np.testing.assert_array_equal(
+            drawn[one], latents_of(seeds[one], indices[one], kept[one], 64)
+        )
+
+
+def test_threads_do_not_draw_into_each_others_memory() -> None:
+    expected = [latents(seed, 0, 700, 64) for seed in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            drawn = threads.map(lambda seed: latents(seed, 0, 700, 64), range(4))
+            for ours, alone in zip(drawn, expected, strict=True):
+                np.testing.assert_array_equal(ours, alone)
+
+
 def test_a_truncation_that_is_no_number_is_refused_even_after_its_equal() -> None:
-    module.share_within(1.0)
+    share_within(1.0)
     for wrong in (True, "1", [1.0]):
         with pytest.raises(InputError, match="must be a number"):
-            module.share_within(wrong)  # type: ignore[arg-type]
+            share_within(wrong)  # type: ignore[arg-type]
 
 
 def test_a_shorter_latent_begins_like_a_longer_one() -> None:

@@ -6,7 +6,7 @@ import pytest
 from monge import labels as labels_module
 from monge.errors import InputError
 from monge.labels import checked, chosen, drawn, named
-from monge.latents import philox
+from monge.normals import philox
 
 SHARES = (0.5, 0.25, 0.0, 0.25)
 CLASSES = ("cat", "dog", "eel", "7")
