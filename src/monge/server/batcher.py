@@ -1,8 +1,9 @@
 """Requests that wait together are drawn together; each gets its own images.
 
 There is no waiting window: while one batch is drawn the next one gathers, so that a lone request
-starts at once and many clients fill the batches by themselves. A request larger than a batch gives
-way to the others after each of its parts.
+starts at once and many clients fill the batches by themselves. A full batch cannot gain by waiting:
+it begins beside the one before it, so that its latents are ready when the network is. A request
+larger than a batch gives way to the others after each of its parts.
 """
 
 from __future__ import annotations
@@ -12,45 +13,33 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from functools import partial
 
-import numpy as np
-
-from monge.errors import Late, QueueFull
+from monge.errors import QueueFull
+from monge.server.jobs import Job, Part
 from monge.server.rows import Draws, Rows
 from monge.serving.sampler import Images
 
 _AT_ONCE_S = 0.001  # a batch that takes no longer is drawn in the event loop
 _GUESS_S = 0.01  # for an image of a model that has not drawn yet
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    """One request's rows, and how many of its images are drawn."""
-
-    model: Draws
-    rows: Rows
-    future: asyncio.Future[Images]
-    timer: asyncio.TimerHandle
-    images: list[Images] = field(default_factory=list)
-    drawn: int = 0
+_TOGETHER = 2  # full batches under way
 
 
 class Batcher:
-    """Gathers requests into batches and draws them one after the other.
+    """Gathers requests into batches and draws them, in threads or, when it is quick, at once.
 
-    In a thread, unless handing a batch over would take longer than drawing it. `waiting` images are
-    asked for and not drawn. `observe` is told the size and the seconds of each batch.
+    `waiting` images are asked for and not drawn. `observe` is told the size and the seconds of
+    each batch.
     """
 
     def __init__(self, queue_images: int, observe: Callable[[int, float], None]) -> None:
         self.queue_images, self.observe, self.waiting = queue_images, observe, 0
-        self._jobs: deque[_Job] = deque()
-        self._came = asyncio.Event()
-        self._loop, self._thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "draw")
+        self._jobs: deque[Job] = deque()  # with rows that are in no batch: `_untaken` in all
+        self._untaken, self._under_way, self._called = 0, 0, False
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(_TOGETHER, "draw")
         self._model: Draws | None = None  # that drew last, and its seconds for an image
         self._image_s = _GUESS_S
-        self._task = asyncio.create_task(self._work())
 
     def draw(self, model: Draws, rows: Rows, timeout_s: float) -> asyncio.Future[Images]:
         """Images of rows, uint8 [n, H, W, C], all by `model`; cancel it when nobody waits any more.
@@ -59,89 +48,90 @@ class Batcher:
         """
         if self.waiting and self.waiting + len(rows) > self.queue_images:
             raise QueueFull(self.waiting, max(1.0, self.waiting * self._image_s))
-        future: asyncio.Future[Images] = self._loop.create_future()
-        timer = self._loop.call_later(timeout_s, _say_late, future, timeout_s)
-        self._jobs.append(_Job(model, rows, future, timer))
-        self.waiting += len(rows)
-        self._came.set()
-        return future
+        job = Job.start(model, rows, timeout_s)
+        self._jobs.append(job)
+        self.waiting += job.left
+        self._untaken += job.left
+        self._call()
+        return job.future
 
     async def close(self) -> None:
         """Draw what was accepted, then stop."""
         while self.waiting:
             await asyncio.sleep(0.01)
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._thread.shutdown()
+        self._threads.shutdown()
 
-    async def _work(self) -> None:
-        while True:
-            await self._came.wait()
-            parts = self._gather()
-            if not parts:
-                self._came.clear()
-                continue
-            try:
-                await self._draw(parts)
-            except Exception as error:  # of these requests, and not of those that come after them
-                for job, _ in parts:
-                    self._drop(job)
-                    if not job.future.done():
-                        job.future.set_exception(error)
-            self._jobs.extend(job for job, _ in parts if job.drawn < len(job.rows))
-            await asyncio.sleep(0)  # or a large request that is drawn here would hold up everything
+    def _call(self) -> None:
+        """Begin a batch when all that has come by now is in the queue."""
+        if not self._called:
+            self._called = True
+            self._loop.call_soon(self._begin)
 
-    def _gather(self) -> list[tuple[_Job, Rows]]:
+    def _begin(self) -> None:
+        self._called = False
+        full = bool(self._jobs) and self._untaken >= self._jobs[0].model.batch_size
+        parts = self._gather() if self._under_way < (_TOGETHER if full else 1) else []
+        if not parts:
+            return
+        model, rows = parts[0].job.model, [part.rows for part in parts]
+        if model is not self._model:
+            self._model, self._image_s = model, _GUESS_S
+        drawing = partial(_timed, model, rows)
+        alone = not (self._jobs or self._under_way or model.elsewhere)
+        if alone and sum(map(len, rows)) * self._image_s <= _AT_ONCE_S:
+            self._end(parts, drawing)
+            return
+        self._under_way += 1
+        future = self._loop.run_in_executor(self._threads, drawing)
+        future.add_done_callback(partial(self._back, parts))
+        self._call()
+
+    def _gather(self) -> list[Part]:
         """Take one batch off the queue: for the first request's model, in the order of arrival."""
-        parts: list[tuple[_Job, Rows]] = []
-        room, others = 0, []
+        parts: list[Part] = []
+        room, others, begun = 0, list[Job](), list[Job]()
         while self._jobs and (not parts or room):
             job = self._jobs.popleft()
             if job.future.done():  # gone or too late: nobody waits for it
-                self._drop(job)
-            elif parts and job.model is not parts[0][0].model:
+                job.timer.cancel()
+                self.waiting -= job.left
+                self._untaken -= job.left
+            elif parts and job.model is not parts[0].job.model:
                 others.append(job)
             else:
                 room = room if parts else job.model.batch_size
-                part = job.rows[job.drawn : job.drawn + room]
-                parts.append((job, part))
-                room -= len(part)
+                parts.append(job.take(room))
+                room -= len(parts[-1].rows)
+                if job.left:
+                    begun.append(job)
+        self._untaken -= sum(len(part.rows) for part in parts)
         self._jobs.extendleft(reversed(others))
+        self._jobs.extend(begun)
         return parts
 
-    async def _draw(self, parts: list[tuple[_Job, Rows]]) -> None:
-        model, rows = parts[0][0].model, [part for _, part in parts]
-        began_s = time.perf_counter()
-        if model is not self._model:
-            self._model, self._image_s = model, _GUESS_S
-        if not model.elsewhere and sum(map(len, rows)) * self._image_s <= _AT_ONCE_S:
-            images = model.draw(rows)
-        else:
-            images = await self._loop.run_in_executor(self._thread, model.draw, rows)
-        seconds = time.perf_counter() - began_s
+    def _back(self, parts: list[Part], drawing: asyncio.Future[tuple[Images, float]]) -> None:
+        self._under_way -= 1
+        self._begin()  # before the answers are written: nobody's drawing waits for that
+        self._end(parts, drawing.result)
+
+    def _end(self, parts: list[Part], drawn: Callable[[], tuple[Images, float]]) -> None:
+        """Give every request of a batch its images, or say why there are none."""
+        self.waiting -= sum(len(part.rows) for part in parts)
+        try:
+            images, seconds = drawn()
+        except Exception as error:  # of these requests, and not of those that come after them
+            for part in parts:
+                part.job.fail(error)
+            return
         self.observe(len(images), seconds)
         # Up at once and down slowly: the event loop must not be held up a second time.
-        self._image_s = max(
-            seconds / len(images), 0.9 * self._image_s + 0.1 * seconds / len(images)
-        )
-        stop = 0
-        for job, part in parts:
-            start, stop = stop, stop + len(part)
-            job.images.append(images[start:stop])
-            job.drawn += len(part)
-            self.waiting -= len(part)
-            if job.drawn == len(job.rows):
-                self._drop(job)
-                if not job.future.done():
-                    whole = job.images[0] if len(job.images) == 1 else np.concatenate(job.images)
-                    job.future.set_result(whole)
-
-    def _drop(self, job: _Job) -> None:
-        self.waiting -= len(job.rows) - job.drawn
-        job.drawn = len(job.rows)
-        job.timer.cancel()
+        image_s, stop = seconds / len(images), 0
+        self._image_s = max(image_s, 0.9 * self._image_s + 0.1 * image_s)
+        for part in parts:
+            start, stop = stop, stop + len(part.rows)
+            part.receive(images[start:stop])
 
 
-def _say_late(future: asyncio.Future[Images], timeout_s: float) -> None:
-    if not future.done():
-        future.set_exception(Late(f"not drawn within {timeout_s:g} s. Ask for fewer, or later."))
+def _timed(model: Draws, rows: list[Rows]) -> tuple[Images, float]:
+    began_s = time.perf_counter()
+    return model.draw(rows), time.perf_counter() - began_s

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from monge.errors import InputError, ModelFileError
@@ -24,6 +25,7 @@ class Model:
     sampler: Sampler
     name: str
     version: str
+    _network: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
     def batch_size(self) -> int:
@@ -36,9 +38,13 @@ class Model:
         return bool(self.sampler.batches)
 
     def draw(self, parts: Sequence[Rows]) -> Images:
-        """Images of the rows of all parts, one after the other: uint8 [n, H, W, C]."""
+        """Images of the rows of all parts, one after the other: uint8 [n, H, W, C].
+
+        Several threads may draw: one has the network, the next its latents meanwhile.
+        """
         latents, labels = gathered(parts, self.sampler.contract.latent_dim)
-        return self.sampler.run(latents, labels)
+        with self._network:
+            return self.sampler.run(latents, labels)
 
     @cached_property
     def facts(self) -> dict[str, str]:

@@ -24,13 +24,18 @@ class Model:
         self.elsewhere = False
         self.batches: list[int] = []
         self.threads: set[int] = set()
+        self.under_way = 0
+        self.together = 0  # at most
 
     def draw(self, parts: Any) -> Any:
         batch = np.concatenate(parts)
         assert 1 <= len(batch) <= self.batch_size
         self.batches.append(len(batch))
         self.threads.add(threading.get_ident())
+        self.under_way += 1
+        self.together = max(self.together, self.under_way)
         time.sleep(self.seconds)
+        self.under_way -= 1
         if (batch == 255).any():
             raise RuntimeError("the network failed")
         return np.stack([batch[:, 0], np.full(len(batch), self.number)], 1).astype(np.uint8)
@@ -94,8 +99,24 @@ def test_whatever_comes_in_whatever_order_everybody_gets_their_own(seed):
     observed = with_batcher(test)
     assert drawn > 100
     assert sum(observed) <= sum(sum(model.batches) for model in models)
-    # Never two at a time: in the batcher's thread, or in the event loop's when they are quick.
-    assert len(set.union(*(model.threads for model in models)) - {threading.get_ident()}) <= 1
+    assert max(model.together for model in models) <= 2
+
+
+def test_only_a_full_batch_begins_beside_another():
+    few, many = Model(batch_size=8, seconds=0.02), Model(batch_size=8, seconds=0.02)
+
+    async def test(batcher: Batcher) -> None:
+        await asyncio.gather(*(batcher.draw(many, wanted(16, i), 30) for i in range(8)))
+        first = batcher.draw(few, wanted(1, 1), 30)
+        for _ in range(10):
+            await asyncio.sleep(0.005)
+            await batcher.draw(few, wanted(1, 1), 30)
+        await first
+
+    with_batcher(test)
+    assert many.together == 2
+    assert few.together == 1
+    assert set(many.batches) == {8}
 
 
 def test_quick_batches_are_drawn_in_the_event_loop_and_slow_ones_never():
@@ -172,7 +193,7 @@ def test_a_late_request_is_told_so_and_is_not_drawn_any_further():
         assert batcher.waiting == 0
 
     with_batcher(test)
-    assert sum(model.batches) <= 10
+    assert sum(model.batches) <= 14  # three times two in the time, and two more at its end
 
 
 def test_a_client_that_goes_away_is_not_drawn_any_further():

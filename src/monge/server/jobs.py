@@ -1,0 +1,78 @@
+"""A request that waits for its images, which come in one part or in several."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import numpy as np
+
+from monge.errors import Late
+from monge.server.rows import Draws, Rows
+from monge.serving.sampler import Images
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One request: how many of its rows were taken, and what has been drawn of them."""
+
+    model: Draws
+    rows: Rows
+    future: asyncio.Future[Images]
+    timer: asyncio.TimerHandle
+    taken: int = 0
+    drawn: int = 0
+    images: Images | None = None
+
+    @classmethod
+    def start(cls, model: Draws, rows: Rows, timeout_s: float) -> Job:
+        """A request that waits from now on; its future raises Late after `timeout_s`."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Images] = loop.create_future()
+        return cls(model, rows, future, loop.call_later(timeout_s, _say_late, future, timeout_s))
+
+    @property
+    def left(self) -> int:
+        """How many of its rows nobody has taken."""
+        return len(self.rows) - self.taken
+
+    def take(self, most: int) -> Part:
+        """The next rows."""
+        part = Part(self, self.taken, self.rows[self.taken : self.taken + most])
+        self.taken += len(part.rows)
+        return part
+
+    def fail(self, error: Exception) -> None:
+        """Say why there are no images."""
+        self.timer.cancel()
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+@dataclass(eq=False, slots=True)
+class Part:
+    """Some rows of a request, from its row `first` on."""
+
+    job: Job
+    first: int
+    rows: Rows
+
+    def receive(self, images: Images) -> None:
+        """Take the rows' images; the request has its own when the last of them have come."""
+        job, count = self.job, len(self.job.rows)
+        if len(images) == count:
+            job.images = images
+        else:
+            if job.images is None:
+                job.images = np.empty((count, *images.shape[1:]), images.dtype)
+            job.images[self.first : self.first + len(images)] = images
+        job.drawn += len(images)
+        if job.drawn == count:
+            job.timer.cancel()
+            if not job.future.done():
+                job.future.set_result(job.images)
+
+
+def _say_late(future: asyncio.Future[Images], timeout_s: float) -> None:
+    if not future.done():
+        future.set_exception(Late(f"not drawn within {timeout_s:g} s. Ask for fewer, or later."))
