@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from monge.errors import InputError, ModelFileError
@@ -25,7 +24,6 @@ class Model:
     sampler: Sampler
     name: str
     version: str
-    _network: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
     def batch_size(self) -> int:
@@ -38,13 +36,9 @@ class Model:
         return bool(self.sampler.batches)
 
     def draw(self, parts: Sequence[Rows]) -> Images:
-        """Images of the rows of all parts, one after the other: uint8 [n, H, W, C].
-
-        Several threads may draw: one has the network, the next its latents meanwhile.
-        """
+        """Images of the rows of all parts, one after the other: uint8 [n, H, W, C]."""
         latents, labels = gathered(parts, self.sampler.contract.latent_dim)
-        with self._network:
-            return self.sampler.run(latents, labels)
+        return self.sampler.run(latents, labels)
 
     @cached_property
     def facts(self) -> dict[str, str]:

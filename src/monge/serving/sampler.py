@@ -21,6 +21,7 @@ from monge.operators import check_operators
 from monge.serving import batch_size, origin
 from monge.serving.opening import ONE_SIZE, most_at_a_time, opened
 from monge.serving.session import PROVIDERS, Session, checked_batches
+from monge.serving.shares import LOOKS
 
 Images = NDArray[np.uint8]
 Latents = NDArray[np.float32]
@@ -54,6 +55,7 @@ class Sampler:
         # Small images come from small networks, whose batches pay only when they are large.
         some = min(max(ONE_SIZE, min(_MOST, _FEW_BYTES // size)), self._largest)
         self._batch = session.batches[-1] if session.batches else some
+        self._nothing = np.zeros((0, contract.latent_dim), np.float32)
 
     @classmethod
     def load(
@@ -99,11 +101,10 @@ class Sampler:
         Only where no sizes are fixed: on a CPU, where an image does not depend on its batch.
         """
         if not self._session.batches:
-            batches, size = self._session.looks
-            for _ in range(batches):  # so that no later one is timed, or opens the file once more
-                self.blank(min(size, self._largest))
-            key = f"{self.model_hash[:16]} {self._threads} {os.cpu_count()} shares"
-            self._batch = batch_size.fastest(self.blank, self._largest, key)
+            key = f"{self.model_hash[:16]} {self._threads} {os.cpu_count()} from seeds"
+            self._batch = batch_size.fastest(self._from_seed, self._largest, key)
+            for _ in range(LOOKS + 1):  # so that no later one is timed, or opens the file once more
+                self.blank(self._batch)
         return self._batch
 
     def latents(
@@ -204,9 +205,10 @@ class Sampler:
 
     def blank(self, n: int) -> Images:
         """Draw n images of nothing, latents and labels 0: to warm up, and to time."""
-        dim, conditional = self.contract.latent_dim, self.contract.conditional
-        labels = np.zeros(n, np.int64) if conditional else None
-        return self._draw(np.zeros((n, dim), np.float32), labels)
+        if len(self._nothing) < n:  # kept: to have large ones cleared takes longer than to draw
+            self._nothing = np.zeros((n, self.contract.latent_dim), np.float32)
+        labels = np.zeros(n, np.int64) if self.contract.conditional else None
+        return self._draw(self._nothing[:n], labels)
 
     def interpolate(
         self, seeds: Sequence[int], steps: int, label: int | str | None = None
@@ -242,6 +244,10 @@ class Sampler:
             None if known is None else np.repeat(known, steps),
         )
         return images.reshape(rows, steps, *self.contract.image_shape)
+
+    def _from_seed(self, n: int) -> Images:
+        """One batch with all that it takes."""
+        return self._draw(self.latents(n), self.labels(n))
 
     def _draw(self, batch: Latents, labels: Labels | None) -> Images:
         """One batch through the network.

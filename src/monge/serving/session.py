@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError
-from monge.serving.shares import EACH, LOOKS, Feeds, Images, Shares, cores
+from monge.serving.shares import Feeds, Images, Shares, cores
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 MAX_BATCH = 1024
@@ -72,11 +72,6 @@ class Session:
             return self._shares.draw(feeds)
         images: Images = self._session.run(["images"], feeds)[0]
         return images
-
-    @property
-    def looks(self) -> tuple[int, int]:
-        """How many batches of which size decide, before all others, how large ones are drawn."""
-        return (0, 0) if self._shares is None else (LOOKS + 1, EACH * self._shares.threads)
 
     def bind(self, batches: Sequence[int], labels: int = 0) -> None:
         """Draw in batches of these sizes only, in memory on the device that is bound once.

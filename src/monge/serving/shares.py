@@ -2,8 +2,9 @@
 
 ONNX Runtime shares out the work of one operator after the other among its threads, and its
 transposed convolution goes image by image, so that narrow layers leave cores waiting. Shares of a
-batch do not wait for each other. An image has the same bits either way, so that a stopwatch may
-decide: for what takes a fraction of a millisecond, handing it over costs more than it gains.
+batch do not wait for each other, and those of the next batch follow them at once. An image has the
+same bits either way, so that a stopwatch may decide: for what takes a fraction of a millisecond,
+handing it over costs more than it gains.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ WORTH_S = 0.001
 """A batch that takes less as a whole is left whole."""
 
 LOOKS = 3
-"""Whole batches that are timed first; the quickest counts."""
+"""Whole batches of about a size that are timed before one is cut; the quickest counts."""
+
+_SURELY_S = 0.01  # of these one is enough
 
 
 def cores() -> int:
@@ -47,31 +50,51 @@ class Shares:
 
     def __init__(self, whole: Any, start: Callable[[], Any], threads: int) -> None:
         self._whole, self._start, self.threads = whole, start, threads
-        self._looks, self._image_s = 0, float("inf")
-        self._lock = threading.Lock()
+        self._timed: dict[int, list[float]] = {}  # seconds for an image, by the size's power of two
+        self._whole_ones = threading.Semaphore(threads)  # those who ask for one thread get one
+        self._lock, self._cutting = threading.Lock(), 0
         self._single: Any = None
         self._pool: ThreadPoolExecutor
 
     def draw(self, feeds: Feeds) -> Images:
         """Draw n images of arrays [n, ...], one for each input."""
         count = len(next(iter(feeds.values())))
-        large = count >= EACH * self.threads > EACH
-        if large and self._looks >= LOOKS and count * self._image_s > WORTH_S:
+        if count < EACH * self.threads or self.threads == 1:
+            return self._as_one(feeds)
+        timed = self._timed.setdefault(count.bit_length(), [])
+        least_s = count * min(timed, default=0.0)
+        if least_s > (WORTH_S if len(timed) >= LOOKS else _SURELY_S):
             return self._in_shares(feeds)
         began_s = time.perf_counter()
-        images: Images = self._whole.run(["images"], feeds)[0]
-        if large:
-            self._image_s = min(self._image_s, (time.perf_counter() - began_s) / count)
-            self._looks += 1
+        images = self._as_one(feeds)
+        if len(timed) < LOOKS:
+            timed.append((time.perf_counter() - began_s) / count)
+        return images
+
+    def _as_one(self, feeds: Feeds) -> Images:
+        with self._whole_ones:
+            images: Images = self._whole.run(["images"], feeds)[0]
         return images
 
     def _in_shares(self, feeds: Feeds) -> Images:
+        cut = [np.array_split(rows, self.threads) for rows in feeds.values()]
+        shares = [dict(zip(feeds, rows, strict=True)) for rows in zip(*cut, strict=True)]
         with self._lock:
             if self._single is None:
                 self._single = self._start()
-                self._pool = ThreadPoolExecutor(self.threads - 1, "share")
-        cut = [np.array_split(rows, self.threads) for rows in feeds.values()]
-        first, *others = [dict(zip(feeds, rows, strict=True)) for rows in zip(*cut, strict=True)]
-        drawn = [self._pool.submit(self._single.run, ["images"], share) for share in others]
-        here = self._single.run(["images"], first)
-        return np.concatenate([here[0], *(future.result()[0] for future in drawn)])
+                self._pool = ThreadPoolExecutor(self.threads, "share")
+            alone = self._cutting == 0
+            self._cutting += 1
+        try:
+            # Beside another batch all go to the pool, in the order of the batches; alone, the first
+            # need not be handed over.
+            drawn = [self._pool.submit(self._one, share) for share in shares[alone:]]
+            here = [self._one(share) for share in shares[:alone]]
+            return np.concatenate([*here, *(future.result() for future in drawn)])
+        finally:
+            with self._lock:
+                self._cutting -= 1
+
+    def _one(self, share: Feeds) -> Images:
+        images: Images = self._single.run(["images"], share)[0]
+        return images

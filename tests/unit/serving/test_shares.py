@@ -34,7 +34,7 @@ def feeds(n: int) -> dict[str, np.ndarray]:
 
 
 def test_large_batches_are_cut_once_they_have_been_timed():
-    whole, single, opened = Session(0.001), Session(), list[Session]()
+    whole, single, opened = Session(0.0002), Session(), list[Session]()
 
     def start() -> Session:
         opened.append(single)
@@ -50,6 +50,59 @@ def test_large_batches_are_cut_once_they_have_been_timed():
     assert sorted(size for size, _ in single.seen) == [8, 8, 9, 9, 9, 9]
     assert len({name for _, name in single.seen}) == 3
     assert opened == [single]
+
+
+def test_a_batch_that_surely_pays_is_timed_once():
+    whole, single = Session(0.002), Session()
+    drawing = Shares(whole, lambda: single, 2)
+    for _ in range(3):
+        drawing.draw(feeds(40))
+    assert [size for size, _ in whole.seen] == [40]
+
+
+def test_a_size_is_not_judged_by_another_one():
+    """A call has costs of its own: an image of a small batch takes longer."""
+    whole = Session()
+    drawing = Shares(whole, lambda: pytest.fail("nothing is to be cut"), 2)
+    whole.image_s = 0.0004
+    for _ in range(LOOKS):
+        drawing.draw(feeds(2))
+        drawing.draw(feeds(16))
+    whole.image_s = 0.0
+    for _ in range(LOOKS + 1):
+        drawing.draw(feeds(512))
+
+
+def test_shares_of_two_batches_use_no_more_threads_than_were_asked_for():
+    whole, single = Session(0.001), Session(0.001)
+    drawing = Shares(whole, lambda: single, 2)
+    drawing.draw(feeds(32))
+    under_way, most = 0, 0
+
+    def run(names, given, draw=single.run):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return draw(names, given)
+        finally:
+            under_way -= 1
+
+    single.run = run  # type: ignore[method-assign]
+    expected = whole.run(None, feeds(32))[0]
+    with ThreadPoolExecutor(2) as callers:
+        for images in callers.map(lambda _: drawing.draw(feeds(32)), range(12)):
+            assert np.array_equal(images, expected)
+    assert most <= 3  # for a moment, when one begins alone and another follows
+
+
+def test_one_thread_is_one_however_many_draw():
+    whole = Session(0.001)
+    drawing = Shares(whole, lambda: pytest.fail("nothing is to be cut"), 1)
+    began_s = time.monotonic()
+    with ThreadPoolExecutor(4) as callers:
+        list(callers.map(lambda _: drawing.draw(feeds(20)), range(4)))
+    assert time.monotonic() - began_s >= 0.08
 
 
 @pytest.mark.parametrize(("n", "threads", "image_s"), [(23, 3, 0.001), (200, 1, 1e-4), (24, 3, 0)])
