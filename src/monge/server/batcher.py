@@ -78,8 +78,8 @@ class Batcher:
             self._model, self._image_s = model, _GUESS_S
         drawing = partial(_timed, model, rows)
         alone = not (self._jobs or self._under_way or model.elsewhere)
-        if alone and sum(map(len, rows)) * self._image_s <= _AT_ONCE_S:
-            self._end(parts, drawing)
+        if alone and sum(part.count for part in parts) * self._image_s <= _AT_ONCE_S:
+            self._end(parts, drawing, here=True)
             return
         self._under_way += 1
         future = self._loop.run_in_executor(self._threads, drawing)
@@ -101,10 +101,10 @@ class Batcher:
             else:
                 room = room if parts else job.model.batch_size
                 parts.append(job.take(room))
-                room -= len(parts[-1].rows)
+                room -= parts[-1].count
                 if job.left:
                     begun.append(job)
-        self._untaken -= sum(len(part.rows) for part in parts)
+        self._untaken -= sum(part.count for part in parts)
         self._jobs.extendleft(reversed(others))
         self._jobs.extend(begun)
         return parts
@@ -112,11 +112,13 @@ class Batcher:
     def _back(self, parts: list[Part], drawing: asyncio.Future[tuple[Images, float]]) -> None:
         self._under_way -= 1
         self._begin()  # before the answers are written: nobody's drawing waits for that
-        self._end(parts, drawing.result)
+        self._end(parts, drawing.result, here=False)
 
-    def _end(self, parts: list[Part], drawn: Callable[[], tuple[Images, float]]) -> None:
+    def _end(
+        self, parts: list[Part], drawn: Callable[[], tuple[Images, float]], *, here: bool
+    ) -> None:
         """Give every request of a batch its images, or say why there are none."""
-        self.waiting -= sum(len(part.rows) for part in parts)
+        self.waiting -= sum(part.count for part in parts)
         try:
             images, seconds = drawn()
         except Exception as error:  # of these requests, and not of those that come after them
@@ -124,12 +126,17 @@ class Batcher:
                 part.job.fail(error)
             return
         self.observe(len(images), seconds)
-        # Up at once and down slowly: the event loop must not be held up a second time.
-        image_s, stop = seconds / len(images), 0
-        self._image_s = max(image_s, 0.9 * self._image_s + 0.1 * image_s)
+        self._learn(seconds / len(images), here)
+        stop = 0
         for part in parts:
-            start, stop = stop, stop + len(part.rows)
+            start, stop = stop, stop + part.count
             part.receive(images[start:stop])
+
+    def _learn(self, image_s: float, here: bool) -> None:
+        """Note what an image took, in the event loop (`here`) or in a thread."""
+        slowly = 0.9 * self._image_s + 0.1 * image_s
+        # The loop must not be held up twice. A thread waits for Python's lock, which only adds.
+        self._image_s = max(image_s, slowly) if here else min(image_s, slowly)
 
 
 def _timed(model: Draws, rows: list[Rows]) -> tuple[Images, float]:

@@ -20,6 +20,7 @@ class Job:
     rows: Rows
     future: asyncio.Future[Images]
     timer: asyncio.TimerHandle
+    count: int
     taken: int = 0
     drawn: int = 0
     images: Images | None = None
@@ -29,18 +30,20 @@ class Job:
         """A request that waits from now on; its future raises Late after `timeout_s`."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Images] = loop.create_future()
-        return cls(model, rows, future, loop.call_later(timeout_s, _say_late, future, timeout_s))
+        timer = loop.call_later(timeout_s, _say_late, future, timeout_s)
+        return cls(model, rows, future, timer, len(rows))
 
     @property
     def left(self) -> int:
         """How many of its rows nobody has taken."""
-        return len(self.rows) - self.taken
+        return self.count - self.taken
 
     def take(self, most: int) -> Part:
         """The next rows."""
-        part = Part(self, self.taken, self.rows[self.taken : self.taken + most])
-        self.taken += len(part.rows)
-        return part
+        first, count = self.taken, min(most, self.left)
+        whole = count == self.count
+        self.taken += count
+        return Part(self, first, count, self.rows if whole else self.rows[first : first + count])
 
     def fail(self, error: Exception) -> None:
         """Say why there are no images."""
@@ -51,23 +54,24 @@ class Job:
 
 @dataclass(eq=False, slots=True)
 class Part:
-    """Some rows of a request, from its row `first` on."""
+    """Some rows of a request: `count` of them, from its row `first` on."""
 
     job: Job
     first: int
+    count: int
     rows: Rows
 
     def receive(self, images: Images) -> None:
         """Take the rows' images; the request has its own when the last of them have come."""
-        job, count = self.job, len(self.job.rows)
-        if len(images) == count:
+        job = self.job
+        if self.count == job.count:
             job.images = images
         else:
             if job.images is None:
-                job.images = np.empty((count, *images.shape[1:]), images.dtype)
-            job.images[self.first : self.first + len(images)] = images
-        job.drawn += len(images)
-        if job.drawn == count:
+                job.images = np.empty((job.count, *images.shape[1:]), images.dtype)
+            job.images[self.first : self.first + self.count] = images
+        job.drawn += self.count
+        if job.drawn == job.count:
             job.timer.cancel()
             if not job.future.done():
                 job.future.set_result(job.images)

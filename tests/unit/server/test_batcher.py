@@ -134,6 +134,26 @@ def test_quick_batches_are_drawn_in_the_event_loop_and_slow_ones_never():
     with_batcher(test)
 
 
+def test_one_slow_batch_sends_the_next_to_a_thread_and_a_quick_one_there_comes_back():
+    model, here = Model(batch_size=64), threading.get_ident()
+
+    async def where(batcher: Batcher) -> bool:
+        model.threads.clear()
+        await batcher.draw(model, wanted(1, 1), 30)
+        return here in model.threads
+
+    async def test(batcher: Batcher) -> None:
+        assert not await where(batcher)  # nobody knows it yet
+        assert await where(batcher)
+        model.seconds = 0.05
+        assert await where(batcher)
+        model.seconds = 0.0
+        assert not await where(batcher)
+        assert await where(batcher)
+
+    with_batcher(test)
+
+
 def test_clients_that_come_together_share_batches_and_a_lone_one_does_not_wait():
     model = Model(batch_size=64, seconds=0.05)
 
