@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,10 @@ class Shares:
     def __init__(self, whole: Any, start: Callable[[], Any], threads: int) -> None:
         self._whole, self._start, self.threads = whole, start, threads
         self._timed: dict[int, list[float]] = {}  # seconds for an image, by the size's power of two
-        self._whole_ones = threading.Semaphore(threads)  # those who ask for one thread get one
+        # Who asks for one thread gets one, however many callers there are.
+        self._turn: AbstractContextManager[Any] = (
+            threading.Lock() if threads == 1 else nullcontext()
+        )
         self._lock, self._cutting = threading.Lock(), 0
         self._single: Any = None
         self._pool: ThreadPoolExecutor
@@ -72,7 +76,7 @@ class Shares:
         return images
 
     def _as_one(self, feeds: Feeds) -> Images:
-        with self._whole_ones:
+        with self._turn:
             images: Images = self._whole.run(["images"], feeds)[0]
         return images
 
