@@ -256,6 +256,19 @@ def test_a_signal_answers_what_was_accepted_and_leaves_nothing_behind(replicas, 
         httpx.get(replicas.url)
 
 
+def test_gpus_that_are_not_there_are_refused_in_one_line(model, tmp_path):
+    asked = [model, "--replicas", "2", "--replica-gpus", "64", "--provider", "cuda", "--port", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "monge", "serve", *map(str, asked)],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 3
+    refused = [line for line in done.stderr.splitlines() if " runs on " not in line]
+    assert len(refused) == 1, done.stderr
+    assert "2 replicas with 64 GPU each, and Ray finds" in refused[0]
+    assert "Give fewer --replicas" in refused[0]
+
+
 @pytest.fixture
 def cluster(tmp_path_factory):
     """Another Ray, as somebody's cluster would be: its address and what a client needs to join."""

@@ -131,7 +131,7 @@ def _ray(there: str | None, replicas: Replicas) -> Iterator[None]:
     """Start Ray here, or join the cluster; end what was started, whatever happens."""
     import ray
 
-    folder, ours = _folder(), False
+    folder, ours, started = _folder(), False, False
     try:
         _arm()
         if there:
@@ -141,6 +141,7 @@ def _ray(there: str | None, replicas: Replicas) -> Iterator[None]:
             with _said("Ray did not start"):
                 _start_here(replicas, folder)
         _arm()  # again: Ray took SIGTERM for itself
+        started = True
         yield
     except SystemExit:  # how Ray ends at a SIGTERM that comes while it starts
         raise _Stop(signal.SIGTERM) from None
@@ -148,7 +149,7 @@ def _ray(there: str | None, replicas: Replicas) -> Iterator[None]:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         if ray.is_initialized():
-            if _within(_ALIVE_S, _alive):
+            if started and _within(_ALIVE_S, _alive):
                 _within(DRAIN_S + _ALIVE_S, lambda: _drain(end=ours))
             ray.shutdown(wait_for_processes=True)
         shutil.rmtree(folder, ignore_errors=True)
