@@ -19,8 +19,8 @@ _MOST_REMEMBERED = 1000
 def fastest(draw: Callable[[int], object], largest: int, key: str) -> int:
     """The smallest of SIZES, at most `largest`, that draws about as fast as the fastest.
 
-    Takes about half a second the first time; `key` says what model on what machine. A cache that
-    cannot be read or written costs that half second again and nothing else.
+    Takes half a second to two the first time; `key` says what model on what machine. A cache that
+    cannot be read or written costs that again and nothing else.
     """
     known = _read()
     if isinstance(known.get(key), int) and 1 <= known[key] <= largest:

@@ -55,7 +55,6 @@ class Sampler:
         # Small images come from small networks, whose batches pay only when they are large.
         some = min(max(ONE_SIZE, min(_MOST, _FEW_BYTES // size)), self._largest)
         self._batch = session.batches[-1] if session.batches else some
-        self._nothing = np.zeros((0, contract.latent_dim), np.float32)
 
     @classmethod
     def load(
@@ -205,10 +204,8 @@ class Sampler:
 
     def blank(self, n: int) -> Images:
         """Draw n images of nothing, latents and labels 0: to warm up, and to time."""
-        if len(self._nothing) < n:  # kept: to have large ones cleared takes longer than to draw
-            self._nothing = np.zeros((n, self.contract.latent_dim), np.float32)
         labels = np.zeros(n, np.int64) if self.contract.conditional else None
-        return self._draw(self._nothing[:n], labels)
+        return self._draw(np.zeros((n, self.contract.latent_dim), np.float32), labels)
 
     def interpolate(
         self, seeds: Sequence[int], steps: int, label: int | str | None = None
