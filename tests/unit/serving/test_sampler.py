@@ -177,6 +177,10 @@ def test_the_batch_size_is_found_once_and_remembered(
     assert len(drawn) == tried
     assert batch_size.fastest(draw, 16, "b") == 16
     assert batch_size.fastest(draw, 3, "c") == 3  # too large for any of the sizes
+    monkeypatch.setattr(batch_size, "_LONG_S", 0.003)
+    drawn.clear()
+    batch_size.fastest(draw, 256, "d")
+    assert max(drawn) == 64  # takes 4 ms: no larger one is tried
     (tmp_path / "monge/batch-sizes.json").write_text("{")
     assert batch_size.fastest(draw, 256, "a") == 32
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
