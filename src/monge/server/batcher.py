@@ -17,12 +17,13 @@ from functools import partial
 
 from monge.errors import QueueFull
 from monge.server.jobs import Job, Part
+from monge.server.pace import Pace
 from monge.server.rows import Draws, Rows
 from monge.serving.sampler import Images
 
-_AT_ONCE_S = 0.001  # a batch that takes no longer is drawn in the event loop
-_GUESS_S = 0.01  # for an image of a model that has not drawn yet
-_TOGETHER = 2  # full batches under way
+_TOGETHER = 2  # batches under way, where as much waits as fills one
+
+_Drawn = tuple[Images | Exception, float]  # and the seconds
 
 
 class Batcher:
@@ -38,8 +39,7 @@ class Batcher:
         self._untaken, self._under_way, self._called = 0, 0, False
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(_TOGETHER, "draw")
-        self._model: Draws | None = None  # that drew last, and its seconds for an image
-        self._image_s = _GUESS_S
+        self._pace = Pace()
 
     def draw(self, model: Draws, rows: Rows, timeout_s: float) -> asyncio.Future[Images]:
         """Images of rows, uint8 [n, H, W, C], all by `model`; cancel it when nobody waits any more.
@@ -47,7 +47,7 @@ class Batcher:
         Raises QueueFull at once, Late after `timeout_s`.
         """
         if self.waiting and self.waiting + len(rows) > self.queue_images:
-            raise QueueFull(self.waiting, max(1.0, self.waiting * self._image_s))
+            raise QueueFull(self.waiting, max(1.0, self.waiting * self._pace.image_s))
         job = Job.start(model, rows, timeout_s)
         self._jobs.append(job)
         self.waiting += job.left
@@ -74,16 +74,19 @@ class Batcher:
         if not parts:
             return
         model, rows = parts[0].job.model, [part.rows for part in parts]
-        if model is not self._model:
-            self._model, self._image_s = model, _GUESS_S
-        drawing = partial(_timed, model, rows)
         alone = not (self._jobs or self._under_way or model.elsewhere)
-        if alone and sum(part.count for part in parts) * self._image_s <= _AT_ONCE_S:
-            self._end(parts, drawing, here=True)
+        if self._pace.quick(model, _size(parts)) and alone:
+            images, seconds = _timed(model, rows)
+            self._pace.learn(model, _size(parts), seconds, here=True)
+            self._end(parts, images, seconds)
             return
-        self._under_way += 1
-        future = self._loop.run_in_executor(self._threads, drawing)
-        future.add_done_callback(partial(self._back, parts))
+        try:
+            drawing = self._loop.run_in_executor(self._threads, _timed, model, rows)
+        except RuntimeError as error:  # the system gives no more threads
+            self._end(parts, error, 0.0)
+        else:
+            self._under_way += 1
+            drawing.add_done_callback(partial(self._back, parts))
         self._call()
 
     def _gather(self) -> list[Part]:
@@ -104,41 +107,43 @@ class Batcher:
                 room -= parts[-1].count
                 if job.left:
                     begun.append(job)
-        self._untaken -= sum(part.count for part in parts)
+        self._untaken -= _size(parts)
         self._jobs.extendleft(reversed(others))
         self._jobs.extend(begun)
         return parts
 
-    def _back(self, parts: list[Part], drawing: asyncio.Future[tuple[Images, float]]) -> None:
+    def _back(self, parts: list[Part], drawing: asyncio.Future[_Drawn]) -> None:
         self._under_way -= 1
-        self._begin()  # before the answers are written: nobody's drawing waits for that
-        self._end(parts, drawing.result, here=False)
-
-    def _end(
-        self, parts: list[Part], drawn: Callable[[], tuple[Images, float]], *, here: bool
-    ) -> None:
-        """Give every request of a batch its images, or say why there are none."""
-        self.waiting -= sum(part.count for part in parts)
+        images, seconds = drawing.result()
+        self._pace.learn(parts[0].job.model, _size(parts), seconds, here=False)
         try:
-            images, seconds = drawn()
+            self._begin()  # before the answers are written: nobody's drawing waits for that
+        finally:
+            self._end(parts, images, seconds)
+
+    def _end(self, parts: list[Part], images: Images | Exception, seconds: float) -> None:
+        """Give every request of a batch its images, or say why there are none."""
+        self.waiting -= _size(parts)
+        try:
+            if isinstance(images, Exception):
+                raise images
+            self.observe(len(images), seconds)
+            stop = 0
+            for part in parts:
+                start, stop = stop, stop + part.count
+                part.receive(images[start:stop])
         except Exception as error:  # of these requests, and not of those that come after them
             for part in parts:
                 part.job.fail(error)
-            return
-        self.observe(len(images), seconds)
-        self._learn(seconds / len(images), here)
-        stop = 0
-        for part in parts:
-            start, stop = stop, stop + part.count
-            part.receive(images[start:stop])
-
-    def _learn(self, image_s: float, here: bool) -> None:
-        """Note what an image took, in the event loop (`here`) or in a thread."""
-        slowly = 0.9 * self._image_s + 0.1 * image_s
-        # The loop must not be held up twice. A thread waits for Python's lock, which only adds.
-        self._image_s = max(image_s, slowly) if here else min(image_s, slowly)
 
 
-def _timed(model: Draws, rows: list[Rows]) -> tuple[Images, float]:
+def _timed(model: Draws, rows: list[Rows]) -> _Drawn:
     began_s = time.perf_counter()
-    return model.draw(rows), time.perf_counter() - began_s
+    try:
+        return model.draw(rows), time.perf_counter() - began_s
+    except Exception as error:
+        return error, time.perf_counter() - began_s
+
+
+def _size(parts: list[Part]) -> int:
+    return sum(part.count for part in parts)

@@ -64,6 +64,8 @@ class Part:
     def receive(self, images: Images) -> None:
         """Take the rows' images; the request has its own when the last of them have come."""
         job = self.job
+        if job.future.done():  # too late, or gone
+            return
         if self.count == job.count:
             job.images = images
         else:
@@ -73,8 +75,7 @@ class Part:
         job.drawn += self.count
         if job.drawn == job.count:
             job.timer.cancel()
-            if not job.future.done():
-                job.future.set_result(job.images)
+            job.future.set_result(job.images)
 
 
 def _say_late(future: asyncio.Future[Images], timeout_s: float) -> None:

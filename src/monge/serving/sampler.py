@@ -21,7 +21,6 @@ from monge.operators import check_operators
 from monge.serving import batch_size, origin
 from monge.serving.opening import ONE_SIZE, most_at_a_time, opened
 from monge.serving.session import PROVIDERS, Session, checked_batches
-from monge.serving.shares import LOOKS
 
 Images = NDArray[np.uint8]
 Latents = NDArray[np.float32]
@@ -55,6 +54,7 @@ class Sampler:
         # Small images come from small networks, whose batches pay only when they are large.
         some = min(max(ONE_SIZE, min(_MOST, _FEW_BYTES // size)), self._largest)
         self._batch = session.batches[-1] if session.batches else some
+        self._calibrated = False
 
     @classmethod
     def load(
@@ -99,11 +99,12 @@ class Sampler:
 
         Only where no sizes are fixed: on a CPU, where an image does not depend on its batch.
         """
-        if not self._session.batches:
+        if not (self._session.batches or self._calibrated):
             key = f"{self.model_hash[:16]} {self._threads} {os.cpu_count()} from seeds"
             self._batch = batch_size.fastest(self._from_seed, self._largest, key)
-            for _ in range(LOOKS + 1):  # so that no later one is timed, or opens the file once more
+            for _ in range(self._session.looks):  # so that no client's full batch is a trial
                 self.blank(self._batch)
+            self._calibrated = True
         return self._batch
 
     def latents(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError
-from monge.serving.shares import Feeds, Images, Shares, cores
+from monge.serving.shares import LOOKS, Feeds, Images, Shares, cores
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 MAX_BATCH = 1024
@@ -72,6 +72,11 @@ class Session:
             return self._shares.draw(feeds)
         images: Images = self._session.run(["images"], feeds)[0]
         return images
+
+    @property
+    def looks(self) -> int:
+        """Batches of a size after which it is settled how those of that size are drawn."""
+        return LOOKS + 1 if self._shares is not None and self._shares.threads > 1 else 0
 
     def bind(self, batches: Sequence[int], labels: int = 0) -> None:
         """Draw in batches of these sizes only, in memory on the device that is bound once.

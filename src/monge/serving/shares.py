@@ -32,7 +32,7 @@ WORTH_S = 0.001
 LOOKS = 3
 """Whole batches of about a size that are timed before one is cut; the quickest counts."""
 
-_SURELY_S = 0.01  # of these one is enough
+_SURELY_S = 0.01  # of these two are enough: the first may have met a cold cache
 
 
 def cores() -> int:
@@ -67,7 +67,8 @@ class Shares:
             return self._as_one(feeds)
         timed = self._timed.setdefault(count.bit_length(), [])
         least_s = count * min(timed, default=0.0)
-        if least_s > (WORTH_S if len(timed) >= LOOKS else _SURELY_S):
+        enough = 2 if least_s > _SURELY_S else LOOKS
+        if len(timed) >= enough and least_s > WORTH_S:
             return self._in_shares(feeds)
         began_s = time.perf_counter()
         images = self._as_one(feeds)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from monge.errors import Late, QueueFull
+from monge.server import pace
 from monge.server.batcher import Batcher
 
 
@@ -134,7 +135,9 @@ def test_quick_batches_are_drawn_in_the_event_loop_and_slow_ones_never():
     with_batcher(test)
 
 
-def test_one_slow_batch_sends_the_next_to_a_thread_and_a_quick_one_there_comes_back():
+def test_one_slow_batch_sends_the_next_to_a_thread_and_a_quick_one_there_comes_back(monkeypatch):
+    monkeypatch.setattr(pace, "AT_ONCE_S", 0.05)
+    monkeypatch.setattr(pace, "GUESS_S", 1.0)
     model, here = Model(batch_size=64), threading.get_ident()
 
     async def where(batcher: Batcher) -> bool:
@@ -145,13 +148,73 @@ def test_one_slow_batch_sends_the_next_to_a_thread_and_a_quick_one_there_comes_b
     async def test(batcher: Batcher) -> None:
         assert not await where(batcher)  # nobody knows it yet
         assert await where(batcher)
-        model.seconds = 0.05
+        model.seconds = 0.3
         assert await where(batcher)
         model.seconds = 0.0
         assert not await where(batcher)
         assert await where(batcher)
 
     with_batcher(test)
+
+
+def test_a_large_batch_does_not_make_a_lone_image_look_quick():
+    """Twenty milliseconds a call: of 64 images that is little for each."""
+    model, here = Model(batch_size=64, seconds=0.02), threading.get_ident()
+
+    async def test(batcher: Batcher) -> None:
+        for _ in range(5):
+            await batcher.draw(model, wanted(64, 1), 30)
+            await batcher.draw(model, wanted(1, 1), 30)
+
+    with_batcher(test)
+    assert here not in model.threads
+
+
+def test_a_new_model_is_not_taken_to_be_as_quick_as_the_old_one():
+    quick, slow = Model(0, batch_size=8), Model(1, batch_size=8, seconds=0.1)
+    here = threading.get_ident()
+
+    async def test(batcher: Batcher) -> None:
+        for _ in range(20):
+            await batcher.draw(quick, wanted(8, 1), 30)
+        last = [batcher.draw(quick, wanted(8, 1), 30) for _ in range(4)]
+        first = [batcher.draw(slow, wanted(8, 1), 30) for _ in range(4)]
+        await asyncio.gather(*last, *first)
+        await batcher.draw(slow, wanted(1, 1), 30)
+
+    with_batcher(test)
+    assert here not in slow.threads
+
+
+def test_where_no_thread_can_be_started_a_request_is_told_and_the_next_one_is_drawn(monkeypatch):
+    model = Model(batch_size=8, seconds=0.02)
+
+    async def test(batcher: Batcher) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(batcher._loop, "run_in_executor", _no_thread)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                await batcher.draw(model, wanted(20, 1), 5)
+        assert (await batcher.draw(model, wanted(20, 2), 5)).shape == (20, 2)
+
+    with_batcher(test)
+
+
+def _no_thread(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def _fails(size: int, seconds: float) -> None:
+    raise ZeroDivisionError
+
+
+def test_figures_that_fail_do_not_leave_anybody_waiting():
+    async def main() -> None:
+        batcher = Batcher(100, _fails)
+        with pytest.raises(ZeroDivisionError):
+            await batcher.draw(Model(), wanted(3, 1), 30)
+        await batcher.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
 
 
 def test_clients_that_come_together_share_batches_and_a_lone_one_does_not_wait():
@@ -188,7 +251,7 @@ def test_a_large_request_lets_the_small_ones_in_between():
 
 
 def test_beyond_its_bound_the_queue_refuses_and_says_when_to_come_back():
-    model = Model(batch_size=4, seconds=0.05)
+    model = Model(batch_size=4, seconds=0.3)
 
     async def test(batcher: Batcher) -> None:
         first = batcher.draw(model, wanted(12, 1), 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +34,9 @@ def feeds(n: int) -> dict[str, np.ndarray]:
     return {"latents": np.arange(2 * n).reshape(n, 2) % 200, "labels": np.arange(n) % 7}
 
 
-def test_large_batches_are_cut_once_they_have_been_timed():
-    whole, single, opened = Session(0.0002), Session(), list[Session]()
+def test_large_batches_are_cut_once_they_have_been_timed(monkeypatch):
+    monkeypatch.setattr(module, "_SURELY_S", math.inf)
+    whole, single, opened = Session(0.0002), Session(0.01), list[Session]()
 
     def start() -> Session:
         opened.append(single)
@@ -52,16 +54,17 @@ def test_large_batches_are_cut_once_they_have_been_timed():
     assert opened == [single]
 
 
-def test_a_batch_that_surely_pays_is_timed_once():
+def test_a_batch_that_surely_pays_is_timed_twice():
     whole, single = Session(0.002), Session()
     drawing = Shares(whole, lambda: single, 2)
-    for _ in range(3):
+    for _ in range(4):
         drawing.draw(feeds(40))
-    assert [size for size, _ in whole.seen] == [40]
+    assert [size for size, _ in whole.seen] == [40, 40]
 
 
-def test_a_size_is_not_judged_by_another_one():
+def test_a_size_is_not_judged_by_another_one(monkeypatch):
     """A call has costs of its own: an image of a small batch takes longer."""
+    monkeypatch.setattr(module, "_SURELY_S", math.inf)
     whole = Session()
     drawing = Shares(whole, lambda: pytest.fail("nothing is to be cut"), 2)
     whole.image_s = 0.0004
@@ -73,10 +76,11 @@ def test_a_size_is_not_judged_by_another_one():
         drawing.draw(feeds(512))
 
 
-def test_shares_of_two_batches_use_no_more_threads_than_were_asked_for():
+def test_shares_of_two_batches_go_to_one_pool():
     whole, single = Session(0.001), Session(0.001)
     drawing = Shares(whole, lambda: single, 2)
-    drawing.draw(feeds(32))
+    for _ in range(2):
+        drawing.draw(feeds(32))
     under_way, most = 0, 0
 
     def run(names, given, draw=single.run):
