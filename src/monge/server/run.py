@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import logging
 import os
@@ -68,7 +69,18 @@ def serve(
         )  # fmt: skip
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when it is done
             signal.signal(number, ended)
+        config.load()
+        _settle()
         uvicorn.Server(config).run([listener])
+
+
+def _settle() -> None:
+    """Tell the garbage collector that what there is now stays.
+
+    Under load it looks through all of it once a second, which holds everybody up for 20 ms.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def ended(number: int, _: object = None) -> None:
