@@ -224,7 +224,7 @@ def project_with_much_work(tmp_path: Path) -> Path:
     (tmp_path / "raw").mkdir()
     noise = RNG.integers(0, 256, (900, 900, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "raw" / "0.png", compress_level=1)
-    for number in range(1, 150):
+    for number in range(1, 600):
         os.link(tmp_path / "raw" / "0.png", tmp_path / "raw" / f"{number}.png")
     return tmp_path
 
@@ -242,7 +242,7 @@ def test_stopped_in_the_middle_it_keeps_the_old_dataset_and_leaves_no_process(
     else:
         process.send_signal(how)
     _, errors = process.communicate(timeout=10)
-    assert process.returncode != 0
+    assert process.returncode != 0, errors
     assert errors.count(b"Traceback") == (how == signal.SIGINT), "only the parent's own"
     deadline = time.monotonic() + 10
     while any(map(alive, workers)):
