@@ -33,7 +33,13 @@ _TYPES = {_INPUT: ("FP32", np.float32), _LABELS: ("INT64", np.int64)}
 def router(drawing: Drawing) -> APIRouter:
     """Build the routes."""
     routes = APIRouter(prefix="/v2", tags=["open inference protocol"])
+    _add_health(routes, drawing)
+    _add_model(routes, drawing)
+    _add_infer(routes, drawing)
+    return routes
 
+
+def _add_health(routes: APIRouter, drawing: Drawing) -> None:
     @routes.get("")
     async def server() -> dict[str, Any]:
         """What serves."""
@@ -50,11 +56,13 @@ def router(drawing: Drawing) -> APIRouter:
         drawing.model()
         return {"ready": True}
 
+
+def _add_model(routes: APIRouter, drawing: Drawing) -> None:
     @routes.get("/models/{name}")
     @routes.get("/models/{name}/versions/{version}")
     async def metadata(name: str, version: str | None = None) -> dict[str, Any]:
         """The model's inputs and outputs."""
-        model = _model(name, version)
+        model = _model(drawing, name, version)
         contract = model.sampler.contract
         return {
             "name": model.name,
@@ -73,8 +81,10 @@ def router(drawing: Drawing) -> APIRouter:
     @routes.get("/models/{name}/versions/{version}/ready")
     async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
         """Whether this model answers."""
-        return {"name": _model(name, version).name, "ready": True}
+        return {"name": _model(drawing, name, version).name, "ready": True}
 
+
+def _add_infer(routes: APIRouter, drawing: Drawing) -> None:
     answers: dict[int | str, dict[str, Any]] = {
         200: {"content": {"application/json": {}, "application/octet-stream": {}}}
     }
@@ -85,7 +95,7 @@ def router(drawing: Drawing) -> APIRouter:
     )
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         """Draw the images of given latents."""
-        model = _model(name, version)
+        model = _model(drawing, name, version)
         body = await request.body()
         told = request.headers.get(JSON_LENGTH)
         if request.headers.get("content-encoding", "identity") != "identity":
@@ -101,13 +111,13 @@ def router(drawing: Drawing) -> APIRouter:
         told_id = document.get("id")
         return await computed(images.size, lambda: _answer(model, told_id, images, binary))
 
-    def _model(name: str, version: str | None) -> Model:
-        model = drawing.model()
-        if name != model.name or version not in (None, model.version):
-            raise HTTPException(404, f"here is {model.name} version {model.version}.")
-        return model
 
-    return routes
+def _model(drawing: Drawing, name: str, version: str | None) -> Model:
+    """The model that answers, when it is the one that was named. Raises a refusal otherwise."""
+    model = drawing.model()
+    if name != model.name or version not in (None, model.version):
+        raise HTTPException(404, f"here is {model.name} version {model.version}.")
+    return model
 
 
 def _document(body: bytes, told: str | None) -> tuple[dict[str, Any], bytes]:
