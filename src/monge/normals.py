@@ -26,7 +26,7 @@ Constants = tuple[Floats, ...]
 AT_A_TIME = 1 << 15
 """Words that had better be drawn at a time: what they need is kept, and stays in the cache."""
 
-_FEW = 2048
+_FEW = 2048  # words of even number for which the keys are spread out
 
 
 def _constants(*values: float) -> Constants:

@@ -28,7 +28,7 @@ class Pace:
         """Note what a batch took, in the event loop (`here`) or in a thread."""
         if model is not self._model:
             return
-        image_s = seconds / images
+        image_s = seconds / max(1, images)
         slowly = 0.9 * self.image_s + 0.1 * image_s
         if here:  # up at once: the loop must not be held up twice
             self.image_s = max(image_s, slowly)
