@@ -62,6 +62,8 @@ def install(app: FastAPI) -> None:
 
 def of(error: MongeError | HTTPException) -> JSONResponse:
     """Build the answer for an error of ours, or for a refusal."""
+    if isinstance(error.__cause__, UnicodeDecodeError):  # FastAPI met it in a body
+        return problem(HTTPStatus.BAD_REQUEST, "the body is not text in UTF-8: send JSON.")
     if isinstance(error, HTTPException):
         return problem(error.status_code, str(error.detail), error.headers)
     if isinstance(error, QueueFull):

@@ -58,6 +58,13 @@ def test_both_ways_give_the_same_answer(service, path, body, status):
     assert short.content == long.content
 
 
+@pytest.mark.parametrize("headers", [SHORT, LONG])
+def test_a_body_that_is_not_text_is_told_so(service, headers):
+    answer = service.client.post("/v1/samples", content=b'\xff\xfe{"n":1}', headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "the body is not text in UTF-8: send JSON."
+
+
 def test_the_figures_hear_of_both_ways_under_one_name(service):
     def count(route: str, status: int) -> float:
         text = service.client.get("/metrics").text
