@@ -65,4 +65,4 @@ RUN dvc config --local core.no_scm true
 # and a file that is replaced cannot be a mount. It holds data/, checkpoints/, models/, reports/,
 # .dvc/cache, .monge, .prefect, mlflow.db and mlartifacts/.
 VOLUME ["/project"]
-ENTRYPOINT ["python", "-m", "pipelines.retrain"]
+ENTRYPOINT ["python", "-m", "pipelines"]

@@ -35,7 +35,7 @@ def measure(case: str, archive: str) -> dict[str, object]:
         root = Path(folder)
         wanted = PrepareParams()
         if case == "cifar":
-            wanted = PrepareParams(source="archive", path=archive, size=32, colour="rgb")
+            wanted = PrepareParams(source="archive", path=archive, resolution=32, colour="rgb")
         dataset = prepare(wanted, root, root, root / "prepared")
 
         def sample(first: int, count: int) -> np.ndarray:

@@ -15,9 +15,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import FrameType
 
+from monge.cli.base import PARAMS_FILE
 from monge.errors import InputError, MongeError, ServiceError
 from pipelines import settings
 from pipelines.server import answers
@@ -31,13 +33,23 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     try:
         changes = parser.parse_args().set + _changes_of_make()
-        settings.checked(changes, Path("params.yaml"))
+        settings.checked(changes, Path(settings.FILE), Path.cwd())
         _check_server()
+        parameters = settings.keep(changes, Path.cwd(), print)
     except MongeError as error:
         print(f"retrain: {error}", file=sys.stderr)
         return error.exit_code
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / settings.FILE
+        file.write_text(parameters, encoding="utf-8")
+        return _guarded(os.environ | {PARAMS_FILE: str(file)})
+
+
+def _guarded(environment: dict[str, str]) -> int:
+    """Run the flow and pass Ctrl-C on to it; its exit code."""
     flow = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.retrain", *changes],
+        [sys.executable, "-m", "pipelines.retrain"],
+        env=environment,
         start_new_session=True,
         preexec_fn=_end_with_parent,  # noqa: PLW1509 (there is one thread here)
     )

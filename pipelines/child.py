@@ -30,8 +30,8 @@ class Ended:
     tail: tuple[str, ...]
 
 
-def run(command: Sequence[str], log: Callable[[str], None]) -> Ended:
-    """Run to the end, handing each line to `log`.
+def run(command: Sequence[str], log: Callable[[str], None], **environment: str) -> Ended:
+    """Run to the end, with more in its environment, handing each line to `log`.
 
     If anything stops us meanwhile (a cancelled run, Ctrl-C), the child and its children get
     SIGTERM, then SIGKILL, before we go on stopping: DVC leaves its stage running otherwise.
@@ -40,7 +40,7 @@ def run(command: Sequence[str], log: Callable[[str], None]) -> Ended:
     tail: deque[str] = deque(maxlen=20)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        bufsize=1, env=_environment(), start_new_session=True,
+        bufsize=1, env=_environment() | environment, start_new_session=True,
     )  # fmt: skip
     _running = process
     try:

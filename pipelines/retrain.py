@@ -7,9 +7,11 @@ Prefect decides when and again; DVC decides what is stale; the work is `monge <s
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from monge import files
+from monge.cli.base import PARAMS_FILE
 from monge.errors import InputError
+from monge.paths import Paths
 from pipelines import artifacts, child, settings, summary
 from pipelines.child import Ended
 
@@ -45,37 +50,47 @@ def _died(_task: Any, _run: Any, state: State[Any]) -> bool:
     task_run_name="{stage}", retries=2, retry_delay_seconds=5, retry_condition_fn=_died,
     cache_policy=NO_CACHE,
 )  # fmt: skip
-def run_stage(stage: str) -> Any:
-    """One stage in a process of its own: the first four through DVC, which knows if it is stale."""
+def run_stage(stage: str, parameters: str) -> Any:
+    """One stage in a process of its own: the first four through DVC, which knows if it is stale.
+
+    `parameters` is the file with those of this run.
+    """
     log = get_run_logger()
     if child.stopping:
         return Failed(message=STOPPED)
     if stage in FILE_STAGES:
-        command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
+        command = [sys.executable, "-m", "pipelines.frozen_dvc", "--wait-for-lock"]
+        command += ["repro", "--single-item", stage]
     else:
         command = ["monge", stage]
-    ended = _run_alone(command, log.info)
+    ended = _run_alone(command, log.info, parameters)
     if ended.code == 0:
         return None
     return Failed(message=STOPPED) if child.stopping else _failed(stage, ended)
 
 
-def _run_alone(command: list[str], log: Callable[[str], None]) -> Ended:
-    """Run it, and while another chain is at work on the same files wait and run it again.
+def _run_alone(command: list[str], log: Callable[[str], None], parameters: str) -> Ended:
+    """Run it, and while somebody's DVC is at work on the same files wait and run it again.
 
     DVC waits for some of its locks and gives up at once at others, however long the other takes.
     """
     waited = False
     while True:
-        ended = child.run(command, lambda line: None if _hint(line) or _busy(line) else log(line))
+        ended = child.run(command, lambda line: _tell(line, log), **{PARAMS_FILE: parameters})
         if ended.code == 0 or not any(map(_busy, ended.tail)):
             return ended
         if not waited:
-            log("another chain is at work in this folder; waiting for it")
+            log("another DVC is at work in this folder; waiting for it")
             waited = True
         time.sleep(BUSY_POLL_S)
         if child.stopping:
             return ended
+
+
+def _tell(line: str, log: Callable[[str], None]) -> None:
+    """Pass a line on, save what DVC says to people only, and a command without its parameters."""
+    if not (_hint(line) or _busy(line)):
+        log(line.partition(" -- ")[0] if line.startswith("> ") else line)
 
 
 def _busy(line: str) -> bool:
@@ -111,24 +126,54 @@ def stage_exit_code(ended: Ended) -> int:
 
 @flow(name="retrain")
 def retrain(changes: list[str] | None = None) -> Any:
-    """Run the chain; `changes` are written into params.yaml first, as section.key=value."""
+    """Run the chain with params.yaml as it is now and `changes`, as section.key=value.
+
+    They are this run's alone, and stay its own whatever becomes of the file. Of several runs in a
+    folder one is at work, from its first stage to its last.
+    """
     log = get_run_logger()
     try:
-        settings.apply(changes or [], Path("params.yaml"), log.info)
+        parameters = settings.fixed(changes or [], Path.cwd(), log.info)
     except InputError as error:
         return Failed(message=str(error))
+    turn = _turn(log.info)
+    if turn is None:
+        return Failed(message=STOPPED)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / settings.FILE
+            file.write_text(parameters, encoding="utf-8")
+            return _chain(str(file))
+    finally:
+        os.close(turn)
+
+
+def _turn(log: Callable[[str], None]) -> int | None:
+    """Wait for the runs before this one; a lock that a killed run lets go of, None when stopped."""
+    path, waited = Paths(Path.cwd()).state / "chain.lock", False
+    while (held := files.lock(path, wait=False)) is None:
+        if not waited:
+            log("another run is at work in this folder; waiting for it")
+            waited = True
+        time.sleep(BUSY_POLL_S)
+        if child.stopping:
+            return None
+    return held
+
+
+def _chain(parameters: str) -> Any:
     for stage in (*FILE_STAGES, "promote"):
-        state = run_stage(stage, return_state=True)
+        state = run_stage(stage, parameters, return_state=True)
         if not state.is_completed():
             return Failed(message=state.message)
     artifacts.publish(Path.cwd())
     return None
 
 
-def main(changes: list[str]) -> int:
+def main() -> int:
     """Run the flow once; the first Ctrl-C lets the stage in hand save its work and end."""
     signal.signal(signal.SIGINT, child.stop)
-    state: State[Any] = retrain(changes, return_state=True)  # type: ignore[assignment]
+    state: State[Any] = retrain(return_state=True)  # type: ignore[assignment]
     if state.is_completed():
         print("\n".join(summary.lines(Path.cwd())))
         return 0
@@ -138,4 +183,4 @@ def main(changes: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -26,7 +26,7 @@ def lines(root: Path) -> list[str]:
         ("history", "make mlflow (runs, curves, registry), make prefect (flow runs, schedules)"),
         (
             "your images",
-            'make run SET="prepare.source=folder prepare.path=DIR prepare.size=64 '
+            'make run SET="prepare.source=folder prepare.path=DIR prepare.resolution=64 '
             "prepare.colour=rgb train.net=dcgan train.wgan-gp.learning_rate=1e-4 "
             'promote.name=mine"',
         ),

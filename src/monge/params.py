@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from monge.errors import ParamsError
 
@@ -21,6 +22,15 @@ SOURCES = (
     "mnist", "fashion-mnist", "cifar10", "svhn", "stl10", "celeba", "lsun",
 )  # fmt: skip
 
+
+def _one_line(text: str) -> str:
+    """Refuse control characters: what holds them cannot stand on a command line of DVC's."""
+    if any(ord(character) < 32 for character in text):
+        raise ValueError("must be one line")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -37,8 +47,8 @@ class PrepareParams(Section):
     """Where the images come from and what they become."""
 
     source: Literal[SOURCES] = "digits"  # type: ignore[valid-type]
-    path: str = "data/raw"
-    size: Annotated[int, Field(ge=4, le=1024)] = 8
+    path: Line = "data/raw"
+    resolution: Annotated[int, Field(ge=4, le=1024)] = 8
     colour: Literal["grey", "rgb"] = "grey"
     fit: Literal["crop", "pad"] = "crop"
     background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"
@@ -106,7 +116,7 @@ class TrainParams(Section):
     extra_critic_steps: Literal["none", "authors"] = "none"
     learning_rate_decay: Literal["none", "linear"] = "linear"
     average_half_life: Annotated[int, Field(ge=0)] = 20_000
-    init_from: str = ""
+    init_from: Line = ""
     seed: Seed = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     devices: Annotated[int, Field(ge=1, le=4096)] = 1
@@ -196,9 +206,14 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load(path: Path | str = "params.yaml", overrides: list[str] | None = None) -> Params:
+def load(
+    path: Path | str = "params.yaml",
+    overrides: list[str] | None = None,
+    exactly: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Params:
     """Read a parameter file and lay `section.key=value` overrides over it.
 
+    `exactly` has whole sections that stand in the place of the file's.
     Raises ParamsError with every problem of file and overrides, each with its dotted path.
     """
     path = Path(path)
@@ -215,12 +230,18 @@ def load(path: Path | str = "params.yaml", overrides: list[str] | None = None) -
         document = {}
     if not isinstance(document, dict):
         raise ParamsError(f"{path}: must be a mapping of stages, got {type(document).__name__}")
+    document |= exactly or {}
     problems = []
     for override in overrides or []:
         problem = _apply(document, override)
         if problem:
             problems.append(problem)
     return _validate(document, problems, str(path))
+
+
+def scalar(text: str) -> Any:
+    """What a value in a parameter file, or behind `--set section.key=`, means."""
+    return yaml.load(text, _Loader)
 
 
 def _apply(document: dict[str, Any], override: str) -> str | None:
@@ -230,7 +251,7 @@ def _apply(document: dict[str, Any], override: str) -> str | None:
     if not (equals and key and sections and all(sections)):
         return f"--set {override}: must read section.key=value, as in train.steps=100"
     try:
-        value = yaml.load(text, _Loader)
+        value = scalar(text)
     except yaml.YAMLError:
         return f"--set {override}: the value is not YAML"
     target = document
@@ -256,10 +277,19 @@ def _validate(document: dict[str, Any], problems: list[str], where: str) -> Para
     raise ParamsError(f"{where}: {len(problems)} {plural}\n{lines}")
 
 
+_RENAMED = {
+    "prepare.size": (
+        "It is prepare.resolution now: DVC 3 overlooks changes of a parameter that is called size."
+    ),
+}
+
+
 def _sentence(item: Any) -> str:
     """One pydantic problem as `path: what is wanted, what was got`."""
     path = [part for part in item["loc"] if isinstance(part, str)]
     dotted = ".".join(path)
+    if dotted in _RENAMED:
+        return f"{dotted}: unknown key. {_RENAMED[dotted]}"
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1, cutoff=0.5)
         hint = f" Did you mean {'.'.join([*path[:-1], near[0]])}?" if near else ""
@@ -295,10 +325,10 @@ def _impossible_pairs(params: Params) -> list[str]:
             "the penalty is on each image's own gradient and batch norm ties the images of a batch "
             "together (Gulrajani et al. 2017, section 4). Use instance or none."
         )
-    if convolutional and prepare.size not in (8, 16, 32, 64, 128):
+    if convolutional and prepare.resolution not in (8, 16, 32, 64, 128):
         problems.append(
-            f"prepare.size: {train.net} needs a power of two from 8 to 128, got {prepare.size}. "
-            "Change prepare.size, or use train.net: mlp."
+            f"prepare.resolution: {train.net} needs a power of two from 8 to 128, got "
+            f"{prepare.resolution}. Change prepare.resolution, or use train.net: mlp."
         )
     parts = train.accumulate * train.devices
     if train.batch_size % parts:

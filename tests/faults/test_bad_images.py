@@ -41,7 +41,7 @@ def huge_png(path: Path, side: int) -> None:
 
 
 def run(root: Path, **params: object) -> PackedDataset:
-    asked = PrepareParams(source="folder", path="raw", size=8, **params)  # type: ignore[arg-type]
+    asked = PrepareParams(source="folder", path="raw", resolution=8, **params)  # type: ignore[arg-type]
     return prepare(asked, root, root / "downloads", root / "data" / "prepared")
 
 
@@ -136,7 +136,7 @@ def test_a_full_disk_is_said_with_a_remedy_and_the_old_dataset_stays(
         "from monge.params import PrepareParams; from monge.errors import StorageError;"
         f"root = Path({str(tmp_path)!r});"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));\n"
-        "p = PrepareParams(source='folder', path='raw', size=8, colour='rgb');\n"
+        "p = PrepareParams(source='folder', path='raw', resolution=8, colour='rgb');\n"
         "try: prepare(p, root, root, root / 'data' / 'prepared')\n"
         "except StorageError as error: print(error)"
     )

@@ -109,11 +109,11 @@ def test_stopping_the_flow_stops_the_training_which_saves_first(project, tiny):
 
 def test_bad_input_is_one_clear_line_and_no_retry(project):
     began = time.monotonic()
-    done = project.retrain("train.stepz=3", "prepare.size=2", check=False)
+    done = project.retrain("train.stepz=3", "prepare.resolution=2", check=False)
     assert done.returncode == 2
     assert done.stdout.splitlines() == [
         "retrain: params.yaml: 2 problems",
-        "  prepare.size: must be at least 4, got 2",
+        "  prepare.resolution: must be at least 4, got 2",
         "  train.stepz: unknown key. Did you mean train.steps?",
     ]
     assert time.monotonic() - began < 20

@@ -40,8 +40,8 @@ def test_a_folder_of_72_pixel_rgba_pngs_is_drawn_at_64_and_by_its_classes(projec
     picture = io.BytesIO()
     Image.new("RGB", (72, 72)).save(picture, "JPEG")
     cut.write_bytes(picture.getvalue()[:-200])
-    changes = ("prepare.source=folder", "prepare.size=64", "prepare.max_rejected_fraction=0.05",
-               "train.conditional=true")  # fmt: skip
+    changes = ("prepare.source=folder", "prepare.resolution=64",
+               "prepare.max_rejected_fraction=0.05", "train.conditional=true")  # fmt: skip
     output = project.retrain(*changes, *QUICK).stdout
     assert "mine version 1. Promoted" in output
     assert contract(project)["image_shape"] == [64, 64, 3]
@@ -79,7 +79,7 @@ def test_an_archive_of_photographs_goes_through(project):
     if not real:
         print("no MONGE_CIFAR_ARCHIVE: an archive made here stands in for the photographs")
     place = real or archive_like_cifar(project.folder / "data/raw/made.tar.xz")
-    changes = ("prepare.source=archive", f"prepare.path={place}", "prepare.size=32")
+    changes = ("prepare.source=archive", f"prepare.path={place}", "prepare.resolution=32")
     output = project.retrain(*changes, *QUICK).stdout
     assert "mine version 1. Promoted" in output
     assert contract(project)["image_shape"] == [32, 32, 3]

@@ -32,6 +32,19 @@ Overrides = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a parameter; repeatable."),
 ]
 
+Exactly = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[-- PARAMETERS]",
+        help="All of the stage's parameters, in the place of the file's section: what DVC gives.",
+        show_default=False,
+    ),
+]
+
+PARAMS_FILE = "MONGE_PARAMS_FILE"
+"""Names the file with a run's parameters, which were fixed when it began: it stands for the
+project's params.yaml wherever no other file is named."""
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -49,11 +62,27 @@ def options(
     """Options of every command."""
 
 
-def run_stage(name: str, params: Path, override: list[str] | None, **options: Any) -> Any:
-    """Run one stage of the project that the parameter file lies in."""
+def run_stage(
+    name: str,
+    params: Path,
+    override: list[str] | None,
+    exactly: list[str] | None = None,
+    section: str = "",
+    **options: Any,
+) -> Any:
+    """Run one stage of the project that the parameter file lies in.
+
+    `exactly` are the words of a whole section, the stage's own, which stands for the file's.
+    """
     from monge import stages
+    from monge.parameter_line import parse
     from monge.params import load
     from monge.paths import Paths
 
     stage: Callable[..., Any] = getattr(stages, name)
-    return stage(load(params, override), Paths(params.resolve().parent), **options)
+    section = section or name
+    sections = {section: parse(section, exactly)} if exactly else {}
+    paths = Paths(params.resolve().parent)
+    if params == Path("params.yaml"):
+        params = Path(os.environ.get(PARAMS_FILE, params))
+    return stage(load(params, override, sections), paths, **options)

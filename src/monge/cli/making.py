@@ -6,11 +6,11 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from monge.cli.base import RANK, Overrides, ParamsFile, app, run_stage
+from monge.cli.base import RANK, Exactly, Overrides, ParamsFile, app, run_stage
 
 
 class IfChanged(StrEnum):
@@ -28,13 +28,18 @@ class Colour(StrEnum):
 
 
 @app.command()
-def prepare(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+def prepare(
+    exactly: Exactly = None,
+    params: ParamsFile = Path("params.yaml"),
+    override: Overrides = None,
+) -> None:
     """Images to a packed dataset: data/prepared."""
-    run_stage("prepare", params, override)  # it logs what it packed
+    run_stage("prepare", params, override, exactly)  # it logs what it packed
 
 
 @app.command()
 def train(
+    exactly: Exactly = None,
     params: ParamsFile = Path("params.yaml"),
     override: Overrides = None,
     fresh: Annotated[
@@ -49,14 +54,15 @@ def train(
     ] = False,
 ) -> None:
     """The packed dataset to checkpoints; goes on from the newest one."""
+    how: dict[str, Any] = {"fresh": fresh, "if_changed": if_changed.value}
     if dry_run:
-        for line in run_stage("plan", params, override, fresh=fresh, if_changed=if_changed.value):
+        for line in run_stage("plan", params, override, exactly, "train", **how):
             typer.echo(line)
         return
-    code = run_stage("launch", params, override, arguments=sys.argv[1:])
+    code = run_stage("launch", params, override, exactly, "train", arguments=sys.argv[1:])
     if code is not None:  # the processes that it started have said the rest
         raise typer.Exit(code)
-    outcome = run_stage("train", params, override, fresh=fresh, if_changed=if_changed.value)
+    outcome = run_stage("train", params, override, exactly, **how)
     if RANK != "0":
         return
     if outcome.resumed_from == outcome.step:
@@ -71,6 +77,7 @@ def train(
 
 @app.command()
 def export(
+    exactly: Exactly = None,
     params: ParamsFile = Path("params.yaml"),
     override: Overrides = None,
     unfinished: Annotated[
@@ -81,7 +88,7 @@ def export(
     ] = None,
 ) -> None:
     """The best checkpoint to models/generator.onnx."""
-    path, parity = run_stage("export", params, override, unfinished=unfinished)
+    path, parity = run_stage("export", params, override, exactly, unfinished=unfinished)
     typer.echo(
         f"{path}: {parity.word} the network on {parity.images} images (largest difference "
         f"{parity.max_difference:.1e}, {parity.differing_fraction:.2%} of grey levels apart)"
@@ -91,9 +98,13 @@ def export(
 
 
 @app.command()
-def evaluate(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+def evaluate(
+    exactly: Exactly = None,
+    params: ParamsFile = Path("params.yaml"),
+    override: Overrides = None,
+) -> None:
     """The generator file to figures and pictures: reports/."""
-    for line in run_stage("evaluate", params, override):
+    for line in run_stage("evaluate", params, override, exactly):
         typer.echo(line)
 
 
@@ -116,7 +127,8 @@ def metrics(
     ] = None,
 ) -> None:
     """How far apart two sets of images are, by every figure there is."""
-    options = {"size": size, "colour": colour.value if colour else None, "output": output}
+    asked = colour.value if colour else None
+    options: dict[str, Any] = {"size": size, "colour": asked, "output": output}
     if params == Path("params.yaml") and not params.exists():  # two folders need no project
         params = Path(os.devnull)
     for line in run_stage("metrics", params, override, first=first, second=second, **options):

@@ -36,8 +36,6 @@ _CHUNK_BYTES = 2**20
 _COPY_BYTES = 16 * 2**20
 _QUIET_S = 2.0
 _LOG_EVERY_S = 10.0
-# What decides the bytes; `workers` and the limits do not.
-_RECORDED = ("background", "colour", "fit", "max_pixels", "seed", "size", "validation_fraction")
 
 
 def prepare(params: PrepareParams, root: Path, downloads: Path, out: Path) -> PackedDataset:
@@ -48,7 +46,9 @@ def prepare(params: PrepareParams, root: Path, downloads: Path, out: Path) -> Pa
     Raises SourceError (no images, too many rejected, unsafe archive), ServiceError or MissingExtra
     (torchvision's datasets), StorageError.
     """
-    recipe = Recipe(params.size, params.colour, params.fit, params.background, params.max_pixels)
+    recipe = Recipe(
+        params.resolution, params.colour, params.fit, params.background, params.max_pixels
+    )
     with _sigterm_unwinds():
         source = open_source(params, root, downloads)
         with _arrivals_file(out) as file:
@@ -159,7 +159,7 @@ def _pack(
                 writer.append(split, images[rows[part]], labels)
         return writer.finish(
             source=source.description,
-            params={key: getattr(params, key) for key in _RECORDED},
+            params=params.model_dump(),
             conversion=CONVERSION,
             rejected=[
                 {"path": path, "reason": reason}

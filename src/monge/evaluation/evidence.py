@@ -82,7 +82,7 @@ class Evidence:
             raise ModelFileError(
                 f"the generator makes images {list(images.shape[1:])} and the dataset has "
                 f"{[height, width, channels]} (height, width, channels). "
-                "Prepare, train and export with the same prepare.size and prepare.colour."
+                "Prepare, train and export with the same prepare.resolution and prepare.colour."
             )
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 

@@ -76,7 +76,7 @@ def opened(
                 "--size: say at which height and width the images are to be compared; "
                 "a packed dataset or a generator would say it itself."
             )
-        recipe = PrepareParams(size=size, colour=colour or "rgb")  # type: ignore[arg-type]
+        recipe = PrepareParams(resolution=size, colour=colour or "rgb")  # type: ignore[arg-type]
         sides, origin = [], {}
         for role, name in (("generated", first), ("real", second)):
             side = ready[name] or _packed(recipe, name, Path(scratch) / role)

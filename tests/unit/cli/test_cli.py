@@ -77,7 +77,7 @@ def test_no_command_shows_the_help():
         (["sample"], 2, "Missing argument"),
         (["sample", "none.onnx"], 2, "none.onnx: no such file"),
         (["sample", "x.onnx", "-n", "0"], 2, "-n must be at least 1, got 0"),
-        (["prepare", "--set", "prepare.sice=3"], 2, "Did you mean prepare.size?"),
+        (["prepare", "--set", "prepare.resolutoin=3"], 2, "Did you mean prepare.resolution?"),
         (["prepare", "--set", "prepare.source=folder"], 2, "no image found in data/raw"),
         (["train"], 2, "no packed dataset here. Run `monge prepare`"),
         (["export"], 2, "no packed dataset here. Run `monge prepare`"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -61,17 +62,17 @@ def test_digits_are_the_scans_at_full_range_in_class_order(tmp_path: Path) -> No
 
 
 def test_digits_can_be_resized_like_any_other_source(tmp_path: Path) -> None:
-    dataset = run(tmp_path, size=16, colour="rgb")
+    dataset = run(tmp_path, resolution=16, colour="rgb")
     assert dataset.image_shape == (3, 16, 16)
 
 
 def test_a_second_run_gives_the_same_bytes(tmp_path: Path) -> None:
     draw(tmp_path / "raw", "cat", "dog")
-    run(tmp_path, "a", source="folder", path="raw", size=8)
+    run(tmp_path, "a", source="folder", path="raw", resolution=8)
     first = content(tmp_path / "data" / "a")
-    run(tmp_path, "a", source="folder", path="raw", size=8)
+    run(tmp_path, "a", source="folder", path="raw", resolution=8)
     assert content(tmp_path / "data" / "a") == first
-    run(tmp_path, "b", source="folder", path="raw", size=8, seed=1)
+    run(tmp_path, "b", source="folder", path="raw", resolution=8, seed=1)
     assert content(tmp_path / "data" / "b") != first
 
 
@@ -91,10 +92,14 @@ def test_one_and_three_workers_give_the_same_bytes(
 
     monkeypatch.setattr(subprocess, "Popen", record)
     for workers in (1, 3):
-        run(tmp_path, str(workers), source="folder", path="raw", size=8, workers=workers)
+        run(tmp_path, str(workers), source="folder", path="raw", resolution=8, workers=workers)
     assert len(started) == 3
     assert all(process.poll() is not None for process in started)
-    assert content(tmp_path / "data" / "1") == content(tmp_path / "data" / "3")
+    one, three = content(tmp_path / "data" / "1"), content(tmp_path / "data" / "3")
+    told = [json.loads(packed.pop("manifest.json")) for packed in (one, three)]
+    assert one == three
+    assert [manifest["params"].pop("workers") for manifest in told] == [1, 3]
+    assert told[0] == told[1]
 
 
 def test_folder_and_every_archive_give_the_same_images_and_labels(tmp_path: Path) -> None:
@@ -106,9 +111,9 @@ def test_folder_and_every_archive_give_the_same_images_and_labels(tmp_path: Path
     with tarfile.open(tmp_path / "raw.tar.xz", "w:xz") as tar:
         for number in RNG.permutation(len(files)):
             tar.add(files[number], files[number].relative_to(tmp_path / "raw"))
-    folder = run(tmp_path, "folder", source="folder", path="raw", size=8, colour="rgb")
+    folder = run(tmp_path, "folder", source="folder", path="raw", resolution=8, colour="rgb")
     for name in ("raw.zip", "raw.tar.xz"):
-        run(tmp_path, name, source="archive", path=name, size=8, colour="rgb")
+        run(tmp_path, name, source="archive", path=name, resolution=8, colour="rgb")
         packed = content(tmp_path / "data" / name)
         for part, expected in content(tmp_path / "data" / "folder").items():
             assert part == "manifest.json" or packed[part] == expected
@@ -120,7 +125,7 @@ def test_a_users_folder_of_72x72_rgba_pngs_at_64(tmp_path: Path) -> None:
     for number in range(10):
         pixels = RNG.integers(0, 256, (72, 72, 4), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "raw" / f"{number}.png")
-    dataset = run(tmp_path, source="folder", path="raw", size=64, colour="rgb")
+    dataset = run(tmp_path, source="folder", path="raw", resolution=64, colour="rgb")
     assert dataset.train.shape == (8, 3, 64, 64)
     assert dataset.train.labels is None
     # Over black in float64, then Pillow's Lanczos: rounding may differ by one before resizing.
@@ -153,11 +158,12 @@ def test_images_are_ordered_by_path_and_labels_fit_them(tmp_path: Path) -> None:
 def test_the_manifest_tells_how_it_was_made_and_names_no_machine(tmp_path: Path) -> None:
     draw(tmp_path / "raw", "cat", "dog")
     (tmp_path / "raw" / "readme.txt").write_text("x")
-    dataset = run(tmp_path, source="folder", path=str(tmp_path / "raw"), workers=2)
+    dataset = run(tmp_path, source="folder", path="raw", workers=2)
     assert dataset.manifest["source"] == {"kind": "folder", "name": "raw"}
+    assert dataset.manifest["params"]["path"] == "raw"
     assert dataset.manifest["skipped_files"] == 1
-    assert dataset.manifest["params"]["size"] == 8
-    assert "workers" not in dataset.manifest["params"]
+    assert dataset.manifest["params"]["resolution"] == 8
+    assert dataset.manifest["params"]["workers"] == 2
     assert dataset.manifest["conversion"]["grey"].startswith("ITU-R 601")
     assert str(tmp_path) not in (dataset.folder / "manifest.json").read_text("utf-8")
 
@@ -179,7 +185,7 @@ if len(sys.argv) > 2:  # dies with the new folder complete but not in place
     from monge.data.replacement import FolderReplacement
     FolderReplacement.commit = lambda self: os.kill(os.getpid(), signal.SIGKILL)
 root = Path(sys.argv[1])
-params = PrepareParams(source="folder", path="raw", size=64, colour="rgb", workers=2)
+params = PrepareParams(source="folder", path="raw", resolution=64, colour="rgb", workers=2)
 prepare(params, root, root / "downloads", root / "data" / "prepared")
 """
 
@@ -305,7 +311,7 @@ def test_one_usable_image_is_refused(tmp_path: Path) -> None:
 def test_the_cifar_archive_has_its_known_shape(tmp_path: Path) -> None:
     archive = os.environ["MONGE_CIFAR_ARCHIVE"]
     begin = time.monotonic()
-    dataset = run(tmp_path, source="archive", path=archive, size=32, colour="rgb")
+    dataset = run(tmp_path, source="archive", path=archive, resolution=32, colour="rgb")
     assert dataset.train.shape == (50_000, 3, 32, 32)
     assert dataset.validation.shape == (10_000, 3, 32, 32)
     assert dataset.manifest["splits"]["validation"]["per_class"] == [1000] * 10

@@ -85,7 +85,7 @@ def test_idx_files(tmp_path: Path, source: str, folder: str, class_seven: str) -
         head = struct.pack(">II", 0x801, count)
         (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
         wanted.append(by_label(images[:, None], labels))
-    dataset = run(tmp_path, source, size=28)
+    dataset = run(tmp_path, source, resolution=28)
     assert dataset.class_names[7] == class_seven
     assert len(dataset.class_names) == 10
     same(dataset, wanted)
@@ -104,7 +104,7 @@ def test_cifar10_batches(tmp_path: Path, no_checksums: None) -> None:
         labels = RNG.permutation(10).tolist()
         (folder / name).write_bytes(pickle.dumps({"data": images, "labels": labels}))
         parts.append((images.reshape(-1, 3, 32, 32), np.array(labels)))
-    dataset = run(tmp_path, "cifar10", size=32, colour="rgb")
+    dataset = run(tmp_path, "cifar10", resolution=32, colour="rgb")
     assert dataset.class_names == tuple(names)
     train = by_label(
         np.concatenate([images for images, _ in parts[:5]]),
@@ -123,7 +123,7 @@ def test_svhn_matrices(tmp_path: Path, no_checksums: None) -> None:
         path = tmp_path / "downloads" / f"{split}_32x32.mat"
         scipy.io.savemat(path, {"X": images, "y": stored})
         wanted.append(by_label(images.transpose(3, 2, 0, 1), digits))
-    dataset = run(tmp_path, "svhn", size=32, colour="rgb")
+    dataset = run(tmp_path, "svhn", resolution=32, colour="rgb")
     assert dataset.class_names == tuple("0123456789")
     same(dataset, wanted)
 
@@ -143,7 +143,7 @@ def test_stl10_binaries(tmp_path: Path, no_checksums: None) -> None:
         (folder / f"{split}_X.bin").write_bytes(images.transpose(0, 1, 3, 2).tobytes())
         (folder / f"{split}_y.bin").write_bytes((labels + 1).astype(np.uint8).tobytes())
         wanted.append(by_label(images, labels))
-    dataset = run(tmp_path, "stl10", size=96, colour="rgb")
+    dataset = run(tmp_path, "stl10", resolution=96, colour="rgb")
     assert dataset.class_names == tuple(names)
     same(dataset, wanted)
 
@@ -168,7 +168,7 @@ def test_celeba_files_with_its_own_partition(tmp_path: Path, no_checksums: None)
     table("list_bbox_celeba.txt", "8\nimage_id x y\n", ones, ones)
     table("list_landmarks_align_celeba.txt", "8\nx y\n", ones, ones)
     table("list_attr_celeba.txt", "8\nYoung Smiling\n", ones, ones)
-    dataset = run(tmp_path, "celeba", size=64, colour="rgb")
+    dataset = run(tmp_path, "celeba", resolution=64, colour="rgb")
     assert dataset.class_names == ()
     assert dataset.train.shards[0][:, 0, 0, 0].tolist() == [0, 1, 4, 5]
     assert dataset.validation.shards[0][:, 0, 0, 0].tolist() == [3, 7, 2, 6]
@@ -206,7 +206,7 @@ def test_lsun_categories_become_classes(tmp_path: Path, monkeypatch: pytest.Monk
     lmdb.Error = KeyError  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lmdb", lmdb)
     lsun_folders(tmp_path)
-    dataset = run(tmp_path, "lsun", size=10, colour="rgb")
+    dataset = run(tmp_path, "lsun", resolution=10, colour="rgb")
     assert dataset.class_names == ("bedroom", "tower")
     (train, train_labels), (held, held_labels) = split_rows(dataset)
     assert train_labels == held_labels == [0, 0, 0, 1, 1, 1]

@@ -135,7 +135,7 @@ def test_archives_packed_sets_and_generators_do_as_well(
     archive = tmp_path / "blurred.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add(halves[0], "images")
-    recipe = PrepareParams(source="folder", path=str(halves[1]), size=8, colour="grey")
+    recipe = PrepareParams(source="folder", path=str(halves[1]), resolution=8, colour="grey")
     packed = prepare(recipe, tmp_path, tmp_path, tmp_path / "packed")
     by_others = compared(archive, packed.folder, tmp_path)  # the packed set says the size
     # The packed set's images are in another order, which the exact figures do not see.
