@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import nn
@@ -10,24 +11,45 @@ from monge.nets import dcgan, mlp
 from monge.params import TrainParams
 
 Role = Literal["generator", "critic"]
+Shape = tuple[int, int, int]
+Build = Callable[[TrainParams, Shape, int], nn.Module]
 
 
-def build(
-    role: Role, train: TrainParams, image_shape: tuple[int, int, int], classes: int = 0
-) -> nn.Module:
+def build(role: Role, train: TrainParams, image_shape: Shape, classes: int = 0) -> nn.Module:
     """One network of the family `train.net` for images of shape (C, H, W).
 
     A generator maps latents [n, z] to images [n, C, H, W] in [-1, 1]; a critic maps images to
     scores [n]. With `classes` both take labels int64 [n] as well. Both keep their layers in order
     in `.net`, which is what export walks.
     """
+    return FAMILIES[train.net][role](train, image_shape, classes)
+
+
+def _dcgan_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
+    return dcgan.Generator(train.latent_dim, image_shape, train.dcgan.features, classes=classes)
+
+
+def _plain_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
     z, f = train.latent_dim, train.dcgan.features
-    if train.net == "mlp":
-        depth, width = train.mlp.depth, train.mlp.width
-        if role == "generator":
-            return mlp.Generator(z, image_shape, depth, width, classes)
-        return mlp.Critic(image_shape, depth, width, classes)
-    if role == "critic":
-        return dcgan.Critic(image_shape, f, train.dcgan.critic_norm, classes)
-    plain = train.net == "dcgan-plain"
-    return dcgan.Generator(z, image_shape, f, plain=plain, classes=classes)
+    return dcgan.Generator(z, image_shape, f, plain=True, classes=classes)
+
+
+def _dcgan_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
+    return dcgan.Critic(image_shape, train.dcgan.features, train.dcgan.critic_norm, classes)
+
+
+def _mlp_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
+    z, depth, width = train.latent_dim, train.mlp.depth, train.mlp.width
+    return mlp.Generator(z, image_shape, depth, width, classes)
+
+
+def _mlp_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
+    return mlp.Critic(image_shape, train.mlp.depth, train.mlp.width, classes)
+
+
+FAMILIES: dict[str, dict[Role, Build]] = {
+    "dcgan": {"generator": _dcgan_generator, "critic": _dcgan_critic},
+    "dcgan-plain": {"generator": _plain_generator, "critic": _dcgan_critic},
+    "mlp": {"generator": _mlp_generator, "critic": _mlp_critic},
+}
+"""Each name of `train.net`, and what builds its networks."""

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
 from monge.objectives.objective import Execution, Noise, Objective, Reals, conditioned
 from monge.objectives.schedule import CriticSchedule
 from monge.objectives.wgan import Wgan
 from monge.objectives.wgan_gp import WganGp
 from monge.params import TrainParams
 
-__all__ = ["Execution", "Noise", "Objective", "Reals", "build", "conditioned"]
+__all__ = ["METHODS", "Execution", "Noise", "Objective", "Reals", "build", "conditioned"]
+
+METHODS: dict[str, tuple[Callable[..., Objective], Callable[[TrainParams], Any]]] = {
+    "wgan": (Wgan, attrgetter("wgan")),
+    "wgan-gp": (WganGp, attrgetter("wgan_gp")),
+}
+"""Each name of `train.objective`: the method, and its own section of the parameters."""
 
 
 def build(train: TrainParams, how: Execution | None = None) -> Objective:
     """The objective that `train.objective` names, with its own section of parameters."""
-    section = train.wgan if train.objective == "wgan" else train.wgan_gp
+    method, section_of = METHODS[train.objective]
+    section = section_of(train)
     schedule = CriticSchedule(section.critic_steps, train.extra_critic_steps == "authors")
     how = how or Execution(parts=train.accumulate)
-    if train.objective == "wgan":
-        return Wgan(train.wgan, schedule, how, one_pass=_one_pass(train))
-    return WganGp(train.wgan_gp, schedule, how, one_pass=_one_pass(train))
+    return method(section, schedule, how, one_pass=_one_pass(train))
 
 
 def _one_pass(train: TrainParams) -> bool:
