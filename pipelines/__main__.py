@@ -19,8 +19,8 @@ import tempfile
 from pathlib import Path
 from types import FrameType
 
-from monge.cli.base import PARAMS_FILE
 from monge.errors import InputError, MongeError, ServiceError
+from monge.params import PARAMS_FILE
 from pipelines import settings
 from pipelines.server import answers
 

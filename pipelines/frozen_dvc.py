@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from monge.cli.base import PARAMS_FILE
+from monge.params import PARAMS_FILE
 
 
 def main(arguments: list[str]) -> int:

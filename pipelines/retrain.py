@@ -23,9 +23,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from monge import files
-from monge.cli.base import PARAMS_FILE
 from monge.errors import InputError
+from monge.params import PARAMS_FILE
 from monge.paths import Paths
+from monge.stages import dvc_lock
 from pipelines import artifacts, child, settings, summary
 from pipelines.child import Ended
 
@@ -143,7 +144,7 @@ def retrain(changes: list[str] | None = None) -> Any:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / settings.FILE
             file.write_text(parameters, encoding="utf-8")
-            return _chain(str(file))
+            return _chain(str(file), log.warning)
     finally:
         os.close(turn)
 
@@ -161,7 +162,10 @@ def _turn(log: Callable[[str], None]) -> int | None:
     return held
 
 
-def _chain(parameters: str) -> Any:
+def _chain(parameters: str, log: Callable[[str], None]) -> Any:
+    for stage, how in dvc_lock.untrue(Paths(Path.cwd())).items():
+        dvc_lock.distrust(Paths(Path.cwd()), stage)
+        log(f"dvc.lock was wrong about {stage} ({how}): it runs again")
     for stage in (*FILE_STAGES, "promote"):
         state = run_stage(stage, parameters, return_state=True)
         if not state.is_completed():

@@ -10,10 +10,9 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from monge.cli.base import PARAMS_FILE
 from monge.errors import SourceError
 from monge.files import locked, write_whole
-from monge.params import Params, load
+from monge.params import PARAMS_FILE, Params, load
 from monge.paths import Paths
 
 FILE = "params.yaml"

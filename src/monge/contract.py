@@ -15,8 +15,13 @@ from monge.labels import MAX_LABELS
 from monge.latents import DISTRIBUTION, MAX_DIM
 
 METADATA_KEY = "monge.contract"
-FORMAT_VERSION = 2
-_SINCE: dict[str, tuple[int, Any]] = {"label_shares": (2, [])}
+FORMAT_VERSION = 3
+_SINCE: dict[str, tuple[int, Any]] = {
+    "label_shares": (2, []),
+    "code": (3, None),
+    "export_parameters": (3, {}),
+    "export_revision": (3, None),
+}
 """Keys that came with a later version, and what a file of an earlier one means."""
 
 WEIGHTS = ("averaged", "raw")
@@ -28,7 +33,10 @@ MAX_CHARACTERS = 1 << 20
 class Contract:
     """Input, output and origin of a generator file; one that exists is valid.
 
-    `image_shape` is (height, width, channels) in pixels; `parameters` is the train section;
+    `image_shape` is (height, width, channels) in pixels; `parameters` is the train section and
+    `export_parameters` the export section; `git_revision` is the training's and `export_revision`
+    the exporting code's where it is another, each with "+changed" behind it where the files were
+    not those of the commit; `code` is the digest of the code that decided the weights;
     `label_shares` has the share of each label among the training images, and is empty for a
     generator that takes none.
     Raises ModelFileError when a field is out of its range.
@@ -40,10 +48,13 @@ class Contract:
     label_shares: tuple[float, ...] = ()
     dataset_hash: str | None = None
     git_revision: str | None = None
+    export_revision: str | None = None
+    code: str | None = None
     run: str | None = None
     step: int = 0
     weights: str = "averaged"
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    export_parameters: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     latent_distribution: str = DISTRIBUTION
     value_range: tuple[int, int] = (0, 255)
@@ -138,11 +149,11 @@ def _checks(contract: Contract) -> list[tuple[str, bool]]:
         ("monge_version must be text", not isinstance(c.monge_version, str)),
         *(
             (f"{name} must be text or null", not isinstance(getattr(c, name), (str, type(None))))
-            for name in ("dataset_hash", "git_revision", "run")
+            for name in ("dataset_hash", "git_revision", "export_revision", "code", "run")
         ),
         *(
             (f"{name} must be a mapping", not isinstance(getattr(c, name), Mapping))
-            for name in ("parameters", "metrics")
+            for name in ("parameters", "export_parameters", "metrics")
         ),
     ]
 

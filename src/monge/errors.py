@@ -34,8 +34,19 @@ class ModelFileError(InputError):
     """A generator file is missing, is not one, breaks its contract, or is unsafe to load."""
 
 
-class CheckpointMismatch(InputError):
-    """The checkpoints on disk belong to other parameters or another dataset."""
+class MadeOtherwise(InputError):
+    """What a stage is to work on was made by `stage` with other parameters than are asked for."""
+
+    def __init__(self, message: str, stage: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+
+class CheckpointMismatch(MadeOtherwise):
+    """The checkpoints on disk belong to other parameters, another dataset, or other code."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "train")
 
 
 class EnvironmentFault(MongeError):
@@ -62,6 +73,10 @@ class ServiceError(EnvironmentFault):
 
 class Busy(EnvironmentFault):
     """Another process is already working in this folder."""
+
+
+class ChangedMeanwhile(EnvironmentFault):
+    """Files that a stage works on changed while it ran: its result is of what they were before."""
 
 
 class NotReady(EnvironmentFault):

@@ -31,6 +31,10 @@ def _one_line(text: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_one_line)]
+PARAMS_FILE = "MONGE_PARAMS_FILE"
+"""The environment variable with a run's parameters, which were fixed when it began: a file that
+stands for the project's params.yaml wherever no other one is named."""
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]

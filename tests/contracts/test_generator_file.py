@@ -221,7 +221,8 @@ def _document(**changes: Any) -> str:
 
 def test_a_contract_of_the_first_version_is_that_of_a_generator_without_labels() -> None:
     document = json.loads(_document(format_version=1, classes=["a"]))
-    del document["label_shares"]
+    for later in ("label_shares", "code", "export_parameters", "export_revision"):
+        del document[later]
     read = Contract.from_json(json.dumps(document))
     assert read == Contract(latent_dim=16, image_shape=(8, 8, 1), classes=("a",))
     assert not read.conditional
@@ -236,11 +237,12 @@ def test_a_contract_of_the_first_version_is_that_of_a_generator_without_labels()
         ('{"step": NaN}', "not JSON"),
         (_document(step=1)[:-5], "not JSON"),
         (" " * 2_000_000, "characters long"),
-        (_document(format_version=3), "upgrade monge"),
+        (_document(format_version=4), "upgrade monge"),
         (_document(format_version="1"), "format_version"),
         (_document(format_version=0), "format_version"),
         (_document(surprise=1), "unknown keys surprise"),
-        (_document(format_version=1), "unknown keys label_shares"),
+        (_document(format_version=2), "unknown keys code"),
+        (_document(format_version=1), "label_shares"),
         (_document(classes=["a", "b"], label_shares=[0.5]), "label_shares"),
         (_document(classes=["a", "b"], label_shares=[0.5, 0.6]), "label_shares"),
         (_document(classes=["a", "b"], label_shares=[1.5, -0.5]), "label_shares"),

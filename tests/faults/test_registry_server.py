@@ -34,7 +34,7 @@ frechet["protocol"] = {"protocol_hash": "p"}
 promote(
     Registry(Path(root), name), Path(model), {"frechet": frechet}, PromoteParams(name=name),
     run_key=value, tags={}, rejudge=lambda path: sys.exit("rejudged"),
-    card="# a card", describe=lambda reason: f"**{reason}**",
+    beside={"MODEL_CARD.md": b"# a card"}, describe=lambda reason: f"**{reason}**",
 )
 """
 

@@ -41,10 +41,6 @@ Exactly = Annotated[
     ),
 ]
 
-PARAMS_FILE = "MONGE_PARAMS_FILE"
-"""Names the file with a run's parameters, which were fixed when it began: it stands for the
-project's params.yaml wherever no other file is named."""
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -75,14 +71,24 @@ def run_stage(
     `exactly` are the words of a whole section, the stage's own, which stands for the file's.
     """
     from monge import stages
+    from monge.errors import MadeOtherwise
     from monge.parameter_line import parse
-    from monge.params import load
+    from monge.params import PARAMS_FILE, load
     from monge.paths import Paths
+    from monge.stages import dvc_lock
 
     stage: Callable[..., Any] = getattr(stages, name)
     section = section or name
-    sections = {section: parse(section, exactly)} if exactly else {}
     paths = Paths(params.resolve().parent)
+    sections = {section: parse(section, exactly)} if exactly else {}
+    if dvc_lock.runs_this():  # what came before was fixed when DVC began, whatever the file has now
+        sections |= dvc_lock.sections_before(section, paths)
     if params == Path("params.yaml"):
         params = Path(os.environ.get(PARAMS_FILE, params))
-    return stage(load(params, override, sections), paths, **options)
+    try:
+        return stage(load(params, override, sections), paths, **options)
+    except MadeOtherwise as other:
+        if dvc_lock.runs_this() and other.stage != name and dvc_lock.distrust(paths, other.stage):
+            other.args = (f"{other} dvc.lock had it otherwise: that entry is taken out, and the "
+                          "same command makes it true.",)  # fmt: skip
+        raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,9 +40,17 @@ def rollback(
 
 
 @app.command()
-def models(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+def models(
+    params: ParamsFile = Path("params.yaml"),
+    override: Overrides = None,
+    show: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="One version: its origin, and how to make it again."),
+    ] = None,
+) -> None:
     """List the registered versions: aliases, figures, data, age."""
-    for line in run_stage("models", params, override):
+    asked: dict[str, Any] = {} if show is None else {"which": show}
+    for line in run_stage("models" if show is None else "show", params, override, **asked):
         typer.echo(line)
 
 

@@ -48,8 +48,9 @@ def card(facts: Facts) -> str:
         f"{warned}"
         "- The figures hold for this dataset and these protocols only; do not compare them with "
         "others'.\n\n## Origin\n\n"
-        f"Generator SHA-256 `{facts.model_hash}`, dataset `{contract.dataset_hash}`, git revision "
-        f"`{contract.git_revision}`, run `{contract.run}`, monge {contract.monge_version}.\n"
+        f"Generator SHA-256 `{facts.model_hash}`, dataset `{contract.dataset_hash}`, "
+        f"{facts.code}, run `{contract.run}`, monge {contract.monge_version}. "
+        "`monge models --show` with its version prints the commands that make it again.\n"
     )
 
 
@@ -64,7 +65,7 @@ def comment(facts: Facts) -> str:
     """`report.md`: verdict, headline figures and where to look, short enough for a comment."""
     return (
         f"### {facts.name} `{facts.model_hash[:12]}`\n\n**{facts.verdict}**\n\n"
-        f"{facts.training}; {facts.data}.\n\n{_table(facts, all_of=False)}\n"
+        f"{facts.training}; {facts.data}; {facts.code}.\n\n{_table(facts, all_of=False)}\n"
         "All figures, pictures and protocols: `reports/report.html`. "
         "Against another revision: `dvc metrics diff`, `dvc plots diff`.\n"
     )

@@ -18,6 +18,7 @@ from monge.evaluation.judgement import Figure
 Entry = dict[str, Any]
 
 _WHOLE = "figures"
+_MADE = "made"
 
 
 def entries(figures: Mapping[str, Figure]) -> dict[str, Entry]:
@@ -36,10 +37,10 @@ def entries(figures: Mapping[str, Figure]) -> dict[str, Entry]:
     }
 
 
-def to_bytes(figures: Mapping[str, Entry]) -> bytes:
-    """Write the document of these entries."""
+def to_bytes(figures: Mapping[str, Entry], made: Mapping[str, Any] | None = None) -> bytes:
+    """Write the document of these entries; `made` says with which parameters, of which file."""
     values = {name: entry["value"] for name, entry in figures.items()}
-    document = {**values, _WHOLE: [dict(figures)]}
+    document = {**values, _WHOLE: [dict(figures)], **({_MADE: [dict(made)]} if made else {})}
     return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode("utf-8")
 
 
@@ -55,6 +56,15 @@ def read(path: Path) -> dict[str, Entry]:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: damaged. Run `monge evaluate` again.") from None
     return dict(found)
+
+
+def made(path: Path) -> dict[str, Any]:
+    """What `to_bytes` was told beside the figures; empty where it was told nothing."""
+    try:
+        (found,) = json.loads(path.read_text(encoding="utf-8"))[_MADE]
+        return dict(found)
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def rows(figures: Mapping[str, Entry]) -> list[tuple[str, str, str, str, str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +37,20 @@ def write(
     history_csv: Path | None,
     folder: Path,
     sample_interpolations: Interpolations | None,
+    made: Mapping[str, object] | None = None,
 ) -> None:
     """Write `metrics.json` and the folder `pictures`, each whole or not at all.
 
     `history_csv` (columns step, wasserstein_estimate) gives the learning curve;
-    `sample_interpolations` ((rows, steps) -> uint8 [rows, steps, H, W, C]) the interpolations. The
+    `sample_interpolations` ((rows, steps) -> uint8 [rows, steps, H, W, C]) the interpolations;
+    `made` is noted beside the figures. The
     old pictures go, so that none is left of an older judgement; the figures come last. Raises
     StorageError when the folder cannot be written.
     """
     with FolderReplacement(folder / PICTURES) as replacement:
         _draw(judgement, history_csv, replacement.partial, sample_interpolations)
         replacement.commit()
-    write_whole(folder / METRICS, document.to_bytes(document.entries(judgement.figures)))
+    write_whole(folder / METRICS, document.to_bytes(document.entries(judgement.figures), made))
 
 
 def _draw(

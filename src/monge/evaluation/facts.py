@@ -12,6 +12,7 @@ from monge.contract import Contract
 from monge.data.packed import PackedDataset
 from monge.evaluation import document
 from monge.paths import Paths
+from monge.tracking.revision import CHANGED
 
 UNDECIDED = "Not decided yet: `monge promote` asks the gate."
 
@@ -62,6 +63,13 @@ class Facts:
         return ", ".join(part for part in parts if part)
 
     @property
+    def code(self) -> str:
+        """Which code trained it and, where it is another, which exported it; a sentence's half."""
+        trained = _told(self.contract.git_revision)
+        exported = self.contract.export_revision
+        return f"trained at {trained}" + (f", exported at {_told(exported)}" if exported else "")
+
+    @property
     def images_seen(self) -> int | None:
         """Real images that the critic saw, an image as often as it came."""
         trained = self.contract.parameters
@@ -70,6 +78,13 @@ class Facts:
         if not (isinstance(batch, int) and isinstance(critic_steps, int)):
             return None
         return self.contract.step * batch * critic_steps
+
+
+def _told(revision: str | None) -> str:
+    if revision is None:
+        return "no known git revision"
+    commit = revision.removesuffix(CHANGED)
+    return f"git revision {commit}" + (" with changed files" if commit != revision else "")
 
 
 def gather(

@@ -152,11 +152,14 @@ def _duration(seconds: float) -> str:
 
 def _again(facts: Facts) -> Iterable[str]:
     """The exact protocol, and the commands that come to the same."""
-    revision = facts.contract.git_revision
-    checkout = f"git checkout {revision.removesuffix('+dirty')}\n" if revision else ""
     yield "<h2>Do it again</h2>"
-    yield f"<pre>{html.escape(checkout)}dvc repro\nmonge promote</pre>"
     yield (
+        '<p class="soft">Once it is registered, the commands that bring back its code, parameters '
+        "and data are printed by:</p>"
+    )
+    yield "<pre>monge models --show VERSION</pre>"
+    yield (
+        f'<p class="soft">{html.escape(facts.code[0].upper() + facts.code[1:])}.</p>'
         f'<p class="soft">Generator SHA-256 <code>{facts.model_hash}</code>, dataset '
         f"<code>{html.escape(str(facts.contract.dataset_hash))}</code>, run "
         f"<code>{html.escape(str(facts.contract.run))}</code>, monge "

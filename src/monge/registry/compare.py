@@ -73,6 +73,31 @@ def listing(versions: list[Version], metrics: list[str]) -> list[str]:
     return _table(rows)
 
 
+_ORIGIN = (
+    ("run", "run"), ("monge.sha256", "file"), ("monge.dataset", "dataset"), ("monge.step", "step"),
+    ("monge.git_revision", "trained at"), ("monge.export_revision", "exported at"),
+    ("monge.code", "code"),
+)  # fmt: skip
+
+
+def described(version: Version) -> list[str]:
+    """A table of what a version says of itself: name, standing, origin, verdict."""
+    facts = {"run": version.run_id or "", **version.tags}
+    told = [(label, facts[tag]) for tag, label in _ORIGIN if facts.get(tag)]
+    data = [(tag.removeprefix("dvc."), f"{value} (DVC)") for tag, value in sorted(facts.items())
+            if tag.startswith("dvc.")]  # fmt: skip
+    reason = facts.get("monge.reason", "")
+    return _table(
+        [
+            (f"{version.name} version {version.number}", ", ".join(version.aliases)),
+            ("registered", _age(version)),
+            *told,
+            *data,
+            *([("verdict", reason)] if reason else []),
+        ]
+    )
+
+
 def _age(version: Version) -> str:
     seconds = time.time() - version.registered_s
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,13 @@ MODEL_FILE = "model.onnx"
 CARD_FILE = "MODEL_CARD.md"
 
 
-def log_model(client: Any, run_id: str, model: Path, card: str) -> tuple[str, str]:
-    """Log the file's own bytes and its card as an MLflow model of the run; where, and its id."""
+def log_model(
+    client: Any, run_id: str, model: Path, beside: Mapping[str, bytes]
+) -> tuple[str, str]:
+    """Log the file's own bytes, and others beside them, as an MLflow model of the run.
+
+    Where it is, and its id.
+    """
     with warnings.catch_warnings(action="ignore"):  # MLflow warns of its own types on import
         import mlflow.onnx
         import mlflow.pyfunc  # loaded by mlflow.onnx only when it is used
@@ -45,8 +51,9 @@ def log_model(client: Any, run_id: str, model: Path, card: str) -> tuple[str, st
         )
         # MLflow writes the model anew; what was judged is what ships, to the byte.
         shutil.copyfile(model, local / MODEL_FILE)
-        if card:
-            (local / CARD_FILE).write_text(card, encoding="utf-8")
+        for name, data in beside.items():
+            (local / name).parent.mkdir(parents=True, exist_ok=True)
+            (local / name).write_bytes(data)
         client.log_model_artifacts(logged.model_id, str(local))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])

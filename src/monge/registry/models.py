@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from monge.errors import InputError, MissingExtra, ModelFileError, ServiceError
 from monge.files import locked, write_whole
@@ -108,11 +109,11 @@ class Registry:
         run_key: str,
         tags: Mapping[str, str],
         experiment: str = EXPERIMENT,
-        card: str = "",
+        beside: Mapping[str, bytes] | None = None,
     ) -> Version:
         """Log the file into the training's run and register it; the same file only once.
 
-        `card`, in Markdown, is kept beside it.
+        `beside` are files that are kept with it: its card, what brings it back.
         Raises ModelFileError when the file is missing, or holds what no generator file may.
         """
         model_hash = _sha256(model)
@@ -122,7 +123,7 @@ class Registry:
             if known is not None:
                 return known
             with _answering(self.root):
-                number = self._register(model, model_hash, run_key, tags, experiment, card)
+                number = self._register(model, model_hash, run_key, tags, experiment, beside or {})
         return next(item for item in self.versions() if item.number == number)
 
     def _register(
@@ -132,13 +133,13 @@ class Registry:
         run_key: str,
         tags: Mapping[str, str],
         experiment: str,
-        card: str,
+        beside: Mapping[str, bytes],
     ) -> int:
         from mlflow.exceptions import MlflowException
 
         client = self._client
         run_id = mlflow_store.find_or_create_run(client, self.root, self.state, run_key, experiment)
-        source, model_id = log_model(client, run_id, model, card)
+        source, model_id = log_model(client, run_id, model, beside)
         try:
             client.create_registered_model(self.name)
         except MlflowException as error:
@@ -207,6 +208,30 @@ class Registry:
             )
         write_whole(cached, data)
         return cached
+
+    def fetch_beside(self, version: Version, name: str, folder: Path) -> Path:
+        """Copy a folder that was kept beside a version's file to `folder`, replacing that.
+
+        Raises InputError when none was kept.
+        """
+        with _answering(self.root), tempfile.TemporaryDirectory() as aside:
+            from mlflow.artifacts import download_artifacts, list_artifacts
+
+            where = self._client.get_model_version_download_uri(self.name, str(version.number))
+            at = mlflow_store.address(self.root)
+            there = list_artifacts(artifact_uri=where, tracking_uri=at)
+            if name not in [PurePosixPath(item.path).name for item in there]:
+                raise InputError(
+                    f"models:/{self.name}/{version.number}: has no {name}; it was registered by an "
+                    "earlier monge, which kept none."
+                )
+            got = download_artifacts(
+                artifact_uri=f"{where}/{name}", dst_path=aside, tracking_uri=at
+            )
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(got, folder)
+        return folder
 
 
 def resolve(address: str, root: Path | None = None) -> tuple[Registry, Version]:

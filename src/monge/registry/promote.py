@@ -38,7 +38,7 @@ def promote(
     run_key: str,
     tags: Mapping[str, str],
     rejudge: Callable[[Path], Report],
-    card: str = "",
+    beside: Mapping[str, bytes] | None = None,
     describe: Callable[[str], str] = str,
     experiment: str = EXPERIMENT,
     force: str | None = None,
@@ -46,13 +46,15 @@ def promote(
     """Register `model`, judged by `report`, and make it champion if the gate says so.
 
     `rejudge` measures the champion's file again when a figure of it has another protocol. `force`
-    is a person's reason to promote whatever the gate says. `card` is kept beside the file, and
+    is a person's reason to promote whatever the gate says. `beside` are files kept with it, and
     `describe` makes the version's description of the verdict's reason. Aliases move last,
     champion's last of all: killed anywhere, the next call completes it. Raises what the registry
     raises, and InputError when the report lacks a figure that a condition names.
     """
     candidate = _figures(report, params)
-    version = registry.register(model, run_key=run_key, tags=tags, experiment=experiment, card=card)
+    version = registry.register(
+        model, run_key=run_key, tags=tags, experiment=experiment, beside=beside
+    )
     while True:
         champion = registry.champion()
         if champion is not None and champion.number == version.number:

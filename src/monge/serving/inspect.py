@@ -34,9 +34,10 @@ def describe(model: str | Path, provider: str = "auto", threads: int = 0) -> Ite
         yield f"  labels     0 to {len(contract.label_shares) - 1}, a class for each image"
     yield f"  weights    {contract.weights}, of step {contract.step}, run {contract.run or '-'}"
     yield f"  dataset    {contract.dataset_hash or '-'}"
-    yield f"  revision   {contract.git_revision or '-'}"
+    exported = f", exported at {contract.export_revision}" if contract.export_revision else ""
+    yield f"  revision   {contract.git_revision or '-'}{exported}"
     yield f"  made by    monge {contract.monge_version}, contract {contract.format_version}"
-    for name in ("parameters", "metrics"):
+    for name in ("parameters", "export_parameters", "metrics"):
         if values := getattr(contract, name):
             yield f"  {name:10} {json.dumps(values, sort_keys=True)}"
     counted = sorted(check_operators(data, model).items())

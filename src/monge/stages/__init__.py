@@ -6,9 +6,9 @@ alone, by hand or by DVC. Imports are inside: a stage loads what it needs and no
 
 from monge.stages.judging import evaluate, metrics, report
 from monge.stages.making import export, launch, plan, prepare, train, triton
-from monge.stages.standing import compare, models, promote, rollback
+from monge.stages.standing import compare, models, promote, rollback, show
 
 __all__ = [
     "compare", "evaluate", "export", "launch", "metrics", "models", "plan", "prepare", "promote",
-    "report", "rollback", "train", "triton",
+    "report", "rollback", "show", "train", "triton",
 ]  # fmt: skip

@@ -15,6 +15,8 @@ from monge.files import write_whole
 from monge.labels import drawn
 from monge.params import Params
 from monge.paths import Paths
+from monge.stages import agreement
+from monge.stages.steady import steady
 from monge.stages.tracking import tracked
 
 if TYPE_CHECKING:
@@ -31,17 +33,25 @@ log = logging.getLogger(__name__)
 
 def evaluate(params: Params, paths: Paths) -> list[str]:
     """The exported file to figures and pictures in `reports/`; a table of them in lines."""
+    with steady(paths.model, paths.prepared):
+        return _evaluate(params, paths)
+
+
+def _evaluate(params: Params, paths: Paths) -> list[str]:
     from monge.evaluation import document, drawn
     from monge.serving.sampler import Sampler
     from monge.training.history import HISTORY
 
     sampler = Sampler.load(paths.model, params.evaluate.provider)
+    dataset = agreement.prepared(params, paths)
+    agreement.require_model(params, paths, sampler.contract, dataset)
     judgement = judge(params, paths, sampler)
     drawn.write(
         judgement,
         paths.checkpoints / HISTORY,
         paths.reports,
         lambda rows, steps: _walks(sampler, params.evaluate.seed, rows, steps),
+        {"evaluate": params.evaluate.model_dump(by_alias=True), "generator": sampler.model_hash},
     )
     facts = gather_facts(params, paths, sampler)
     page = write_report(facts, paths)

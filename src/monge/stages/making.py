@@ -5,18 +5,24 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from monge.errors import CheckpointMismatch
 from monge.params import Params
 from monge.paths import Paths
+from monge.stages import agreement
+from monge.stages.dvc_lock import runs_this
+from monge.stages.steady import steady
 from monge.stages.tracking import describe_training, tracked
 
 if TYPE_CHECKING:
+    from monge.contract import Contract
     from monge.data.packed import PackedDataset
     from monge.export.parity import Parity
     from monge.training.loop import Outcome
+    from monge.training.resume import Trained
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +34,10 @@ def prepare(params: Params, paths: Paths) -> PackedDataset:
     """Images to the packed dataset in `data/prepared`."""
     from monge.data.prepare import prepare as pack
 
-    return pack(params.prepare, paths.root, paths.downloads, paths.prepared)
+    own = params.prepare.source in ("folder", "archive")
+    images = [paths.root / params.prepare.path] if own else []
+    with steady(*images, code=("data", "params.py")):
+        return pack(params.prepare, paths.root, paths.downloads, paths.prepared)
 
 
 def train(
@@ -39,22 +48,41 @@ def train(
     `fresh` starts again; `if_changed` says what to do when the checkpoints on disk are of another
     training: refuse with the differences, or set them aside and start afresh.
     """
-    from monge.data.packed import PackedDataset
-    from monge.training import cost, launch, lock, loop, resume
+    from monge.training import cost, launch, lock, loop, record, resume
 
     if not launch.is_first():
         return _follow(params, paths)
     folder = paths.checkpoints
     with lock.exclusive(paths.state / _LOCK):
-        dataset = PackedDataset.open(paths.prepared)
+        dataset = agreement.prepared(params, paths)
         afresh = fresh or (if_changed == "fresh" and resume.is_other(params.train, dataset, folder))
         resume.look_ahead(params.train, dataset, folder, afresh=afresh)
         if afresh:
             resume.set_aside(folder)
-        key = resume.run_key(folder)
+        key = record.run_key(folder)
         with tracked(params, paths, key) as run, cost.metered(paths.cost, key):
             describe_training(params, paths, dataset, run)
-            return loop.train(params.train, dataset, folder, run)
+            with _same_code(params), steady(paths.prepared, code=()):
+                return loop.train(params.train, dataset, folder, run)
+
+
+@contextmanager
+def _same_code(params: Params) -> Iterator[None]:
+    """Refuse, after a training that DVC runs, code that decides other bits than it began with.
+
+    What it made is kept: with the code put back it is complete, with the new code it is set aside.
+    """
+    from monge.training.code_identity import changed, code_identity
+
+    before = code_identity(params.train)
+    yield
+    other = changed(before, code_identity(params.train, again=True)) if runs_this() else []
+    if other:
+        raise CheckpointMismatch(
+            f"the code was changed while this training ran ({', '.join(other[:4])}), so that its "
+            "checkpoints are of the code before. They are kept: put the code back and run the same "
+            "command to take them as they are, or run it now to train anew with the new code."
+        )
 
 
 def _follow(params: Params, paths: Paths) -> Outcome:
@@ -94,14 +122,16 @@ def plan(
 
 def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[Path, Parity]:
     """The best or last checkpoint's generator to `models/generator.onnx`, held to the network."""
-    from monge.contract import Contract
-    from monge.data.packed import PackedDataset
+    with steady(paths.checkpoints, paths.prepared):
+        return _export(params, paths, unfinished=unfinished)
+
+
+def _export(params: Params, paths: Paths, *, unfinished: bool) -> tuple[Path, Parity]:
     from monge.export import parity
     from monge.export.graph import Form
-    from monge.tracking import environment
-    from monge.training import labels, resume
+    from monge.training import resume
 
-    dataset = PackedDataset.open(paths.prepared)
+    dataset = agreement.prepared(params, paths)
     found = resume.generator(params.train, dataset, paths.checkpoints, params.export)
     if found.last_step < params.train.steps and not unfinished:
         raise CheckpointMismatch(
@@ -110,22 +140,38 @@ def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[P
             "`monge export --unfinished`."
         )
     log.info("exporting %s", found.choice)
+    contract = _contract(params, paths, dataset, found)
+    form = Form(params.export.variant, params.export.optimize_for)
+    return paths.model, parity.write_checked(
+        found.network, contract, paths.model, params.export.tolerance, form
+    )
+
+
+def _contract(params: Params, paths: Paths, dataset: PackedDataset, found: Trained) -> Contract:
+    """What the file says of itself: of its training what that noted, of the export what is now."""
+    from monge.contract import Contract
+    from monge.tracking import revision
+    from monge.training import labels, record
+
     channels, height, width = dataset.image_shape
-    contract = Contract(
+    code, trained, here = (
+        record.identity(found.made, "code"), record.trained_at(found.made), revision(paths.root)
+    )  # fmt: skip
+    now = None if here is None else str(here)
+    return Contract(
         latent_dim=params.train.latent_dim,
         image_shape=(height, width, channels),
         classes=dataset.class_names,
         label_shares=labels.shares(params.train, dataset),
         dataset_hash=dataset.content_hash,
-        git_revision=environment(paths.root).get("git.revision"),
-        run=resume.run_key(paths.checkpoints),
+        git_revision=trained,
+        export_revision=None if now == trained else now,
+        code=None if code is None else code.digest,
+        run=record.run_key(paths.checkpoints),
         step=found.step,
         weights=params.export.weights,
-        parameters=params.train.model_dump(by_alias=True),
-    )
-    form = Form(params.export.variant, params.export.optimize_for)
-    return paths.model, parity.write_checked(
-        found.network, contract, paths.model, params.export.tolerance, form
+        parameters=record.parameters(found.made) or params.train.model_dump(by_alias=True),
+        export_parameters=params.export.model_dump(by_alias=True),
     )
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from monge.files import write_whole
 from monge.params import Params
 from monge.paths import Paths
+from monge.stages import agreement, lineage
 from monge.stages.judging import gather_facts, rejudged, require_report_of, write_report
-from monge.stages.tracking import tracked
+from monge.stages.tracking import keep_lineage, tracked
 
 if TYPE_CHECKING:
+    from monge.contract import Contract
     from monge.registry.promote import Promotion
 
 _COMPARED = 64
@@ -26,6 +28,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     report is of another file.
     """
     from monge.evaluation.card import card, comment
+    from monge.registry.logged_model import CARD_FILE
     from monge.registry.models import Registry
     from monge.registry.promote import promote as decide
     from monge.serving.sampler import Sampler
@@ -34,23 +37,26 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     contract = sampler.contract
     facts = gather_facts(params, paths, sampler)
     require_report_of(facts.figures, sampler.model_hash, paths)
+    agreement.require_model(params, paths, contract, agreement.prepared(params, paths))
+    agreement.require_report(params, paths)
     if any((paths.state / "spool").glob("*")):  # figures that waited for the server go first
         with tracked(params, paths, contract.run or sampler.model_hash[:12]):
             pass
-    registry = Registry(paths.root, params.promote.name)
+    registry, kept = (
+        Registry(paths.root, params.promote.name), lineage.files(params, paths, contract)
+    )  # fmt: skip
     promotion = decide(
         registry,
         paths.model,
         facts.figures,
         params.promote,
         run_key=contract.run or sampler.model_hash[:12],
-        tags={
-            "monge.dataset": contract.dataset_hash or "",
-            "monge.git_revision": contract.git_revision or "",
-            "monge.step": str(contract.step),
-        },
+        tags=_tags(params, paths, contract),
         rejudge=lambda path: rejudged(params, paths, path, facts.figures),
-        card=card(facts),
+        beside={
+            CARD_FILE: card(facts).encode("utf-8"),
+            **{f"{lineage.FOLDER}/{name}": data for name, data in kept.items()},
+        },
         describe=lambda reason: comment(dataclasses.replace(facts, verdict=reason)),
         experiment=params.promote.name,
         force=force,
@@ -60,7 +66,39 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     write_report(gather_facts(params, paths, sampler), paths)
     with tracked(params, paths, contract.run or sampler.model_hash[:12]) as run:
         run.file(paths.page, "reports")  # with the verdict now
+        keep_lineage(kept, run)
     return sentence
+
+
+def _tags(params: Params, paths: Paths, contract: Contract) -> dict[str, str]:
+    """What a version says of its origin, for who looks at the registry."""
+    hashes = lineage.data_hashes(params, paths)
+    return {
+        "monge.dataset": contract.dataset_hash or "",
+        "monge.git_revision": contract.git_revision or "",
+        "monge.export_revision": contract.export_revision or contract.git_revision or "",
+        "monge.code": contract.code or "",
+        "monge.step": str(contract.step),
+        **{f"dvc.{path}": md5 for path, md5 in hashes.items()},
+    }
+
+
+def show(params: Params, paths: Paths, *, which: str) -> list[str]:
+    """A version: where it comes from, and the commands that make it again; lines."""
+    from monge.registry.compare import described
+    from monge.registry.models import Registry
+
+    registry = Registry(paths.root, params.promote.name)
+    version = registry.find(which)
+    place = paths.state / lineage.FOLDER / f"{version.name}-{version.number}"
+    folder = registry.fetch_beside(version, lineage.FOLDER, place)
+    return [
+        *described(version),
+        "",
+        f"What brings it back is in {folder}. To make it again:",
+        "",
+        *(f"  {line}" for line in lineage.commands(folder, paths.root)),
+    ]
 
 
 def rollback(params: Params, paths: Paths, *, reason: str, to: int | None = None) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from monge.errors import Interrupted
 from monge.params import Params
 from monge.paths import Paths
+from monge.stages import lineage
 
 if TYPE_CHECKING:
     from monge.data.packed import PackedDataset
@@ -38,7 +41,9 @@ def describe_training(params: Params, paths: Paths, dataset: PackedDataset, run:
 
     sections = params.model_dump(by_alias=True, include={"prepare", "train"})
     run.params({f"{stage}.{key}": v for stage, keys in sections.items() for key, v in keys.items()})
-    run.tags({**environment(paths.root), **_data_version(paths)})
+    versions = {f"dvc.{path}": md5 for path, md5 in lineage.data_hashes(params, paths).items()}
+    run.tags({**environment(paths.root), **versions})
+    keep_lineage(lineage.files(params, paths), run)
     details = {
         "source": params.prepare.source,
         "train": len(dataset.train),
@@ -49,13 +54,11 @@ def describe_training(params: Params, paths: Paths, dataset: PackedDataset, run:
     run.dataset(params.prepare.source, dataset.content_hash, details)
 
 
-def _data_version(paths: Paths) -> dict[str, str]:
-    """The hash under which DVC keeps the packed dataset, where DVC has seen it."""
-    import yaml
-
-    try:
-        lock = yaml.safe_load((paths.root / "dvc.lock").read_text(encoding="utf-8"))
-        outs = lock["stages"]["prepare"]["outs"]
-        return {"dvc.data/prepared": str(outs[0]["md5"])}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, IndexError):
-        return {}
+def keep_lineage(files: lineage.Files, run: Run) -> None:
+    """What brings a run's result back, as files of the run."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in files.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            run.file(path, str(PurePosixPath(lineage.FOLDER) / PurePosixPath(name).parent))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
+from monge.tracking.revision import revision
+
 
 def environment(root: Path | None = None) -> dict[str, str]:
-    """Python, package versions, platform, processors, device, and git revision of `root`, as tags.
+    """Python, package versions, platform, processors, device, and revision of `root`, as tags.
 
     The device is told only when torch is imported already: its import takes seconds.
     """
@@ -29,20 +30,12 @@ def environment(root: Path | None = None) -> dict[str, str]:
     if torch is not None:
         cuda = torch.cuda.is_available()
         facts["device"] = torch.cuda.get_device_name() if cuda else "cpu"
-    return facts | _git(root)
+    return facts | _git(root or Path.cwd())
 
 
-def _git(root: Path | None) -> dict[str, str]:
-    """Revision and dirtiness; nothing outside a repository or without git."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=20
-        ).stdout.strip()
-
-    try:
-        revision = git("rev-parse", "HEAD")
-        dirty = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
+def _git(root: Path) -> dict[str, str]:
+    """Commit, and whether the code differs from it; nothing where there is none."""
+    found = revision(root)
+    if found is None:
         return {}
-    return {"git.revision": revision, "git.dirty": str(bool(dirty)).lower()}
+    return {"git.revision": found.commit, "git.dirty": str(bool(found.difference)).lower()}

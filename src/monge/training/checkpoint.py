@@ -2,7 +2,7 @@
 
 step-00001000/
   tensors.safetensors    networks, averaged generator, optimizers, random state
-  state.json             step, fingerprint, format version
+  state.json             step, fingerprint, the training's record, format version
   SHA256SUMS             of the two, in the format of `sha256sum --check`
 """
 
@@ -23,10 +23,13 @@ from torch import Tensor
 
 from monge.errors import StorageError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_KNOWN = (1, 2)
+"""Version 1 has no record: which code trained it is not known."""
+
 _NAME = re.compile(r"step-(\d{8,})")
 _TENSORS, _STATE, _SUMS = "tensors.safetensors", "state.json", "SHA256SUMS"
-_MAX_STATE_BYTES = 1 << 20
+_MAX_STATE_BYTES = 4 << 20
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +42,15 @@ class Checkpoint:
     step: int
     fingerprint: dict[str, Any]
     tensors: dict[str, Tensor]
+    record: dict[str, Any]
 
 
 def write(
-    folder: Path, step: int, tensors: Mapping[str, Tensor], fingerprint: Mapping[str, Any]
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Tensor],
+    fingerprint: Mapping[str, Any],
+    record: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write one checkpoint: into a hidden folder, synced, then renamed into place.
 
@@ -50,7 +58,12 @@ def write(
     """
     final = folder / f"step-{step:08d}"
     partial = folder / f".partial-{final.name}"
-    state = {"format_version": FORMAT_VERSION, "step": step, "fingerprint": dict(fingerprint)}
+    state = {
+        "format_version": FORMAT_VERSION,
+        "step": step,
+        "fingerprint": dict(fingerprint),
+        "training": dict(record or {}),
+    }
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -151,7 +164,7 @@ def _read(path: Path) -> Checkpoint:
     if (path / _STATE).stat().st_size > _MAX_STATE_BYTES:
         raise ValueError(f"{_STATE} is absurdly large")
     state = json.loads((path / _STATE).read_text("utf-8"))
-    if state["format_version"] != FORMAT_VERSION:
+    if state["format_version"] not in _KNOWN:
         raise ValueError(f"format version {state['format_version']} is not {FORMAT_VERSION}")
     if state["step"] != _step(path):
         raise ValueError(f"it holds step {state['step']}")
@@ -159,7 +172,7 @@ def _read(path: Path) -> Checkpoint:
         tensors = load_file(path / _TENSORS)
     except SafetensorError as error:
         raise ValueError(str(error)) from None
-    return Checkpoint(path, state["step"], state["fingerprint"], tensors)
+    return Checkpoint(path, state["step"], state["fingerprint"], tensors, state.get("training", {}))
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -34,7 +34,7 @@ NETWORKS = ("monge.nets.build",)
 LOOKING = frozenset({
     # What is told, and where it is kept.
     "monge.tracking", "monge.files", "monge.training.journal", "monge.training.diagnosis",
-    "monge.training.checkpoint", "monge.training.writer",
+    "monge.training.checkpoint", "monge.training.writer", "monge.training.record",
     # Parameters: their values are in the fingerprint.
     "monge.params", "monge.training.fingerprint",
     # When to stop, and how much memory is free: resident and streamed images are the same.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 
 _WITHOUT_EFFECT = {
-    "data", "device", "devices", "capture", "threads", "log_every", "grid_every", "quality_every",
+    "data", "device", "devices", "capture", "threads", "log_every", "grid_every",
     "checkpoint_every", "checkpoint_every_minutes", "keep_checkpoints", "guards",
 }  # fmt: skip
 _FAMILIES = {"mlp", "dcgan"}
@@ -16,19 +17,24 @@ _OBJECTIVES = {"wgan", "wgan-gp"}
 
 
 def fingerprint(train: TrainParams, dataset: PackedDataset) -> dict[str, Any]:
-    """Dotted parameter to value, for what decides the weights; unused sections are left out.
+    """Dotted parameter to value, for what decides the weights, and the dataset's hash."""
+    return {"dataset": dataset.content_hash} | deciding(train.model_dump(by_alias=True))
+
+
+def deciding(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the section `train`, dotted: what decides the weights; unused sections are left out.
 
     `steps` counts only when the learning rate decays towards it: otherwise more steps continue the
-    same training. `init_from` counts by its name, and only where there is one; so does
+    same training. `quality_every` counts, for it decides which checkpoint is the best one, which
+    is what is exported. `init_from` counts by its name, and only where there is one; so does
     `conditional`.
     """
-    section = train.model_dump(by_alias=True)
-    family = "mlp" if train.net == "mlp" else "dcgan"
-    unused = _WITHOUT_EFFECT | (_FAMILIES - {family}) | (_OBJECTIVES - {train.objective})
-    if train.learning_rate_decay == "none":
+    family = "mlp" if section["net"] == "mlp" else "dcgan"
+    unused = _WITHOUT_EFFECT | (_FAMILIES - {family}) | (_OBJECTIVES - {section["objective"]})
+    if section["learning_rate_decay"] == "none":
         unused.add("steps")
     unused |= {key for key in ("init_from", "conditional") if not section[key]}
-    flat: dict[str, Any] = {"dataset": dataset.content_hash}
+    flat: dict[str, Any] = {}
     for key, value in section.items():
         if key in unused:
             continue

@@ -21,7 +21,6 @@ from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 from monge.training import checkpoint, labels, lock, resume
 from monge.training.device import choose_device
-from monge.training.fingerprint import differences, fingerprint
 from monge.training.footprint import Footprint, Layer, footprint, layers, networks
 from monge.training.precision import choose_precision
 from monge.training.timing import Timing, timed
@@ -76,7 +75,7 @@ def begin(
 ) -> Start:
     """Where `monge train` would begin. Raises InputError when it cannot take `init_from`."""
     found = checkpoint.latest(folder)
-    changed = differences(found.fingerprint, fingerprint(train, dataset)) if found else []
+    changed = resume.changes(found, train, dataset) if found else []
     afresh = fresh or bool(changed and if_changed == "fresh")
     if found and not changed and not fresh:
         return Start(found.step, f"would go on from {found.path}")

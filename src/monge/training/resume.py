@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
 from monge import nets
 from monge.data.packed import PackedDataset
 from monge.errors import CheckpointMismatch
-from monge.files import write_whole
 from monge.metrics.pyramid import NAME
 from monge.params import ExportParams, TrainParams
 from monge.tracking import Run
-from monge.training import checkpoint, labels, origin, quality
+from monge.training import checkpoint, labels, origin, quality, record
 from monge.training.checkpoint import Checkpoint
+from monge.training.code_identity import changed as changed_code
+from monge.training.code_identity import code_identity, nets_identity
 from monge.training.fingerprint import differences, fingerprint
 from monge.training.state import TrainingState
 
-RUN_KEY = "run.json"
+Part = Literal["code", "nets"]
 
 _ABOUT_STEPS = (
     "With train.learning_rate_decay: linear the rate of every step depends on the last one, so "
     "another train.steps is another training; with none it would go on."
 )
+
+_NAMED = 4
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +59,21 @@ def resume(
 
 
 def refuse_other(
-    found: Checkpoint, train: TrainParams, dataset: PackedDataset, folder: Path
+    found: Checkpoint,
+    train: TrainParams,
+    dataset: PackedDataset,
+    folder: Path,
+    part: Part = "code",
 ) -> None:
-    """Raise CheckpointMismatch, with the ways on, unless a checkpoint is of this training."""
+    """Raise CheckpointMismatch, with the ways on, unless a checkpoint is of this training.
+
+    With `part` nets, other code than that of its networks is no reason.
+    """
     changed = differences(found.fingerprint, fingerprint(train, dataset))
+    other = code_changes(found, train, part)
     if not changed:
+        if other:
+            raise CheckpointMismatch(_of_other_code(folder, other, part))
         return
     aside = set_aside_folder(folder)
     ways = [
@@ -76,6 +88,8 @@ def refuse_other(
             "Or fine-tune, from the weights they hold: `monge train --if-changed fresh --set "
             f"train.init_from={aside.name}` (to export it too, write that in params.yaml)."
         )
+    if other:
+        changed.append(f"code: {_listed(other)}")
     raise CheckpointMismatch(
         "\n".join(
             [
@@ -87,10 +101,49 @@ def refuse_other(
     )
 
 
+def changes(found: Checkpoint, train: TrainParams, dataset: PackedDataset) -> list[str]:
+    """What makes a checkpoint one of another training, a line each; none if it is of this one."""
+    changed = differences(found.fingerprint, fingerprint(train, dataset))
+    other = code_changes(found, train)
+    return [*changed, f"code: {_listed(other)}"] if other else changed
+
+
+def code_changes(found: Checkpoint, train: TrainParams, part: Part = "code") -> list[str]:
+    """The definitions that are not what they were when a checkpoint was trained, by name.
+
+    None are named where another net or objective was chosen: that says it.
+    """
+    chosen = ("train.net", "train.objective")
+    if any(found.fingerprint.get(key) != getattr(train, key.partition(".")[2]) for key in chosen):
+        return []
+    before = record.identity(found.record, part)
+    if before is None:
+        return ["unknown, by an earlier monge"]
+    return changed_code(before, code_identity(train) if part == "code" else nets_identity(train))
+
+
+def _of_other_code(folder: Path, names: list[str], part: Part) -> str:
+    """One line: what changed, and both ways on."""
+    if part == "nets":
+        return (
+            f"{folder}: trained with other networks ({_listed(names)}), so that a file would not "
+            "draw what was trained. Put the code back, or train anew with `monge train --fresh`."
+        )
+    return (
+        f"{folder}: trained by other code ({_listed(names)}). Put the code back to go on with it, "
+        f"or start afresh with `monge train --fresh` (moves it to {set_aside_folder(folder)})."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def is_other(train: TrainParams, dataset: PackedDataset, folder: Path) -> bool:
     """Whether `folder` holds checkpoints of another training; says in the log what differs."""
     found = checkpoint.latest(folder)
-    changed = differences(found.fingerprint, fingerprint(train, dataset)) if found else []
+    changed = changes(found, train, dataset) if found else []
     if changed:
         log.info("a new training, because: %s", "; ".join(changed))
     return bool(changed)
@@ -107,6 +160,7 @@ class Trained:
     step: int
     last_step: int
     choice: str
+    made: record.Record
 
 
 def generator(
@@ -120,12 +174,13 @@ def generator(
     last = checkpoint.latest(folder)
     if last is None:
         raise CheckpointMismatch(f"{folder}: no checkpoint here. Run `monge train` first.")
-    refuse_other(last, train, dataset, folder)
+    refuse_other(last, train, dataset, folder, "nets")
     found, choice = last, f"the last checkpoint, of step {last.step}"
     if export.checkpoint == "best":
         found, choice = _best(folder, last)
     network = _network(train, dataset, found, export.weights)
-    return Trained(network, found.step, last.step, choice)
+    made = record.read(folder) or found.record
+    return Trained(network, found.step, last.step, choice, made)
 
 
 def _best(folder: Path, last: Checkpoint) -> tuple[Checkpoint, str]:
@@ -194,17 +249,3 @@ def set_aside(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
     log.info("the checkpoints before are kept in %s", aside)
-
-
-def run_key(folder: Path) -> str:
-    """The name under which this training is tracked: chosen once, kept beside the checkpoints."""
-    path = folder / RUN_KEY
-    try:
-        key = json.loads(path.read_text(encoding="utf-8"))["key"]
-        if isinstance(key, str) and key.isalnum() and len(key) <= 64:
-            return key
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # no training here yet, or its name was lost: it gets a new one
-    key = secrets.token_hex(6)
-    write_whole(path, (json.dumps({"key": key}) + "\n").encode("ascii"))
-    return key

@@ -27,8 +27,15 @@ class CheckpointWriter:
     the last one is on disk.
     """
 
-    def __init__(self, train: TrainParams, folder: Path, identity: Mapping[str, Any]) -> None:
-        self.train, self.folder, self.identity = train, folder, identity
+    def __init__(
+        self,
+        train: TrainParams,
+        folder: Path,
+        fingerprint: Mapping[str, Any],
+        record: Mapping[str, Any],
+    ) -> None:
+        self.train, self.folder = train, folder
+        self.fingerprint, self.record = fingerprint, record
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         self._last_s = time.monotonic()
@@ -59,7 +66,7 @@ class CheckpointWriter:
             pending.result()
 
     def _write(self, step: int, tensors: Mapping[str, Tensor], records: Sequence[int]) -> None:
-        checkpoint.write(self.folder, step, tensors, self.identity)
+        checkpoint.write(self.folder, step, tensors, self.fingerprint, self.record)
         checkpoint.prune(self.folder, self.train.keep_checkpoints, records)
 
     def __enter__(self) -> CheckpointWriter:

@@ -324,7 +324,7 @@ def test_a_foreign_onnx_file_is_told_from_a_generator(path: Path) -> None:
     [
         ({"latent_dim": 9}, "input must be"),
         ({"image_shape": [5, 6, 3]}, "output must be"),
-        ({"format_version": 3}, "upgrade monge"),
+        ({"format_version": 4}, "upgrade monge"),
         ({"step": "x"}, "step must be"),
     ],
 )

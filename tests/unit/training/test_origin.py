@@ -16,7 +16,7 @@ from monge.errors import CheckpointMismatch, InputError
 from monge.params import Params, TrainParams
 from monge.paths import Paths
 from monge.tracking import NullRun
-from monge.training import checkpoint, loop, origin, resume
+from monge.training import checkpoint, loop, origin, record, resume
 from monge.training.fingerprint import fingerprint
 from monge.training.state import TrainingState
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_used_moves_nothing(project, changes, how):
 def test_a_start_without_a_checkpoint_does_not_take_the_place_of_the_training_before(project):
     run(project)
     resume.set_aside(project.checkpoints)
-    resume.run_key(project.checkpoints)  # stopped before its first checkpoint
+    record.run_key(project.checkpoints)  # stopped before its first checkpoint
     outcome = run(project, fresh=True, init_from="checkpoints.replaced")
     assert outcome.step == 4
     assert (project.root / "checkpoints.replaced/step-00000004").is_dir()

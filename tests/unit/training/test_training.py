@@ -24,7 +24,7 @@ from monge.errors import (
 )
 from monge.params import ExportParams, TrainParams
 from monge.tracking import NullRun
-from monge.training import checkpoint, lock, loop, resume
+from monge.training import checkpoint, lock, loop, record, resume
 from monge.training.average import Average
 from monge.training.device import choose_device
 from monge.training.fingerprint import differences, fingerprint
@@ -366,10 +366,10 @@ def test_the_initial_weights_depend_on_the_seed_alone():
 
 
 def test_the_run_key_is_chosen_once_and_a_damaged_one_replaced(tmp_path):
-    key = resume.run_key(tmp_path)
-    assert resume.run_key(tmp_path) == key
-    (tmp_path / "run.json").write_text('{"key": "../../etc"}')
-    assert resume.run_key(tmp_path) not in (key, "../../etc")
+    key = record.run_key(tmp_path)
+    assert record.run_key(tmp_path) == key
+    (tmp_path / "training.json").write_text('{"key": "../../etc"}')
+    assert record.run_key(tmp_path) not in (key, "../../etc")
 
 
 def test_set_aside_keeps_the_old_checkpoints(dataset, tmp_path):

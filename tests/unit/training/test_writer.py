@@ -37,7 +37,7 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_does_not_change_it(
 
     monkeypatch.setattr(checkpoint, "write", slow)
     before = {name: tensor.clone() for name, tensor in state.tensors().items()}
-    with CheckpointWriter(train, tmp_path, {}) as checkpoints:
+    with CheckpointWriter(train, tmp_path, {}, {}) as checkpoints:
         checkpoints.save(state)
         assert writing.wait(10)
         with torch.no_grad():
@@ -59,7 +59,7 @@ def test_leaving_waits_for_the_last_one(tmp_path, monkeypatch):
         return write(*arguments)
 
     monkeypatch.setattr(checkpoint, "write", slow)
-    with CheckpointWriter(train, tmp_path, {}) as checkpoints:
+    with CheckpointWriter(train, tmp_path, {}, {}) as checkpoints:
         state.step = 7
         checkpoints.save(state)
     found = checkpoint.latest(tmp_path)
@@ -70,13 +70,13 @@ def test_leaving_waits_for_the_last_one(tmp_path, monkeypatch):
 def test_a_failed_write_is_raised_by_the_next_save_or_on_leaving(tmp_path):
     train, state = make()
     (tmp_path / "file").write_text("")
-    with CheckpointWriter(train, tmp_path / "file", {}) as checkpoints:
+    with CheckpointWriter(train, tmp_path / "file", {}, {}) as checkpoints:
         checkpoints.save(state)
         with pytest.raises(StorageError, match="the checkpoint cannot be written"):
             checkpoints.save(state)
     with (
         pytest.raises(StorageError, match="the checkpoint cannot be written"),
-        CheckpointWriter(train, tmp_path / "file", {}) as checkpoints,
+        CheckpointWriter(train, tmp_path / "file", {}, {}) as checkpoints,
     ):
         checkpoints.save(state)
 
@@ -84,7 +84,7 @@ def test_a_failed_write_is_raised_by_the_next_save_or_on_leaving(tmp_path):
 def test_the_first_error_is_the_one_that_is_raised(tmp_path, caplog):
     train, state = make()
     (tmp_path / "file").write_text("")
-    checkpoints = CheckpointWriter(train, tmp_path / "file", {})
+    checkpoints = CheckpointWriter(train, tmp_path / "file", {}, {})
     checkpoints.save(state)
     error = ZeroDivisionError()
     checkpoints.__exit__(type(error), error, None)  # does not raise, so that `error` goes on
@@ -95,7 +95,7 @@ def test_a_checkpoint_is_due_by_steps_by_minutes_and_at_the_end(tmp_path, monkey
     train, state = make(steps=25, checkpoint_every_minutes=2.0)
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    with CheckpointWriter(train, tmp_path, {}) as checkpoints:
+    with CheckpointWriter(train, tmp_path, {}, {}) as checkpoints:
         assert [step for step in range(1, 26) if checkpoints.due(step)] == [10, 20, 25]
         clock[0] += 119.0
         assert not checkpoints.due(3)

@@ -1,0 +1,132 @@
+"""What brings a generator back: code, parameters and data, whatever was committed when.
+
+The files are kept with the run and with the registered version. The revision is that of the tree
+that `dvc.lock` was written in, with its difference from the commit; the lock names the data by the
+hashes under which DVC keeps them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from monge.contract import Contract
+from monge.errors import MongeError
+from monge.params import PARAMS_FILE, Params, load
+from monge.paths import Paths
+from monge.stages import dvc_lock
+from monge.tracking.revision import CHANGED, revision
+from monge.training import record
+
+FOLDER = "lineage"
+FACTS = "lineage.json"
+CHANGES = "changes.patch"
+TRAINING_CHANGES = "training.patch"
+"""The difference from its commit under which the training was, which may be an older one."""
+
+PLACED = "files"
+"""In the folder: what goes to its place in a clone, as it is."""
+
+Files = dict[str, bytes]
+
+
+def files(params: Params, paths: Paths, contract: Contract | None = None) -> Files:
+    """Everything by its name in the folder: facts, parameters, lock, data's hashes, difference."""
+    at, lock = revision(paths.root), dvc_lock.text(paths)
+    found = {f"{PLACED}/params.yaml": _parameters(params, paths)}
+    if lock is not None and (contract is None or dvc_lock.is_of_model(paths)):
+        found[f"{PLACED}/dvc.lock"] = lock
+    for name in _data_files(params, paths):
+        found[f"{PLACED}/{name}"] = (paths.root / name).read_bytes()
+    if at is not None and at.difference:
+        found[CHANGES] = at.difference.encode("utf-8", "surrogateescape")
+    facts = {
+        "revision": None if at is None else str(at),
+        "data": data_hashes(params, paths),
+        "complete": f"{PLACED}/dvc.lock" in found and at is not None,
+    }
+    if contract is not None:
+        trained = record.difference(record.read(paths.checkpoints) or {}, paths.checkpoints)
+        if trained is not None:
+            found[TRAINING_CHANGES] = trained
+        facts |= {
+            "model_sha256": hashlib.sha256(paths.model.read_bytes()).hexdigest(),
+            "training_revision": contract.git_revision,
+            "export_revision": contract.export_revision or contract.git_revision,
+            "code": contract.code,
+            "dataset_hash": contract.dataset_hash,
+            "run": contract.run,
+        }
+    return found | {FACTS: (json.dumps(facts, indent=1) + "\n").encode("utf-8")}
+
+
+def data_hashes(params: Params, paths: Paths) -> dict[str, str]:
+    """The hashes under which DVC keeps the source's images and the packed ones, by path."""
+    return dvc_lock.hashes(paths, "prepare", (params.prepare.path, "data/prepared"))
+
+
+def commands(folder: Path, root: Path) -> list[str]:
+    """The shell commands that make a version again in a fresh clone; `folder` holds its files."""
+    facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
+    if not facts["complete"]:
+        return [
+            "# dvc.lock was not of this file, or there was no git: it was made by hand, and only",
+            f"# its parameters are known: {shlex.quote(str(folder / PLACED / 'params.yaml'))}",
+        ]
+    changed = (folder / CHANGES).exists()
+    commit = facts["revision"].removesuffix(CHANGED)
+    return [
+        f"git clone {shlex.quote(_origin(root))} again",
+        "cd again",
+        f"git checkout --quiet --detach {commit}",
+        *([f"git apply {shlex.quote(str(folder / CHANGES))}"] if changed else []),
+        f"cp -R {shlex.quote(str(folder / PLACED))}/. .",
+        "# with an environment: make .venv/ready && . .venv/bin/activate",
+        *_pull(root),
+        "dvc repro  # makes what is not there",
+        f"sha256sum models/generator.onnx  # {facts['model_sha256']}",
+    ]
+
+
+def _parameters(params: Params, paths: Paths) -> bytes:
+    """The text that the parameters were read from, or what they are if it was overridden."""
+    path = Path(os.environ.get(PARAMS_FILE, paths.root / "params.yaml"))
+    try:
+        if load(path) == params:
+            return path.read_bytes()
+    except (OSError, MongeError):
+        pass
+    document = params.model_dump(by_alias=True, mode="json")
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode("utf-8")
+
+
+def _data_files(params: Params, paths: Paths) -> list[str]:
+    """The .dvc files that version the source's images, or a folder that they are in."""
+    path = PurePosixPath(params.prepare.path)
+    if path.is_absolute() or ".." in path.parts:
+        return []
+    names = [f"{place}.dvc" for place in (path, *path.parents) if place.name]
+    return [name for name in names if (paths.root / name).is_file()]
+
+
+def _pull(root: Path) -> list[str]:
+    """Fetch from DVC's remote, where one is set for everybody or for this checkout."""
+    for name in ("config", "config.local"):
+        path = root / ".dvc" / name
+        if path.is_file() and "remote" in path.read_text(encoding="utf-8", errors="replace"):
+            return ["dvc pull --allow-missing  # what the remote has of data, weights and model"]
+    return ["# no DVC remote is set (dvc remote add): the images must be brought by hand"]
+
+
+def _origin(root: Path) -> str:
+    asked = subprocess.run(
+        ["git", "config", "--get", "remote.origin.url"], cwd=root, capture_output=True, text=True
+    )
+    return asked.stdout.strip() or str(root)

@@ -1,0 +1,64 @@
+"""Which code a project is at: git's commit, and the difference from it where there is one."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+CHANGED = "+changed"
+"""Behind a commit: the files were not those of the commit."""
+
+MOST_BYTES = 4 << 20
+"""Of a difference that is kept; a longer one is somebody's data and is only said to be there."""
+
+# What a run writes itself, or what is kept word for word beside every run: no difference of code.
+_NOT_CODE = (
+    ":(exclude)params.yaml", ":(exclude)dvc.lock", ":(exclude,glob)**/*.dvc",
+    ":(exclude,glob)**/.gitignore", ":(exclude)reports",
+)  # fmt: skip
+_CODE = ("src", "pipelines", "dvc.yaml", "pyproject.toml")
+"""Where a file that git does not know yet counts."""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A commit, and the difference of the tree from it as `git apply` reads it, empty if none."""
+
+    commit: str
+    difference: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.commit}{CHANGED if self.difference else ''}"
+
+
+def revision(root: Path) -> Revision | None:
+    """Where `root` stands; None outside a repository, before its first commit, or without git."""
+    git = functools.partial(_git, root.resolve())
+    try:
+        commit = git("rev-parse", "--verify", "--quiet", "HEAD").decode("ascii").strip()
+        with tempfile.TemporaryDirectory() as folder:
+            # An index of our own: what somebody has staged stays as it is.
+            aside = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+            git("read-tree", "HEAD", **aside)
+            git("add", "--update", "--", ".", *_NOT_CODE, **aside)
+            there = [name for name in _CODE if (root / name).exists()]
+            git("add", "--", *there, **aside) if there else None
+            found = git("diff", "--cached", "--binary", "--relative", "HEAD", **aside)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if len(found) > MOST_BYTES:
+        return Revision(commit, f"# {len(found):,} bytes, too many to be kept\n")
+    return Revision(commit, found.decode("utf-8", "surrogateescape"))
+
+
+def _git(root: Path, *arguments: str, **environment: str) -> bytes:
+    # A hook's GIT_DIR or GIT_INDEX_FILE would point to another repository than the project's.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(
+        ["git", "-c", "core.safecrlf=false", *arguments],
+        cwd=root, env=kept | environment, capture_output=True, check=True, timeout=60,
+    ).stdout  # fmt: skip
