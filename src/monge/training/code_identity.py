@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import monge
-from monge.training.code_form import Choices, Form, Reference, Token, form
+from monge.training.code_form import Form, Reference, Token, form
 from monge.training.code_sources import PACKAGE, TOP_LEVEL, Definition, Sources
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ LOOKING = frozenset({
     "monge.training.resume.refuse_other", "monge.training.origin.mismatches",
     # The identity itself.
     "monge.training.code_identity", "monge.training.code_form", "monge.training.code_sources",
-    "monge.training.code_words",
+    "monge.training.code_words", "monge.training.code_scopes",
 })  # fmt: skip
 """Modules and definitions that decide neither the weights nor which of them are the best."""
 
@@ -132,7 +132,7 @@ def _read(roots: Sequence[str], tables: Tables, root: Path, *, again: bool) -> C
 
 
 def _identity(roots: tuple[str, ...], tables: Tables, root: Path) -> CodeIdentity:
-    forms = reached(Sources(root, LOOKING), roots, dict(tables))
+    forms = reached(Sources(root, LOOKING, dict(tables)), roots)
     named = {word for each in forms.values() for word in each.words}
     parts = {
         path.removeprefix(f"{PACKAGE}."): _part(path, each, named) for path, each in forms.items()
@@ -143,30 +143,31 @@ def _identity(roots: tuple[str, ...], tables: Tables, root: Path) -> CodeIdentit
 _known = functools.lru_cache(_identity)
 
 
-def reached(sources: Sources, roots: Sequence[str], choices: Choices) -> dict[str, Form]:
+def reached(sources: Sources, roots: Sequence[str]) -> dict[str, Form]:
     """The definitions that the roots refer to, by path, in the order of the first reference.
 
     After them what the modules do when they are imported.
     """
+    lost = [path for path in roots if not sources.statements(path)]
+    if lost:
+        raise ValueError(f"{', '.join(lost)}: not there, where a training's code begins")
     forms: dict[str, Form] = {}
-    _follow(roots, forms, sources, choices)
+    _follow(roots, forms, sources)
     modules = [path.rpartition(".")[0] for path in roots]
     apart = [path for name in sources.closure(modules) for path in _at_import(sources, name)]
     order = {path.rpartition(".")[0]: place for place, path in reversed([*enumerate(forms)])}
-    alone = {path: _part(path, form(sources, path, choices), set()) for path in apart}
+    alone = {path: _part(path, form(sources, path), set()) for path in apart}
     apart.sort(key=lambda path: (order.get(path.rpartition(".")[0], len(order)), alone[path]))
-    _follow(apart, forms, sources, choices)
+    _follow(apart, forms, sources)
     return forms
 
 
-def _follow(
-    roots: Sequence[str], forms: dict[str, Form], sources: Sources, choices: Choices
-) -> None:
+def _follow(roots: Sequence[str], forms: dict[str, Form], sources: Sources) -> None:
     waiting = deque(roots)
     while waiting:
         path = waiting.popleft()
         if path not in forms:
-            forms[path] = form(sources, path, choices)
+            forms[path] = form(sources, path)
             for token in forms[path].tokens:
                 if isinstance(token, Reference) and not token.looking:
                     waiting.append(token.path)
@@ -174,8 +175,7 @@ def _follow(
 
 def _at_import(sources: Sources, name: str) -> list[str]:
     """What importing a module does beside defining: statements, and the package's decorators."""
-    module = sources.module(name)
-    assert module is not None
+    module = sources.known(name)
     found = [f"{name}.{TOP_LEVEL}"] if TOP_LEVEL in module.definitions else []
     for defined, statements in module.definitions.items():
         decorators = [

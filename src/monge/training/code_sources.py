@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -35,6 +35,7 @@ class Module:
     imports: dict[str, str] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
     imported: list[str] = field(default_factory=list)
+    _bindings: dict[str, ast.stmt] = field(default_factory=dict)
 
     def take(self, body: Iterable[ast.stmt]) -> None:
         """Sort the statements of the top level."""
@@ -70,18 +71,28 @@ class Module:
             if name == "*":
                 self.stars.append(path.removesuffix(".*"))
             else:
-                self.imports[name] = path
+                before = self.imports.setdefault(name, path)
+                if before != path:  # one or the other: what is run decides
+                    self._define(name, statement)
+                    self._define(name, self._bindings[name])
+                self._bindings[name] = statement
 
 
 class Sources:
     """The modules of the package in the folder `root`; each is read once, when it is needed.
 
-    A name in `looking` (of a module, a package or a definition) is not followed.
+    A name in `looking` (of a module, a package or a definition) is not followed. Of a table in
+    `rows` only the row with the given key is there (and of a table in it the row of the next key).
     Raises OSError or SyntaxError when a file cannot be read.
     """
 
-    def __init__(self, root: Path, looking: Iterable[str] = ()) -> None:
-        self.root, self.looking = root, frozenset(looking)
+    def __init__(
+        self,
+        root: Path,
+        looking: Iterable[str] = (),
+        rows: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.root, self.looking, self.rows = root, frozenset(looking), rows or {}
         self._modules: dict[str, Module | None] = {}
 
     def module(self, name: str) -> Module | None:
@@ -89,6 +100,13 @@ class Sources:
         if name not in self._modules:
             self._modules[name] = self._read(name)
         return self._modules[name]
+
+    def known(self, name: str) -> Module:
+        """A module that is there. Raises FileNotFoundError for one that is not."""
+        module = self.module(name)
+        if module is None:
+            raise FileNotFoundError(f"{name} has no source in {self.root}")
+        return module
 
     def _read(self, name: str) -> Module | None:
         first, *rest = name.split(".")
@@ -181,7 +199,8 @@ class Sources:
         """The statements that define a name."""
         module, _, name = path.rpartition(".")
         known = self.module(module)
-        return [] if known is None else known.definitions.get(name, [])
+        found = [] if known is None else known.definitions.get(name, [])
+        return [_cut(step, self.rows[path]) for step in found] if path in self.rows else found
 
 
 def bound_by(
@@ -240,3 +259,18 @@ def _only_names(target: ast.expr) -> bool:
     if isinstance(target, ast.Tuple | ast.List):
         return all(map(_only_names, target.elts))
     return isinstance(target, ast.Name)
+
+
+def _cut(statement: ast.stmt, keys: Sequence[str]) -> ast.stmt:
+    """A table's statement with the chosen rows alone. Raises ValueError when it is no table."""
+    if not isinstance(statement, ast.Assign | ast.AnnAssign):
+        raise ValueError(f"line {statement.lineno} is no table to choose {'.'.join(keys)} from")
+    value = statement.value
+    for key in keys:
+        rows = zip(value.keys, value.values, strict=True) if isinstance(value, ast.Dict) else ()
+        found = [v for k, v in rows if isinstance(k, ast.Constant) and k.value == key]
+        if len(found) != 1:
+            raise ValueError(f"line {statement.lineno} has no row of its own for {key}")
+        value = found[0]
+    assert value is not None
+    return ast.copy_location(ast.Expr(ast.Tuple([*map(ast.Constant, keys), value])), statement)
