@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from monge.original import original
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -64,13 +66,21 @@ class Paths:
 
     @property
     def state(self) -> Path:
-        """What monge keeps for itself: the spool of figures not yet sent, locks. Not versioned."""
+        """What monge remembers: the spool of figures not yet sent, fetched models. Not versioned.
+
+        In a temporary copy that DVC made for an experiment it is the project's own.
+        """
+        return original(self.root) / ".monge"
+
+    @property
+    def own_state(self) -> Path:
+        """What monge keeps of this very folder, be it a temporary copy: who is training in it."""
         return self.root / ".monge"
 
     @property
     def promotion(self) -> Path:
-        """What the last promote decided, for the closing lines of a run."""
-        return self.state / "promotion.json"
+        """What the last promote decided here, for the closing lines of a run."""
+        return self.own_state / "promotion.json"
 
     @property
     def cost(self) -> Path:

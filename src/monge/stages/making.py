@@ -53,7 +53,7 @@ def train(
     if not launch.is_first():
         return _follow(params, paths)
     folder = paths.checkpoints
-    with lock.exclusive(paths.state / _LOCK):
+    with lock.exclusive(paths.own_state / _LOCK):
         dataset = agreement.prepared(params, paths)
         afresh = fresh or (if_changed == "fresh" and resume.is_other(params.train, dataset, folder))
         resume.look_ahead(params.train, dataset, folder, afresh=afresh)
@@ -117,7 +117,7 @@ def plan(
 
     dataset = PackedDataset.open(paths.prepared)
     how: dict[str, Any] = {"fresh": fresh, "if_changed": if_changed}
-    return describe(params.train, dataset, paths.checkpoints, paths.state / _LOCK, **how)
+    return describe(params.train, dataset, paths.checkpoints, paths.own_state / _LOCK, **how)
 
 
 def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[Path, Parity]:

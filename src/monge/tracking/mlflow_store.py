@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monge.files import locked
+from monge.original import original
 from monge.tracking.memory import recall, remember
 from monge.tracking.spool import Event
 
@@ -44,8 +45,11 @@ class RunGoneError(Exception):
 
 
 def address(root: Path) -> str:
-    """MLFLOW_TRACKING_URI, else the database beside `params.yaml` as an absolute address."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlflow.db'}"
+    """MLFLOW_TRACKING_URI, else the database beside `params.yaml` as an absolute address.
+
+    A temporary copy that DVC made for an experiment has none: it is the project's.
+    """
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{original(root) / 'mlflow.db'}"
 
 
 def connect(root: Path, state: Path) -> Any:
@@ -121,7 +125,7 @@ def _experiment(client: Any, root: Path, name: str) -> str:
         return str(known.experiment_id)
     # A server knows where its artifacts go; a bare database would put them into the current folder.
     bare = address(root).startswith("sqlite:")
-    place = str(root.resolve() / "mlartifacts") if bare else None
+    place = str(original(root) / "mlartifacts") if bare else None
     try:
         return str(client.create_experiment(name, artifact_location=place))
     except MlflowException as error:

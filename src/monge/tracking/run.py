@@ -90,8 +90,9 @@ def open_run(
     """Open the run `key`, new or continued; NullRun when not enabled or MONGE_TRACKING=off.
 
     `state` keeps the spool and the memory of what was logged. Figures go to the server named by
-    MLFLOW_TRACKING_URI, else to <root>/mlflow.db and <root>/mlartifacts. Raises MissingExtra when
-    MLflow is not installed, StorageError when `state` cannot be written.
+    MLFLOW_TRACKING_URI, else to <root>/mlflow.db and <root>/mlartifacts (of the project, where
+    `root` is a temporary copy that DVC made for an experiment). Raises MissingExtra when MLflow is
+    not installed, StorageError when `state` cannot be written.
     """
     if not enabled or os.environ.get("MONGE_TRACKING", "").lower() in ("off", "0", "false", "no"):
         return NullRun(key)

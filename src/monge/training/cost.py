@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monge.files import write_whole
+from monge.files import locked, write_whole
 
 COUNTERS = Path("/sys/class/powercap")
 """Linux's energy counters of the processor packages, in microjoules; root's alone on many."""
@@ -26,15 +26,16 @@ def metered(ledger: Path, key: str, counters: Path = COUNTERS) -> Iterator[None]
     try:
         yield
     finally:
-        entries = _read(ledger)
-        entry = entries.setdefault(key, {"seconds": 0.0, "joules": 0.0})
-        entry["seconds"] += time.monotonic() - began_s
-        after = _microjoules(counters)
-        if "joules" in entry and before and before.keys() == after.keys():
-            entry["joules"] += sum(_spent(before[c], after[c], c) for c in before) / 1e6
-        else:
-            entry.pop("joules", None)
-        write_whole(ledger, (json.dumps(entries, indent=1) + "\n").encode())
+        seconds, after = time.monotonic() - began_s, _microjoules(counters)
+        with locked(ledger.with_suffix(".lock")):  # experiments that run at once share a ledger
+            entries = _read(ledger)
+            entry = entries.setdefault(key, {"seconds": 0.0, "joules": 0.0})
+            entry["seconds"] += seconds
+            if "joules" in entry and before and before.keys() == after.keys():
+                entry["joules"] += sum(_spent(before[c], after[c], c) for c in before) / 1e6
+            else:
+                entry.pop("joules", None)
+            write_whole(ledger, (json.dumps(entries, indent=1) + "\n").encode())
 
 
 def _read(ledger: Path) -> dict[str, dict[str, float]]:
