@@ -12,6 +12,7 @@ from typing import Any
 
 from monge.files import locked
 from monge.original import original
+from monge.tracking import location
 from monge.tracking.memory import recall, remember
 from monge.tracking.spool import Event
 
@@ -66,7 +67,10 @@ def connect(root: Path, state: Path) -> Any:
     where = address(root)
     with locked(state / "connect.lock"):
         if where.startswith(_SQLITE):
-            _make_whole(Path(where.removeprefix(_SQLITE)), state / "new.db")
+            database = Path(where.removeprefix(_SQLITE))
+            _make_whole(database, state / "new.db")
+            if database == original(root) / "mlflow.db":
+                location.settle(database)
         return MlflowClient(where, os.environ.get("MLFLOW_REGISTRY_URI") or where)
 
 
@@ -124,8 +128,9 @@ def _experiment(client: Any, root: Path, name: str) -> str:
     if known is not None:
         return str(known.experiment_id)
     # A server knows where its artifacts go; a bare database would put them into the current folder.
+    # As a URI, because MLflow takes `#` and `%` in a path for more than letters.
     bare = address(root).startswith("sqlite:")
-    place = str(original(root) / "mlartifacts") if bare else None
+    place = (original(root) / "mlartifacts").as_uri() if bare else None
     try:
         return str(client.create_experiment(name, artifact_location=place))
     except MlflowException as error:
