@@ -1,9 +1,11 @@
-"""Files that are whole or absent, and locks that a killed process lets go of."""
+"""Files that are whole or absent, links that stay links, and locks that end with their process."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +40,41 @@ def write_whole(path: Path, data: bytes) -> None:
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
+            raise
+
+
+def detach(path: Path) -> None:
+    """Make a file writable in place without touching another: a link is replaced by a copy.
+
+    DVC links files in the workspace to those in its cache (`cache.type` symlink or hardlink) and
+    takes the right to write from both; whoever writes through the link changes the cache. Raises
+    StorageError.
+    """
+    with storing(path):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            return
+        own = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        if own and status.st_mode & stat.S_IWUSR:
+            return
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:  # a link to nothing
+            path.unlink()
+            return
+        write_whole(path, data)
+
+
+def remove(path: Path, *, ignore_errors: bool = False) -> None:
+    """Remove a file or folder, if it is there; of a link the link alone, not what it names."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=ignore_errors)
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        if not ignore_errors:
             raise
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import Busy, StorageError
+from monge.files import remove
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -46,6 +47,8 @@ class FolderReplacement:
 
     def __enter__(self) -> FolderReplacement:
         try:
+            if self.partial.is_symlink():  # what it names is somebody's
+                self.partial.unlink()
             self.partial.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.partial, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
@@ -58,7 +61,7 @@ class FolderReplacement:
                 f"{self.folder}: another process is writing this folder. Wait for it to end."
             ) from None
         for entry in list(self.partial.iterdir()):
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            remove(entry)
         return self
 
     def commit(self) -> None:
@@ -82,7 +85,7 @@ class FolderReplacement:
         trace: TracebackType | None,
     ) -> None:
         # After a commit this is the old folder, after a failure the unfinished one.
-        shutil.rmtree(self.partial, ignore_errors=True)
+        remove(self.partial, ignore_errors=True)
         os.close(self._lock)
 
 

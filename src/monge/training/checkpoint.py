@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from monge.errors import StorageError
+from monge.files import remove
 
 FORMAT_VERSION = 2
 _KNOWN = (1, 2)
@@ -65,19 +65,18 @@ def write(
         "training": dict(record or {}),
     }
     try:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         _write_tensors(partial / _TENSORS, tensors)
         _write_text(partial / _STATE, json.dumps(state, indent=1, sort_keys=True) + "\n")
         sums = [f"{_hash(partial / name)}  {name}\n" for name in (_TENSORS, _STATE)]
         _write_text(partial / _SUMS, "".join(sums))
         _sync(partial)
-        if final.exists():  # a damaged one of the same step that training has passed again
-            shutil.rmtree(final)
+        remove(final)  # a damaged one of the same step that training has passed again
         partial.rename(final)
         _sync(folder)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial, ignore_errors=True)
         raise StorageError(
             f"{final}: the checkpoint cannot be written ({error.strerror or error}). Earlier ones "
             "are whole: make room or allow writing there, then run the same command to go on."
@@ -136,9 +135,9 @@ def prune(folder: Path, keep: int, records: Sequence[int] = ()) -> None:
     stay |= {max((r for r in records if r <= step), default=step) for step in steps[-keep:]}
     for path in _checkpoints(folder):
         if _step(path) not in stay:
-            shutil.rmtree(path, ignore_errors=True)
+            remove(path, ignore_errors=True)
     for path in folder.glob(".partial-*"):
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path, ignore_errors=True)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from monge.files import write_whole
+from monge.files import detach, write_whole
 
 HISTORY = "history.csv"
 ESTIMATE = "wasserstein_estimate"
@@ -39,6 +39,7 @@ class History:
         self._recent = [*self._recent, written[ESTIMATE]][-MEDIAN_ROWS:]
         first = {ESTIMATE: written.pop(ESTIMATE), MEDIAN: statistics.median(self._recent)}
         row = first | written
+        detach(self.path)  # DVC may have linked it to its cache, even since the last row
         new = not self.path.exists()
         with self.path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

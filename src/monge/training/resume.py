@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ from torch import nn
 from monge import nets
 from monge.data.packed import PackedDataset
 from monge.errors import CheckpointMismatch
+from monge.files import remove
 from monge.metrics.pyramid import NAME
 from monge.params import ExportParams, TrainParams
 from monge.tracking import Run
@@ -242,10 +242,9 @@ def set_aside(folder: Path) -> None:
     was set aside before it.
     """
     if not checkpoint.exists(folder):
-        if folder.exists():
-            shutil.rmtree(folder)
+        remove(folder)
         return
     aside = set_aside_folder(folder)
-    shutil.rmtree(aside, ignore_errors=True)
+    remove(aside, ignore_errors=True)
     folder.rename(aside)
     log.info("the checkpoints before are kept in %s", aside)
