@@ -18,7 +18,11 @@ export ORT_DISABLE_TELEMETRY ?= 1
 # Optional: 60,000 photographs for the tests that would rather have real ones.
 export MONGE_CIFAR_ARCHIVE ?= $(abspath $(wildcard ../shared/data/cifar10-jpeg.tar.xz))
 
-.PHONY: run test soak lint format lock mlflow prefect schedule clean help
+# Where .venv was made, if that is not here: its scripts name their Python by its whole path.
+export MOVED_FROM := $(shell made=$$(sed -n 's/^command = .* --clear //p' .venv/pyvenv.cfg 2>/dev/null); \
+	[ -z "$$made" ] || [ "$$made" = "$$(pwd -P)/.venv" ] || [ "$$made" = "$$(cd .venv && pwd -P)" ] || echo "$$made")
+
+.PHONY: run test soak lint format lock mlflow prefect schedule clean help moved
 
 run: .venv/ready ## The chain. SET="section.key=value ..." changes params.yaml first.
 	@MONGE_SET="$$SET" $(BIN)/python -m pipelines
@@ -41,8 +45,9 @@ format: .venv/ready ## Format the code and mend what the linter can.
 	@$(BIN)/ruff format .
 
 mlflow: .venv/ready ## MLflow's page over this project's runs and models, on port 5000.
-	@$(BIN)/mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db \
-		--artifacts-destination $(CURDIR)/mlartifacts --host 127.0.0.1 --port 5000
+	@MLFLOW_TRACKING_URI= MLFLOW_REGISTRY_URI= $(BIN)/monge models >/dev/null # mends it after a move
+	@$(BIN)/mlflow server --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" \
+		--artifacts-destination "$(CURDIR)/mlartifacts" --host 127.0.0.1 --port 5000
 
 prefect: .venv/ready ## Prefect's server and page, on port 4200.
 	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200
@@ -65,7 +70,10 @@ clean: ## Remove the environment and every output; data/raw and the DVC cache st
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
-.venv/ready: requirements.lock requirements-uv.lock
+moved:
+	@echo "making .venv again: it was made as $$MOVED_FROM and works only there"
+
+.venv/ready: requirements.lock requirements-uv.lock $(if $(MOVED_FROM),moved)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "monge needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is another: make PYTHON=python3.12"; exit 1; }
 	@echo "making .venv from requirements.lock: 6.7 GB of packages, a minute or more"
