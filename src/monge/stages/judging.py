@@ -40,6 +40,7 @@ def evaluate(params: Params, paths: Paths) -> list[str]:
 def _evaluate(params: Params, paths: Paths) -> list[str]:
     from monge.evaluation import document, drawn
     from monge.serving.sampler import Sampler
+    from monge.tracking.rebuild import rebuild
     from monge.training.history import HISTORY
 
     sampler = Sampler.load(paths.model, params.evaluate.provider)
@@ -55,13 +56,17 @@ def _evaluate(params: Params, paths: Paths) -> list[str]:
     )
     facts = gather_facts(params, paths, sampler)
     page = write_report(facts, paths)
-    with tracked(params, paths, sampler.contract.run or sampler.model_hash[:12]) as run:
-        figures = {f"evaluate.{name}": f.value for name, f in judgement.figures.items()}
+    key = sampler.contract.run or sampler.model_hash[:12]
+    values = {name: figure.value for name, figure in judgement.figures.items()}
+    with tracked(params, paths, key) as run:
+        figures = {f"evaluate.{name}": value for name, value in values.items()}
         run.metrics(figures, sampler.contract.step, again=True)
         for path in (paths.metrics, page, paths.card):
             run.file(path, "reports")
         for path in sorted(paths.pictures.iterdir()):
             run.file(path, "reports/pictures")
+    if run.run_id() is not None:  # the server answers
+        rebuild(paths, sampler.contract, key, values, params.promote.name)
     return [*document.table(facts.figures), f"{page}: all of it, with pictures"]
 
 

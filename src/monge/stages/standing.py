@@ -32,25 +32,29 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     from monge.registry.models import Registry
     from monge.registry.promote import promote as decide
     from monge.serving.sampler import Sampler
+    from monge.tracking.rebuild import rebuild
 
     sampler = Sampler.load(paths.model, params.evaluate.provider)
     contract = sampler.contract
+    key = contract.run or sampler.model_hash[:12]
     facts = gather_facts(params, paths, sampler)
     require_report_of(facts.figures, sampler.model_hash, paths)
     agreement.require_model(params, paths, contract, agreement.prepared(params, paths))
     agreement.require_report(params, paths)
     if any((paths.state / "spool").glob("*")):  # figures that waited for the server go first
-        with tracked(params, paths, contract.run or sampler.model_hash[:12]):
+        with tracked(params, paths, key):
             pass
     registry, kept = (
         Registry(paths.root, params.promote.name), lineage.files(params, paths, contract)
     )  # fmt: skip
+    values = {name: float(entry["value"]) for name, entry in facts.figures.items()}
+    rebuild(paths, contract, key, values, params.promote.name)
     promotion = decide(
         registry,
         paths.model,
         facts.figures,
         params.promote,
-        run_key=contract.run or sampler.model_hash[:12],
+        run_key=key,
         tags=_tags(params, paths, contract),
         rejudge=lambda path: rejudged(params, paths, path, facts.figures),
         beside={
@@ -64,7 +68,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     sentence = _sentence(promotion)
     _note_promotion(paths, sentence, promotion, registry.run_page(promotion.version))
     write_report(gather_facts(params, paths, sampler), paths)
-    with tracked(params, paths, contract.run or sampler.model_hash[:12]) as run:
+    with tracked(params, paths, key) as run:
         run.file(paths.page, "reports")  # with the verdict now
         keep_lineage(kept, run)
     return sentence

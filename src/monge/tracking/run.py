@@ -84,6 +84,11 @@ class NullRun:
         return None
 
 
+def is_switched_off() -> bool:
+    """Whether MONGE_TRACKING says that nothing is to be tracked."""
+    return os.environ.get("MONGE_TRACKING", "").lower() in ("off", "0", "false", "no")
+
+
 def open_run(
     key: str, *, root: Path, state: Path, experiment: str, enabled: bool = True, **spool: Any
 ) -> Run:
@@ -94,7 +99,7 @@ def open_run(
     `root` is a temporary copy that DVC made for an experiment). Raises MissingExtra when MLflow is
     not installed, StorageError when `state` cannot be written.
     """
-    if not enabled or os.environ.get("MONGE_TRACKING", "").lower() in ("off", "0", "false", "no"):
+    if not enabled or is_switched_off():
         return NullRun(key)
     if importlib.util.find_spec("mlflow") is None:
         raise MissingExtra(
