@@ -30,13 +30,7 @@ from monge.training.code_sources import (
     is_nothing,
     stored,
 )
-from monge.training.code_words import (
-    are_words,
-    does_something,
-    is_exception,
-    is_harmless,
-    is_spoken,
-)
+from monge.training.code_words import acts, are_words, is_exception, is_quiet, is_spoken
 
 _UNTOLD = ast.Lambda | Comprehension
 """Within these, names may be bound that mean something else outside."""
@@ -119,20 +113,11 @@ class _Writer:
         writer = _Writer(self.sources, self.names.fork())
         for statement in (*node.body, *node.orelse):
             writer._statement(statement)
-        return not writer.form.tokens and self._is_quiet(node.test)
-
-    def _is_quiet(self, node: ast.AST) -> bool:
-        return not any(self._acts(inner) for inner in ast.walk(node))
-
-    def _acts(self, node: ast.AST) -> bool:
-        if not isinstance(node, ast.Call):
-            return does_something(node)
-        meaning = self.names.meaning(node.func)
-        return meaning is None or not is_harmless(self.sources, meaning)
+        return not writer.form.tokens and is_quiet(self.names, node.test)
 
     def _doings(self, node: ast.AST) -> None:
         """Of words, write the calls in them that may do something beside."""
-        if self._acts(node) or (isinstance(node, _UNTOLD) and not self._is_quiet(node)):
+        if acts(self.names, node) or (isinstance(node, _UNTOLD) and not is_quiet(self.names, node)):
             self.node(node)
             return
         for child in ast.iter_child_nodes(node):
@@ -278,14 +263,13 @@ class _Writer:
                 self.block(node.body)
 
     def _parameters(self, node: ast.arguments) -> None:
-        alone = [[each] if each else [] for each in (node.vararg, node.kwarg)]
-        for kind, arguments in zip(
-            ("/", "", "*", "=", "**"),
-            (node.posonlyargs, node.args, alone[0], node.kwonlyargs, alone[1]),
-            strict=True,
-        ):
+        groups: dict[str, Sequence[ast.arg | None]] = {
+            "/": node.posonlyargs, "": node.args, "*": [node.vararg], "=": node.kwonlyargs,
+            "**": [node.kwarg],
+        }  # fmt: skip
+        for kind, arguments in groups.items():
             self.form.tokens.append(f"parameters {kind}")
-            for argument in arguments:
+            for argument in filter(None, arguments):
                 self._name(argument.arg)
                 if kind in ("", "="):
                     self.form.tokens.append(Parameter(argument.arg))

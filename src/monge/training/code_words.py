@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 
+from monge.training.code_scopes import Names
 from monge.training.code_sources import Meaning, Sources, chain, is_nothing
 
 _LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
@@ -76,6 +77,14 @@ def are_words(node: ast.expr) -> bool:
     )
 
 
-def does_something(node: ast.AST) -> bool:
+def is_quiet(names: Names, node: ast.AST) -> bool:
+    """Whether an expression gives a value and does nothing else."""
+    return not any(acts(names, inner) for inner in ast.walk(node))
+
+
+def acts(names: Names, node: ast.AST) -> bool:
     """Whether an expression by itself, not what is in it, may do more than give a value."""
-    return isinstance(node, _DOING)
+    if not isinstance(node, ast.Call):
+        return isinstance(node, _DOING)
+    meaning = names.meaning(node.func)
+    return meaning is None or not is_harmless(names.sources, meaning)
