@@ -151,7 +151,7 @@ def retrain(changes: list[str] | None = None) -> Any:
 
 def _turn(log: Callable[[str], None]) -> int | None:
     """Wait for the runs before this one; a lock that a killed run lets go of, None when stopped."""
-    path, waited = Paths(Path.cwd()).state / "chain.lock", False
+    path, waited = Paths(Path.cwd()).own_state / "chain.lock", False
     while (held := files.lock(path, wait=False)) is None:
         if not waited:
             log("another run is at work in this folder; waiting for it")

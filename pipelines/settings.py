@@ -47,7 +47,7 @@ def keep(changes: Sequence[str], root: Path, log: Callable[[str], None]) -> str:
     One process at a time: of two that start together each has the changes of its own. Raises
     ParamsError or SourceError, with the file untouched.
     """
-    with locked(Paths(root).state / "params.lock"):
+    with locked(Paths(root).own_state / "params.lock"):
         text = fixed(changes, root, log)
         if changes:
             write_whole(root / FILE, text.encode("utf-8"))

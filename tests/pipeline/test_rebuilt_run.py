@@ -121,7 +121,7 @@ def test_evaluate_does_it_too_and_a_training_that_goes_on_repeats_no_step(made, 
 
 
 def test_another_trainings_checkpoints_give_no_curve(made, clone):
-    (clone.folder / "checkpoints/run.json").write_text('{"key": "another"}\n')
+    (clone.folder / "checkpoints/training.json").write_text('{"key": "another"}\n')
     clone.run("monge", "promote", *SET)
     run = only_run(clone)
     assert run.data.tags["monge.rebuilt"] == "true"
@@ -131,10 +131,10 @@ def test_another_trainings_checkpoints_give_no_curve(made, clone):
 
 
 def test_the_tables_have_the_names_that_the_training_gives_them():
-    from monge.training import history, quality, resume
+    from monge.training import history, quality, record
 
     assert rebuild.TABLES == (history.HISTORY, quality.TABLE)
-    assert resume.RUN_KEY == "run.json"
+    assert record.FILE == "training.json"
 
 
 def test_tracking_that_is_switched_off_makes_no_curve(clone):

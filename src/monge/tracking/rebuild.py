@@ -117,7 +117,7 @@ def _in_order(values: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, A
 def _trained_here(folder: Path, key: str) -> bool:
     """Whether the checkpoints in `folder` are of this very training."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return bool(json.loads((folder / "run.json").read_bytes())["key"] == key)
+        return bool(json.loads((folder / "training.json").read_bytes())["key"] == key)
     return False
 
 
