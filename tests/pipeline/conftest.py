@@ -37,6 +37,11 @@ class Project:
         shutil.copytree(ROOT / "data" / "raw", folder / "data" / "raw")
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
 
+    @staticmethod
+    def root() -> Path:
+        """The repository that projects are copied from."""
+        return ROOT
+
     @property
     def environment(self) -> dict[str, str]:
         path = f"{COMMANDS}{os.pathsep}{os.environ['PATH']}"

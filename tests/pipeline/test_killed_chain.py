@@ -1,5 +1,6 @@
 """Protects: whatever is killed in the chain, the same command ends at the same bits."""
 
+import json
 import os
 import re
 import signal
@@ -134,16 +135,42 @@ def test_bad_input_is_one_clear_line_and_no_retry(project):
     assert "Traceback" not in done.stdout
 
 
-def test_two_chains_at_once_wait_for_each_other(project, tiny):
+def test_two_runs_started_together_have_each_their_own_parameters(project, tiny):
+    """The second's are of that run alone, as those of a scheduled one."""
+    import sys
+
     first = project.start(*project.retrain_command(*tiny))
     wait_for_step(project, 20, first)
-    second = project.retrain(*tiny)
-    output, _ = first.communicate(timeout=120)
-    assert first.returncode == 0, output
-    assert second.returncode == 0
-    assert second.stdout.count("another chain is at work in this folder; waiting for it") <= 5
-    assert "rwlock" not in second.stdout
-    assert len(list((project.folder / ".monge/runs").glob("*.json"))) == 1
+    written = (project.folder / "params.yaml").read_bytes()
+    second = project.start(sys.executable, "-m", "pipelines.retrain", "train.seed=5")
+    two = ""
+    while "another run is at work in this folder; waiting for it" not in two:
+        line = second.stdout.readline()
+        assert line, two
+        two += line
+    # What is written between two stages is for the next run.
+    (project.folder / "params.yaml").write_bytes(written.replace(b"seed: 0", b"seed: 7"))
+    one, _ = first.communicate(timeout=500)
+    assert first.returncode == 0, one
+    two += second.communicate(timeout=500)[0]
+    assert second.returncode == 0, two
+    assert "tiny version 1. Promoted" in one
+    assert "train.seed: 0 -> 5" in two
+    assert written.replace(b"seed: 0", b"seed: 7") == (project.folder / "params.yaml").read_bytes()
+    assert seeds_of_versions(project) == {1: 0, 2: 5}
+    lock = (project.folder / "dvc.lock").read_text("utf-8")
+    assert "--seed 5" in lock
+
+
+def seeds_of_versions(project):
+    """The training's seed of each registered file, by its own contract."""
+    seeds = {}
+    for number in (1, 2):
+        said = project.run("monge", "inspect", f"models:/tiny/{number}").stdout
+        parameters = re.search(r"^  parameters (.*)$", said, re.MULTILINE)
+        assert parameters, said
+        seeds[number] = json.loads(parameters[1])["seed"]
+    return seeds
 
 
 def test_a_schedule_fires_on_a_real_server(project, tiny):

@@ -1,0 +1,113 @@
+"""Protects: what a version says of its origin brings it back, byte for byte, in a fresh clone."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monge.serving.sampler import Sampler
+from tests.pipeline.conftest import Project
+from tests.pipeline.test_lock import TINY, run, setting
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def committed(project, message):
+    project.run("git", "add", "--all")
+    project.run(
+        "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", message
+    )
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def draw(folder, first, count):
+    folder.mkdir(exist_ok=True)
+    for number in range(first, first + count):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """New data, trained on, and committed only afterwards; a remote that has the data alone."""
+    project = Project(tmp_path_factory.mktemp("again") / "a 'project'")
+    shutil.copy(Project.root() / ".gitignore", project.folder / ".gitignore")
+    images = project.folder / "data/pictures"
+    draw(images, 0, 20)
+    setting(project, prepare={"source": "folder", "path": "data/pictures"}, **TINY)
+    remote = project.folder.parent / "remote"
+    project.run("dvc", "remote", "add", "--default", "here", remote)
+    project.run("dvc", "add", "data/pictures")
+    committed(project, "The first pictures")
+    draw(images, 20, 10)
+    project.run("dvc", "add", "data/pictures")
+    path = project.folder / "src/monge/objectives/wgan_gp.py"
+    path.write_text(path.read_text().replace("(norms - 1.0)", "(norms - 1.5)"))
+    run(project, "dvc", "repro", MONGE_TRACKING="on")
+    run(project, "monge", "promote", MONGE_TRACKING="on")
+    project.run("dvc", "push", "data/pictures")
+    committed(project, "The new pictures, late")
+    return project
+
+
+def commands(project):
+    """The lines that `monge models --show` prints, as a shell takes them."""
+    said = run(project, "monge", "models", "--show", "champion").stdout
+    lines = said.partition("To make it again:")[2].strip().splitlines()
+    assert lines[0].strip().startswith("git clone ")
+    return said, "\n".join(["set -e", *(line.strip() for line in lines)])
+
+
+def made_again(project, folder):
+    """Run them as printed, somewhere else; the clone, and what was said."""
+    _, script = commands(project)
+    folder.mkdir()
+    # The clone's own code, as its own environment would have it.
+    own = {"PYTHONPATH": str(folder / "again/src"), "MONGE_TRACKING": "off"}
+    done = project.run("sh", "-c", f"cd '{folder}'\n{script}", **own)
+    return folder / "again", done.stdout
+
+
+def test_a_version_says_where_it_comes_from(project):
+    said, script = commands(project)
+    commit = project.run("git", "rev-parse", "HEAD~1").stdout.strip()
+    assert f"trained at     {commit}+changed" in said
+    assert "data/pictures" in said
+    assert "git apply" in script
+    contract = Sampler.load(project.folder / "models/generator.onnx", "cpu").contract
+    assert contract.git_revision == f"{commit}+changed"
+    assert contract.export_revision is None
+    card = (project.folder / "reports/MODEL_CARD.md").read_text()
+    assert f"trained at git revision {commit} with changed files" in card
+    page = (project.folder / "reports/report.html").read_text()
+    assert f"Trained at git revision {commit} with changed files" in page
+
+
+def test_with_its_data_alone_it_is_made_again_to_the_same_images(project, tmp_path):
+    clone, said = made_again(project, tmp_path / "new")
+    assert "Running stage 'train'" in said
+    packed = [json.loads((place / "data/prepared/manifest.json").read_text())
+              for place in (project.folder, clone)]  # fmt: skip
+    assert packed[0]["content_hash"] == packed[1]["content_hash"]
+    first, again = (
+        Sampler.load(place / "models/generator.onnx", "cpu") for place in (project.folder, clone)
+    )
+    assert np.array_equal(first.sample(64), again.sample(64))
+    assert first.contract.code == again.contract.code
+    assert first.contract.parameters == again.contract.parameters
+
+
+def test_with_everything_in_the_remote_it_is_the_same_file_and_nothing_runs(project, tmp_path):
+    project.run("dvc", "push")
+    clone, said = made_again(project, tmp_path / "pulled")
+    assert "Running stage" not in said
+    assert sha256(clone / "models/generator.onnx") == sha256(
+        project.folder / "models/generator.onnx"
+    )
+    assert sha256(project.folder / "models/generator.onnx") in said
