@@ -257,10 +257,7 @@ class _Writer:
         self._field([*node.args.defaults, *node.args.kw_defaults])
         with self.names.inside(of_function(node, self.names.module)):
             self._parameters(node.args)
-            if isinstance(node, ast.Lambda):
-                self.node(node.body)
-            else:
-                self.block(node.body)
+            self._field(node.body)
 
     def _parameters(self, node: ast.arguments) -> None:
         groups: dict[str, Sequence[ast.arg | None]] = {

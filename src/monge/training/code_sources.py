@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,11 @@ class Sources:
         if first != PACKAGE or not file.is_file():
             return None
         module = Module(name, is_package=path.is_dir())
-        tree = ast.parse(file.read_bytes(), str(file))
+        try:
+            tree = _parsed(file.read_bytes())
+        except SyntaxError as error:
+            error.filename = str(file)
+            raise
         module.take(tree.body)
         module.imported = [*dict.fromkeys(self._imported(tree, module))]
         return module
@@ -201,6 +206,11 @@ class Sources:
         known = self.module(module)
         found = [] if known is None else known.definitions.get(name, [])
         return [_cut(step, self.rows[path]) for step in found] if path in self.rows else found
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: bytes) -> ast.Module:
+    return ast.parse(text)
 
 
 def bound_by(

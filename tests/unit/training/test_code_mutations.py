@@ -132,7 +132,7 @@ def test_no_change_of_one_node_goes_unseen():
                 old = put(node, field, place, value)
                 try:
                     if form(sources, path).tokens == before.tokens:
-                        unseen.append(f"{path}:{touched.lineno}: {ast.unparse(node)[:80]}")
+                        unseen.append(f"{path}: {ast.unparse(node)[:80]}")
                 finally:
                     put(node, field, place, old)
         assert form(sources, path) == before
