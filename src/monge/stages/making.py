@@ -76,7 +76,12 @@ def _same_code(params: Params) -> Iterator[None]:
 
     before = code_identity(params.train)
     yield
-    other = changed(before, code_identity(params.train, again=True)) if runs_this() else []
+    if not runs_this():
+        return
+    try:
+        other = changed(before, code_identity(params.train, again=True))
+    except (OSError, SyntaxError, ValueError) as error:  # in the middle of an edit
+        other = [str(error)]
     if other:
         raise CheckpointMismatch(
             f"the code was changed while this training ran ({', '.join(other[:4])}), so that its "
