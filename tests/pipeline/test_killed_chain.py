@@ -154,6 +154,7 @@ def test_two_runs_started_together_have_each_their_own_parameters(project, tiny)
     assert first.returncode == 0, one
     two += second.communicate(timeout=500)[0]
     assert second.returncode == 0, two
+    print(two)
     assert "tiny version 1. Promoted" in one
     assert "train.seed: 0 -> 5" in two
     assert written.replace(b"seed: 0", b"seed: 7") == (project.folder / "params.yaml").read_bytes()

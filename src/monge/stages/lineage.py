@@ -34,6 +34,8 @@ TRAINING_CHANGES = "training.patch"
 PLACED = "files"
 """In the folder: what goes to its place in a clone, as it is."""
 
+_METRICS = "reports/metrics.json"
+
 Files = dict[str, bytes]
 
 
@@ -43,7 +45,9 @@ def files(params: Params, paths: Paths, contract: Contract | None = None) -> Fil
     found = {f"{PLACED}/params.yaml": _parameters(params, paths)}
     if lock is not None and (contract is None or dvc_lock.is_of_model(paths)):
         found[f"{PLACED}/dvc.lock"] = lock
-    for name in _data_files(params, paths):
+    # What DVC leaves to git: the hash of the images, and the figures.
+    kept_by_git = [*_data_files(params, paths), *([_METRICS] if contract is not None else [])]
+    for name in kept_by_git:
         found[f"{PLACED}/{name}"] = (paths.root / name).read_bytes()
     if at is not None and at.difference:
         found[CHANGES] = at.difference.encode("utf-8", "surrogateescape")

@@ -71,6 +71,8 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     with tracked(params, paths, key) as run:
         run.file(paths.page, "reports")  # with the verdict now
         keep_lineage(kept, run)
+        if contract.export_revision:
+            run.tags({"git.export_revision": contract.export_revision})
     return sentence
 
 
