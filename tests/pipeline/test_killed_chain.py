@@ -142,7 +142,8 @@ def test_two_runs_started_together_have_each_their_own_parameters(project, tiny)
     first = project.start(*project.retrain_command(*tiny))
     wait_for_step(project, 20, first)
     written = (project.folder / "params.yaml").read_bytes()
-    second = project.start(sys.executable, "-m", "pipelines.retrain", "train.seed=5")
+    scheduled = "from pipelines.retrain import retrain; retrain(changes=['train.seed=5'])"
+    second = project.start(sys.executable, "-c", scheduled)
     two = ""
     while "another run is at work in this folder; waiting for it" not in two:
         line = second.stdout.readline()
@@ -154,7 +155,6 @@ def test_two_runs_started_together_have_each_their_own_parameters(project, tiny)
     assert first.returncode == 0, one
     two += second.communicate(timeout=500)[0]
     assert second.returncode == 0, two
-    print(two)
     assert "tiny version 1. Promoted" in one
     assert "train.seed: 0 -> 5" in two
     assert written.replace(b"seed: 0", b"seed: 7") == (project.folder / "params.yaml").read_bytes()
