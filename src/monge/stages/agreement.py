@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from monge.contract import Contract
 from monge.data.packed import PackedDataset
 from monge.errors import MadeOtherwise
-from monge.evaluation import document
 from monge.params import Params
 from monge.paths import Paths
 from monge.stages.dvc_lock import differences
 from monge.training.fingerprint import deciding
+
+if TYPE_CHECKING:
+    from monge.contract import Contract
 
 # How the images were read changes none of them, and neither does a limit that they kept.
 _SAME_IMAGES = {"prepare.workers", "prepare.max_images", "prepare.max_rejected_fraction"}
@@ -49,9 +50,11 @@ def require_model(params: Params, paths: Paths, contract: Contract, dataset: Pac
         )
 
 
-def require_report(params: Params, paths: Paths) -> None:
-    """Raise MadeOtherwise unless the figures were made with these parameters."""
-    made = document.made(paths.metrics).get("evaluate")
+def require_report(params: Params, paths: Paths, made: Mapping[str, Any] | None) -> None:
+    """Raise MadeOtherwise unless the figures were made with these parameters.
+
+    `made` is what the report says of it; an older one says nothing.
+    """
     if made is not None:
         _require("evaluate", made, params, str(paths.metrics), _SAME_FIGURES)
 

@@ -15,7 +15,6 @@ from monge.files import write_whole
 from monge.labels import drawn
 from monge.params import Params
 from monge.paths import Paths
-from monge.stages import agreement
 from monge.stages.steady import steady
 from monge.stages.tracking import tracked
 
@@ -40,6 +39,7 @@ def evaluate(params: Params, paths: Paths) -> list[str]:
 def _evaluate(params: Params, paths: Paths) -> list[str]:
     from monge.evaluation import document, drawn
     from monge.serving.sampler import Sampler
+    from monge.stages import agreement
     from monge.tracking.rebuild import rebuild
     from monge.training.history import HISTORY
 

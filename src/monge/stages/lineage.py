@@ -13,17 +13,19 @@ import os
 import shlex
 import subprocess
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from monge.contract import Contract
 from monge.errors import MongeError
 from monge.params import PARAMS_FILE, Params, load
 from monge.paths import Paths
 from monge.stages import dvc_lock
 from monge.tracking.revision import CHANGED, revision
 from monge.training import record
+
+if TYPE_CHECKING:
+    from monge.contract import Contract
 
 FOLDER = "lineage"
 FACTS = "lineage.json"

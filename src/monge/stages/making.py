@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from monge.errors import CheckpointMismatch
 from monge.params import Params
 from monge.paths import Paths
-from monge.stages import agreement
 from monge.stages.dvc_lock import runs_this
 from monge.stages.steady import steady
 from monge.stages.tracking import describe_training, tracked
@@ -48,6 +47,7 @@ def train(
     `fresh` starts again; `if_changed` says what to do when the checkpoints on disk are of another
     training: refuse with the differences, or set them aside and start afresh.
     """
+    from monge.stages import agreement
     from monge.training import cost, launch, lock, loop, record, resume
 
     if not launch.is_first():
@@ -134,6 +134,7 @@ def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[P
 def _export(params: Params, paths: Paths, *, unfinished: bool) -> tuple[Path, Parity]:
     from monge.export import parity
     from monge.export.graph import Form
+    from monge.stages import agreement
     from monge.training import resume
 
     dataset = agreement.prepared(params, paths)

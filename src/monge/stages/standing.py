@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from monge.files import write_whole
 from monge.params import Params
 from monge.paths import Paths
-from monge.stages import agreement, lineage
 from monge.stages.judging import gather_facts, rejudged, require_report_of, write_report
 from monge.stages.tracking import keep_lineage, tracked
 
@@ -27,11 +26,13 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     `force` is a reason to make it champion whatever the gate says. Raises InputError when the
     report is of another file.
     """
+    from monge.evaluation import document
     from monge.evaluation.card import card, comment
     from monge.registry.logged_model import CARD_FILE
     from monge.registry.models import Registry
     from monge.registry.promote import promote as decide
     from monge.serving.sampler import Sampler
+    from monge.stages import agreement, lineage
     from monge.tracking.rebuild import rebuild
 
     sampler = Sampler.load(paths.model, params.evaluate.provider)
@@ -40,7 +41,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     facts = gather_facts(params, paths, sampler)
     require_report_of(facts.figures, sampler.model_hash, paths)
     agreement.require_model(params, paths, contract, agreement.prepared(params, paths))
-    agreement.require_report(params, paths)
+    agreement.require_report(params, paths, document.made(paths.metrics).get("evaluate"))
     if any((paths.state / "spool").glob("*")):  # figures that waited for the server go first
         with tracked(params, paths, key):
             pass
@@ -78,6 +79,8 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
 
 def _tags(params: Params, paths: Paths, contract: Contract) -> dict[str, str]:
     """What a version says of its origin, for who looks at the registry."""
+    from monge.stages import lineage
+
     hashes = lineage.data_hashes(params, paths)
     return {
         "monge.dataset": contract.dataset_hash or "",
@@ -93,6 +96,7 @@ def show(params: Params, paths: Paths, *, which: str) -> list[str]:
     """A version: where it comes from, and the commands that make it again; lines."""
     from monge.registry.compare import described
     from monge.registry.models import Registry
+    from monge.stages import lineage
 
     registry = Registry(paths.root, params.promote.name)
     version = registry.find(which)

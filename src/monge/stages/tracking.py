@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from monge.errors import Interrupted
 from monge.params import Params
 from monge.paths import Paths
-from monge.stages import lineage
 
 if TYPE_CHECKING:
     from monge.data.packed import PackedDataset
@@ -37,6 +36,7 @@ def tracked(params: Params, paths: Paths, key: str) -> Iterator[Run]:
 
 def describe_training(params: Params, paths: Paths, dataset: PackedDataset, run: Run) -> None:
     """Parameters, environment and lineage of the data, as a run's first entries."""
+    from monge.stages import lineage
     from monge.tracking import environment
 
     sections = params.model_dump(by_alias=True, include={"prepare", "train"})
@@ -54,11 +54,13 @@ def describe_training(params: Params, paths: Paths, dataset: PackedDataset, run:
     run.dataset(params.prepare.source, dataset.content_hash, details)
 
 
-def keep_lineage(files: lineage.Files, run: Run) -> None:
+def keep_lineage(files: Mapping[str, bytes], run: Run) -> None:
     """What brings a run's result back, as files of the run."""
+    from monge.stages.lineage import FOLDER
+
     with tempfile.TemporaryDirectory() as folder:
         for name, data in files.items():
             path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            run.file(path, str(PurePosixPath(lineage.FOLDER) / PurePosixPath(name).parent))
+            run.file(path, str(PurePosixPath(FOLDER) / PurePosixPath(name).parent))
