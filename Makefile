@@ -22,14 +22,21 @@ export MONGE_CIFAR_ARCHIVE ?= $(abspath $(wildcard ../shared/data/cifar10-jpeg.t
 export MOVED_FROM := $(shell made=$$(sed -n 's/^command = .* --clear //p' .venv/pyvenv.cfg 2>/dev/null); \
 	[ -z "$$made" ] || [ "$$made" = "$$(pwd -P)/.venv" ] || [ "$$made" = "$$(cd .venv && pwd -P)" ] || echo "$$made")
 
-.PHONY: run test soak lint format lock mlflow prefect schedule clean help moved
+.PHONY: run test test-anywhere soak lint format lock mlflow prefect schedule clean help moved
 
 run: .venv/ready ## The chain. SET="section.key=value ..." changes params.yaml first.
 	@MONGE_SET="$$SET" $(BIN)/python -m pipelines
 
-# A file's tests stay in one process: they share what its fixtures start.
+# A file's tests stay in one process: they share what its fixtures start. tests/order.py: which first.
+PYTEST = $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder $(TESTS)
+
 test: .venv/ready lint ## Lint, types, floors, and every test. TESTS=path selects some; WORKERS=2.
-	@$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder $(TESTS)
+	@.ci/chromium $(TESTS)
+	@$(PYTEST)
+
+test-anywhere: .venv/ready ## The tests as on other processors and on a busy machine, TIMES=3. TESTS as above.
+	@.ci/chromium $(TESTS)
+	@$(BIN)/python tests/anywhere.py $(or $(TIMES),3) $(PYTEST)
 
 soak: .venv/ready ## Kill trainings for MINUTES=60 and compare every bit.
 	@$(BIN)/python tests/faults/soak.py $(or $(MINUTES),60)
@@ -68,7 +75,7 @@ clean: ## Remove the environment and every output; data/raw and the DVC cache st
 	rm -rf .venv .monge .prefect mlflow.db mlartifacts checkpoints checkpoints.replaced models reports data/prepared
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 moved:
 	@echo "making .venv again: it was made as $$MOVED_FROM and works only there"

@@ -142,7 +142,7 @@ def test_the_bytes_do_not_depend_on_the_process(tmp_path: Path, digits: Path) ->
     )
     again = tmp_path / "again.onnx"
     command = [sys.executable, "-c", code, __file__, str(again)]
-    subprocess.run(command, check=True, timeout=120, env={"PYTHONHASHSEED": "77", "PATH": ""})
+    subprocess.run(command, check=True, timeout=400, env={"PYTHONHASHSEED": "77", "PATH": ""})
     assert again.read_bytes() == digits.read_bytes()
 
 
@@ -178,7 +178,7 @@ def test_the_file_runs_as_its_page_says_without_monge(tmp_path: Path, digits: Pa
     (tmp_path / "generator.onnx").write_bytes(digits.read_bytes())
     done = subprocess.run(
         [sys.executable, "-c", guard + example],
-        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=400,
     )  # fmt: skip
     assert done.stdout.split("\n")[0] == "[8, 8, 1] standard normal, monge latents v1"
     assert (tmp_path / "first.png").stat().st_size > 50

@@ -75,7 +75,7 @@ def test_a_javascript_twin_gives_the_same_bits() -> None:
         arguments = [str(vector[key]) for key in ("seed", "first", "count", "dim")]
         done = subprocess.run(
             [node, str(HERE / "latents.mjs"), *arguments],
-            capture_output=True, text=True, check=True, timeout=60,
+            capture_output=True, text=True, check=True, timeout=400,
         )  # fmt: skip
         assert done.stdout.split() == vector["float32"]
 
@@ -86,7 +86,7 @@ def test_a_javascript_twin_truncates_to_the_same_bits(truncation: float) -> None
     if node is None:
         pytest.skip("no node here")
     command = [node, str(HERE / "latents.mjs"), "9", "3", "40", "50", str(truncation)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=400)
     expected = latents(9, 3, 40, 50, truncation).view(np.uint32).ravel()
     assert done.stdout.split() == [f"{word:08x}" for word in expected]
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from monge.training import quality
+from tests.faults.kill_training import best_step
 
 SCRIPT = Path(__file__).with_name("kill_training.py")
 
@@ -35,7 +36,7 @@ def test_a_training_killed_many_times_ends_at_the_bits_of_an_undisturbed_one(
 ):
     run(packed_digits, tmp_path / "whole", 0, net, objective)
     told = run(packed_digits, tmp_path / "killed", kills, net, objective)
-    assert told["killed"] >= kills * 3 // 4
+    assert told["killed"] >= kills, "it was finished before it could be killed so often"
     assert told["mid_checkpoint"] >= 1
     for file in ("history.csv", "quality.csv"):
         whole, killed = ((tmp_path / name / file).read_text() for name in ("whole", "killed"))
@@ -47,5 +48,7 @@ def test_a_training_killed_many_times_ends_at_the_bits_of_an_undisturbed_one(
         assert all(torch.equal(whole[name][key], killed[name][key]) for key in whole[name])
     best = quality.best(quality.read(tmp_path / "whole"))
     assert best is not None
-    assert f"step-{best.step:08d}" in whole
-    assert net == "dcgan" or best.step < 290  # one that only its being the best has kept
+    assert best.step == best_step(net)
+    steps = sorted(int(name[5:]) for name in whole)
+    assert steps[0] == best.step < steps[1] - 5  # only its being the best has kept it
+    assert len(steps) == 3

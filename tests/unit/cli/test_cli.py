@@ -1,9 +1,9 @@
 """Protects: the command line answers at once, in one line, with the exit code of the design."""
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 def monge(*arguments, cwd=None, **environment):
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.run(
-        [str(MONGE), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120,
+        [str(MONGE), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=400,
         env=kept | {"MONGE_TRACKING": "off", "OMP_NUM_THREADS": "1"} | environment,
     )  # fmt: skip
 
@@ -27,14 +27,21 @@ def project(tmp_path):
     return tmp_path
 
 
-def test_help_answers_in_half_a_second_and_names_every_stage():
-    monge("--help")
+def used_s(*command):
+    """Processor time of a command, the least of five: the same on a busy machine as on a free one."""
     times = []
     for _ in range(5):
-        began = time.monotonic()
-        done = monge("--help")
-        times.append(time.monotonic() - began)
-    assert min(times) < 0.5, times
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(times)
+
+
+def test_help_takes_little_more_than_the_library_that_prints_it_and_names_every_stage():
+    library_s = used_s(sys.executable, "-c", "import typer")
+    assert used_s(MONGE, "--help") < 2.5 * library_s  # torch alone takes ten times as much
+    done = monge("--help")
     for stage in ("prepare", "train", "export", "evaluate", "promote", "sample"):
         assert f"  {stage} " in done.stdout
 

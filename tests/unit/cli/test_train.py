@@ -22,7 +22,7 @@ SLOWER = ("--set", "train.wgan-gp.learning_rate=0.0005")
 
 def monge(*arguments, cwd):
     return subprocess.run(
-        [str(MONGE), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120,
+        [str(MONGE), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=400,
         env=os.environ | {"MONGE_TRACKING": "off", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 

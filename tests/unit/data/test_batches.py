@@ -321,7 +321,7 @@ def test_the_reader_is_as_far_ahead_as_it_may_and_then_sleeps():
 
 
 def wait_for(condition):
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.001)
@@ -370,7 +370,7 @@ def test_an_interrupt_while_waiting_is_raised_and_leaves_no_thread():
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        with ReadAhead(lambda k: stuck.wait(20), 0, 2) as reader:
+        with ReadAhead(lambda k: stuck.wait(120), 0, 2) as reader:
             signal.setitimer(signal.ITIMER_REAL, 0.1)
             with pytest.raises(KeyboardInterrupt):
                 next(reader)
@@ -428,12 +428,10 @@ def test_a_file_that_is_gone_is_named(split, folder):
         first(split, 1)
 
 
-def test_a_trainer_slower_than_the_reader_does_not_wait(split, monkeypatch):
-    waits = []
-
+def test_while_a_trainer_works_its_next_batch_is_read(split, monkeypatch):
     class Watched(ReadAhead):
         def __next__(self):
-            waits.append(self._results.empty())
+            wait_for(lambda: not self._results.empty())  # it comes without being asked for
             return super().__next__()
 
     monkeypatch.setattr(room, "ReadAhead", Watched)
@@ -441,8 +439,6 @@ def test_a_trainer_slower_than_the_reader_does_not_wait(split, monkeypatch):
         stream = batches.starting_at(0)
         for _ in range(30):
             next(stream)
-            time.sleep(0.02)
-    assert sum(waits[1:]) <= 3  # a busy machine may delay the reader now and then
 
 
 def test_a_gpus_copies_wait_for_nothing(split, monkeypatch):

@@ -173,7 +173,7 @@ promote(
         )
         for weight, value in ((2.0, 5.0), (3.0, 3.0))
     ]
-    assert [rival.wait(120) for rival in rivals] == [0, 0]
+    assert [rival.wait(400) for rival in rivals] == [0, 0]
     champion = Registry(project, "digits").champion()
     assert champion is not None
     assert json.loads(champion.tags["monge.figure.frechet"])["value"] == 3.0

@@ -136,7 +136,7 @@ def test_quick_batches_are_drawn_in_the_event_loop_and_slow_ones_never():
 
 
 def test_one_slow_batch_sends_the_next_to_a_thread_and_a_quick_one_there_comes_back(monkeypatch):
-    monkeypatch.setattr(pace, "AT_ONCE_S", 0.05)
+    monkeypatch.setattr(pace, "AT_ONCE_S", 0.25)
     monkeypatch.setattr(pace, "GUESS_S", 1.0)
     model, here = Model(batch_size=64), threading.get_ident()
 
@@ -148,7 +148,7 @@ def test_one_slow_batch_sends_the_next_to_a_thread_and_a_quick_one_there_comes_b
     async def test(batcher: Batcher) -> None:
         assert not await where(batcher)  # nobody knows it yet
         assert await where(batcher)
-        model.seconds = 0.3
+        model.seconds = 0.6
         assert await where(batcher)
         model.seconds = 0.0
         assert not await where(batcher)
@@ -221,9 +221,14 @@ def test_clients_that_come_together_share_batches_and_a_lone_one_does_not_wait()
     model = Model(batch_size=64, seconds=0.05)
 
     async def test(batcher: Batcher) -> None:
-        began = time.perf_counter()
+        alone_s = []
+        for _ in range(10):  # the quickest: a busy machine may hold up the others
+            began_s = time.perf_counter()
+            await batcher.draw(model, wanted(1, 1), 30)
+            alone_s.append(time.perf_counter() - began_s)
+        assert min(alone_s) < 0.1
+        model.batches.clear()
         await batcher.draw(model, wanted(1, 1), 30)
-        assert time.perf_counter() - began < 0.2
         await asyncio.gather(*(batcher.draw(model, wanted(2, i), 30) for i in range(32)))
 
     with_batcher(test)
@@ -272,8 +277,8 @@ def test_a_late_request_is_told_so_and_is_not_drawn_any_further():
     async def test(batcher: Batcher) -> None:
         with pytest.raises(Late, match=r"0\.12 s"):
             await batcher.draw(model, wanted(100, 1), 0.12)
-        await asyncio.sleep(0.15)
-        assert batcher.waiting == 0
+        while batcher.waiting:  # what was under way
+            await asyncio.sleep(0.01)
 
     with_batcher(test)
     assert sum(model.batches) <= 14  # three times two in the time, and two more at its end
@@ -309,19 +314,18 @@ def test_closing_draws_what_was_accepted():
 def test_what_waits_for_a_device_never_holds_up_the_event_loop():
     """A lone row may cost a whole fixed batch, and another model may have the device."""
 
-    async def ask() -> float:
-        model, longest = Model(batch_size=64), 0.0
+    async def ask() -> int:
+        model, turns = Model(batch_size=64), 0
         model.elsewhere = True
         batcher = Batcher(1000, lambda size, seconds: None)
         for _ in range(30):
             await batcher.draw(model, wanted(64, 1), 30)
-        model.seconds = 0.2
+        model.seconds = 0.5
         work = batcher.draw(model, wanted(1, 1), 30)
         while not work.done():
-            began_s = time.monotonic()
             await asyncio.sleep(0.005)
-            longest = max(longest, time.monotonic() - began_s)
+            turns += 1
         await batcher.close()
-        return longest
+        return turns
 
-    assert asyncio.run(ask()) < 0.15
+    assert asyncio.run(ask()) > 5  # one or two where the loop waits for the device

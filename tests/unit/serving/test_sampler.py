@@ -415,7 +415,7 @@ def test_sampling_imports_nothing_heavy_and_leaves_nothing_in_the_home_folder(
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ORT_")}
     done = subprocess.run(
         [sys.executable, "-c", code, str(path), str(tmp_path / "grid.png")],
-        capture_output=True, text=True, check=True, timeout=120,
+        capture_output=True, text=True, check=True, timeout=400,
         env=environment | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")},
     )  # fmt: skip
     heavy, ours = done.stdout.splitlines()

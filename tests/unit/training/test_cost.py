@@ -21,6 +21,7 @@ def _counter(folder: Path, microjoules: int) -> None:
 
 def test_seconds_and_joules_add_up_over_interrupted_parts(tmp_path: Path) -> None:
     ledger, counters = tmp_path / "cost.json", tmp_path / "powercap"
+    began_s = time.monotonic()
     _counter(counters, 999_000_000)
     with metered(ledger, "run", counters):
         time.sleep(0.05)
@@ -30,9 +31,10 @@ def test_seconds_and_joules_add_up_over_interrupted_parts(tmp_path: Path) -> Non
         raise KeyboardInterrupt
     with metered(ledger, "other", counters):
         pass
+    whole_s = time.monotonic() - began_s
     found = json.loads(ledger.read_text())
     assert found["run"]["joules"] == pytest.approx(2 * (5 + 2))
-    assert 0.05 <= found["run"]["seconds"] < 5.0
+    assert 0.05 <= found["run"]["seconds"] < whole_s
     assert found["other"]["joules"] == 0.0
 
 

@@ -281,11 +281,11 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path):
     def hold():
         with lock.exclusive(tmp_path / "train.lock"):
             held.set()
-            release.wait(10)
+            release.wait(120)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    held.wait(10)
+    held.wait(120)
     try:
         with (
             pytest.raises(Busy, match="is training here"),

@@ -32,14 +32,14 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_does_not_change_it(
 
     def slow(*arguments):
         writing.set()
-        assert go_on.wait(10)
+        assert go_on.wait(120)
         return write(*arguments)
 
     monkeypatch.setattr(checkpoint, "write", slow)
     before = {name: tensor.clone() for name, tensor in state.tensors().items()}
     with CheckpointWriter(train, tmp_path, {}, {}) as checkpoints:
         checkpoints.save(state)
-        assert writing.wait(10)
+        assert writing.wait(120)
         with torch.no_grad():
             for weight in state.networks["generator"].parameters():
                 weight.add_(1.0)  # the next iteration
