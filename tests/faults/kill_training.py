@@ -52,7 +52,7 @@ def start(params, dataset, folder):
     if child:
         return child
     try:
-        loop.Quality, quality.IMAGES = Looks, 200  # type: ignore[misc]
+        loop.Quality, quality.IMAGES = Looks, 200  # type: ignore[attr-defined]
         loop.train(params, dataset, folder, NullRun("key"))
     except BaseException as error:
         print(repr(error), file=sys.stderr)

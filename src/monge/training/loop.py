@@ -15,7 +15,6 @@ from monge.training import record
 from monge.training.capture import launcher
 from monge.training.device import choose_device, threads
 from monge.training.execution import execution
-from monge.training.fingerprint import fingerprint
 from monge.training.guards import Guards, goes_back_once
 from monge.training.interrupt import StopRequest
 from monge.training.journal import Journal
@@ -51,14 +50,14 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     state = TrainingState.of(params, objective, dataset, device, ranks.share)
     if ranks.first:
         resume(state, params, dataset, folder, run)
-    made = record.begin(folder, params, state.step)
     ranks.start_together(state)
     resumed_from, stopping = state.step, False
     iterate = launcher(params, objective, state)
     journal = Journal(params, dataset, folder, run, state)
     guards = Guards(params, dataset, folder, run)
     quality = Quality(params, dataset, folder, run, state)
-    checkpoints = CheckpointWriter(params, folder, fingerprint(params, dataset), made)
+    identity = record.begin(folder, params, dataset, state.step)
+    checkpoints = CheckpointWriter(params, folder, *identity)
     batches = Batches(dataset.train, params, device, share=ranks.share)
     reals = batches.starting_at(objective.batches_before(state.step))
 

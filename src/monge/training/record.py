@@ -21,10 +21,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from monge.data.packed import PackedDataset
 from monge.files import write_whole
 from monge.params import TrainParams
 from monge.tracking import revision
 from monge.training.code_identity import CodeIdentity, code_identity, nets_identity
+from monge.training.fingerprint import fingerprint
 
 FILE = "training.json"
 _COMPUTING = ("torch", "numpy")
@@ -51,8 +53,13 @@ def run_key(folder: Path) -> str:
     return str(_read_or_begin(folder)["key"])
 
 
-def begin(folder: Path, train: TrainParams, step: int) -> Record:
-    """Write down that the training of `folder` goes on from `step` with these settings."""
+def begin(
+    folder: Path, train: TrainParams, dataset: PackedDataset, step: int
+) -> tuple[dict[str, Any], Record]:
+    """Write down that the training of `folder` goes on from `step` with these settings.
+
+    What its checkpoints carry: the fingerprint and the record.
+    """
     before = _read_or_begin(folder)
     session = _session(folder, train, step)
     earlier = [known for known in before["sessions"] if known["from_step"] < step]
@@ -66,8 +73,9 @@ def begin(folder: Path, train: TrainParams, step: int) -> Record:
         "nets": nets_identity(train).to_json(),
         "sessions": earlier,
     }
-    _write(folder, record)
-    return record
+    if record != before:
+        _write(folder, record)
+    return fingerprint(train, dataset), record
 
 
 def _session(folder: Path, train: TrainParams, step: int) -> Record:

@@ -28,7 +28,7 @@ def project(tmp_path):
 
 
 def used_s(*command):
-    """Processor time of a command, the least of five: the same on a busy machine as on a free one."""
+    """Processor time of a command, the least of five: a busy machine changes little of it."""
     times = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -10,6 +10,8 @@ import sys
 import tarfile
 import time
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,14 +193,20 @@ prepare(params, root, root / "downloads", root / "data" / "prepared")
 
 
 @pytest.fixture
-def start(begin: Begin) -> Callable[..., subprocess.Popen[bytes]]:
-    """A process in a session of its own, as on a terminal of its own."""
+def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """A process in a session of its own, as on a terminal of its own; none outlives its test."""
+    started: list[subprocess.Popen[bytes]] = []
 
-    def started(root: Path, *extra: str) -> subprocess.Popen[bytes]:
+    def begin(root: Path, *extra: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", LONG_RUN, str(root), *extra]
-        return begin(command, start_new_session=True, stderr=subprocess.PIPE)
+        started.append(subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE))
+        return started[-1]
 
-    return started
+    yield begin
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def children(pid: int) -> set[int]:
