@@ -50,11 +50,6 @@ def resume(
     refuse_other(found, train, dataset, folder)
     state.restore(found.tensors, found.step)
     log.info("going on from %s", found.path)
-    if found.step > train.steps:
-        log.warning(
-            "the checkpoint is beyond train.steps: %d, and no step is taken back. "
-            "`monge train --fresh` starts again and ends there.", train.steps,
-        )  # fmt: skip
     return found.step
 
 
@@ -69,7 +64,7 @@ def refuse_other(
 
     With `part` nets, other code than that of its networks is no reason.
     """
-    changed = differences(found.fingerprint, fingerprint(train, dataset))
+    changed = _settings_changes(found, train, dataset)
     other = code_changes(found, train, part)
     if not changed:
         if other:
@@ -80,7 +75,7 @@ def refuse_other(
         "Set these back to go on with it, or start afresh with `monge train --fresh` "
         f"(moves the old ones to {aside})."
     ]
-    keys = {line.partition(":")[0] for line in changed}
+    keys = {line.partition(":")[0] for line in changed if " -> " in line}
     if "train.steps" in keys and "train.learning_rate_decay" not in keys:
         ways.insert(0, _ABOUT_STEPS)
     if not origin.mismatches(found.tensors, train, dataset):
@@ -103,9 +98,17 @@ def refuse_other(
 
 def changes(found: Checkpoint, train: TrainParams, dataset: PackedDataset) -> list[str]:
     """What makes a checkpoint one of another training, a line each; none if it is of this one."""
-    changed = differences(found.fingerprint, fingerprint(train, dataset))
+    changed = _settings_changes(found, train, dataset)
     other = code_changes(found, train)
     return [*changed, f"code: {_listed(other)}"] if other else changed
+
+
+def _settings_changes(found: Checkpoint, train: TrainParams, dataset: PackedDataset) -> list[str]:
+    """Parameters and data that are others; fewer steps than are done, too: none is taken back."""
+    changed = differences(found.fingerprint, fingerprint(train, dataset))
+    if found.step > train.steps and not any(line.startswith("train.steps:") for line in changed):
+        changed.append(f"train.steps: {found.step} are done, {train.steps} are asked for")
+    return changed
 
 
 def code_changes(found: Checkpoint, train: TrainParams, part: Part = "code") -> list[str]:

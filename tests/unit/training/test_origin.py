@@ -255,10 +255,14 @@ def test_more_steps_of_a_decaying_rate_are_refused_with_the_reason(project, capl
     assert (tuned.resumed_from, tuned.step) == (0, 6)
 
 
-def test_fewer_steps_than_are_done_take_none_back_and_say_so(project, caplog):
+def test_fewer_steps_than_are_done_are_another_training(project, caplog):
+    """Else a record would say that weights of four steps are of three."""
     run(project)
+    with pytest.raises(CheckpointMismatch, match="train.steps: 4 are done, 3 are asked for"):
+        run(project, steps=3)
+    assert checkpoint.at(project.checkpoints, 4) is not None
     with caplog.at_level(logging.INFO, "monge"):
-        outcome = run(project, steps=3)
-    assert (outcome.resumed_from, outcome.step) == (4, 4)
-    assert "beyond train.steps: 3, and no step is taken back" in caplog.text
-    assert checkpoint.exists(project.checkpoints)
+        outcome = run(project, if_changed="fresh", steps=3)
+    assert (outcome.resumed_from, outcome.step) == (0, 3)
+    assert "a new training, because: train.steps: 4 are done" in caplog.text
+    assert checkpoint.exists(project.checkpoints.with_name("checkpoints.replaced"))
