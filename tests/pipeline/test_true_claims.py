@@ -257,7 +257,9 @@ class Walk(RuleBasedStateMachine):
         name = f"experiment-{self.places}"
         self.places += 1
         self.sh("dvc", "exp", "run", "--temp", "--name", name, "-S", f"train.seed={seed}", "export")
-        self.sh("dvc", "exp", "apply", name)
+        self.sh(
+            "dvc", "exp", "apply", name, check=False
+        )  # it misses the report, which was not made
         assert self.training()["sessions"][-1]["parameters"]["seed"] == seed
 
     @precondition(lambda self: (self.project.folder / "dvc.lock").exists())
