@@ -5,7 +5,7 @@ import pytest
 
 from monge.data.writer import PackedWriter
 
-pytest_plugins = ["tests.running", "tests.summary"]
+pytest_plugins = ["tests.order", "tests.running", "tests.summary"]
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -41,13 +42,14 @@ def revision(root: Path) -> Revision | None:
     try:
         commit = git("rev-parse", "--verify", "--quiet", "HEAD").decode("ascii").strip()
         with tempfile.TemporaryDirectory() as folder:
-            # An index of our own: what somebody has staged stays as it is.
-            aside = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-            git("read-tree", "HEAD", **aside)
+            # A copy of the index: it knows which files are as they were, and stays as it is.
+            index = root / os.fsdecode(git("rev-parse", "--git-path", "index")).strip()
+            aside = {"GIT_INDEX_FILE": shutil.copy(index, folder)}
             git("add", "--update", "--", ".", *_NOT_CODE, **aside)
             there = [name for name in _CODE if (root / name).exists()]
             git("add", "--", *there, **aside) if there else None
-            found = git("diff", "--cached", "--binary", "--relative", "HEAD", **aside)
+            shown = ("--cached", "--binary", "--relative", "HEAD", "--", ".", *_NOT_CODE)
+            found = git("diff", *shown, **aside)
     except (OSError, subprocess.SubprocessError):
         return None
     if len(found) > MOST_BYTES:
