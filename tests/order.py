@@ -10,10 +10,38 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# Half a minute and more on two quiet cores.
-SLOW: tuple[str, ...] = (
-    "tests/pipeline/test_default_chain.py",
+# Those that take a quarter of a minute and more on two cores.
+SLOW = (
     "tests/pipeline/test_killed_chain.py",
+    "tests/pipeline/test_default_chain.py",
+    "tests/pipeline/test_true_claims.py",
+    "tests/pipeline/test_lock.py",
+    "tests/pipeline/test_other_images.py",
+    "tests/pipeline/test_outage.py",
+    "tests/pipeline/test_linked_files.py",
+    "tests/unit/metrics/test_inception.py",
+    "tests/faults/test_registry_server.py",
+    "tests/faults/test_replicas.py",
+    "tests/pipeline/test_made_again.py",
+    "tests/unit/registry/test_moved.py",
+    "tests/pipeline/test_rebuilt_run.py",
+    "tests/pipeline/test_every_parameter.py",
+    "tests/unit/cli/test_train.py",
+    "tests/unit/cli/test_cli.py",
+    "tests/unit/training/test_code_identity.py",
+    "tests/faults/test_tracking_server.py",
+    "tests/faults/test_service.py",
+    "tests/pipeline/test_experiments.py",
+    "tests/faults/test_killed_training.py",
+    "tests/unit/training/test_guards.py",
+    "tests/unit/training/test_execution.py",
+    "tests/unit/objectives/test_objectives.py",
+    "tests/unit/evaluation/test_two_sets.py",
+    "tests/contracts/test_dvc_dependencies.py",
+    "tests/contracts/test_generator_file.py",
+    "tests/unit/registry/test_promote.py",
+    "tests/unit/evaluation/test_judge.py",
+    "tests/unit/training/test_code_mutations.py",
 )
 
 

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -58,10 +60,20 @@ class Project:
         return done
 
     def start(self, *command, **environment) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(part) for part in command], cwd=self.folder, text=True, start_new_session=True,
             env=self.environment | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+        self.__dict__.setdefault("started", []).append(process)
+        return process
+
+    def end(self) -> None:
+        """End what a failed test has left, so that no other test is blamed for it."""
+        for process in self.__dict__.pop("started", []):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            process.stdout.close()
 
     def retrain(self, *changes, check=True, **environment) -> subprocess.CompletedProcess[str]:
         return self.run(*self.retrain_command(*changes), check=check, **environment)
@@ -75,7 +87,9 @@ class Project:
 @pytest.fixture
 def project(tmp_path):
     """A fresh project with tiny parameters still to be set: `project.retrain(*TINY)`."""
-    return Project(tmp_path / "project")
+    project = Project(tmp_path / "project")
+    yield project
+    project.end()
 
 
 @pytest.fixture(scope="session")

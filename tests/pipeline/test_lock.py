@@ -79,7 +79,8 @@ def project(made, tmp_path):
     copy = Project.__new__(Project)
     copy.folder = tmp_path / "project"
     shutil.copytree(made.folder, copy.folder, symlinks=True)
-    return copy
+    yield copy
+    copy.end()
 
 
 def test_an_edit_while_a_training_runs_is_for_the_next_run(project):

@@ -127,6 +127,7 @@ class Walk(RuleBasedStateMachine):
         self.commit()
 
     def teardown(self):
+        self.project.end()
         shutil.rmtree(self.base, ignore_errors=True)
 
     def sh(self, *command, check=True, **environment):
@@ -343,6 +344,27 @@ def _with_seed(text, seed):
     assert train
     assert found
     return f"{head}{train}{before}{found}{seed}\n{after.partition(chr(10))[2]}"
+
+
+def test_a_walk_over_everything_that_people_do_makes_no_record_false(tmp_path):
+    """Each step of the random walks once, in an order that has made something of most of them."""
+    Walk.truth = Oracle(tmp_path)
+    walk = Walk()
+    walk.begin()
+    steps = (
+        walk.run, lambda: walk.edit_one_that_changes_no_weight(4),
+        lambda: walk.edit_code_that_decides_bits(TARGETS[1]), lambda: walk.edit_a_comment(1),
+        lambda: walk.edit_while_a_training_runs(1, 0), walk.bring_an_image,
+        lambda: walk.run_with_parameters_of_its_own(2), lambda: walk.kill(2), walk.run, walk.move,
+        lambda: walk.run_two_at_once(1), lambda: walk.edit_a_parameter(0),
+        lambda: walk.run_an_experiment_aside_and_apply_it(2), walk.copy_and_go_on_in_the_copy,
+        walk.pull_into_a_clone, lambda: walk.restore_an_earlier_commit(0),
+        lambda: walk.claim_by_hand_what_did_not_happen(1), walk.run,
+    )  # fmt: skip
+    for step in steps:
+        step()
+        walk.every_record_is_true()
+    walk.teardown()
 
 
 def test_no_walk_makes_a_record_false(tmp_path):
