@@ -16,8 +16,8 @@ PARTS = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", "pipelines", "sr
 TINY = (
     "train.steps=240", "train.batch_size=16", "train.latent_dim=8", "train.mlp.depth=2",
     "train.mlp.width=32", "train.checkpoint_every=20", "train.log_every=20", "train.grid_every=120",
-    "evaluate.images=300", "evaluate.transport_images=50", "evaluate.repeats=3",
-    "evaluate.projections=32", "evaluate.features=random", "promote.name=tiny",
+    "evaluate.images=60", "evaluate.transport_images=20", "evaluate.repeats=2",
+    "evaluate.projections=8", "evaluate.features=pixels", "promote.name=tiny",
 )  # fmt: skip
 
 
