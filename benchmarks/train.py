@@ -170,7 +170,7 @@ def ours(case: Case, device: torch.device, split: Split) -> Step:
     iterate = launcher(params, objective, state)
 
     def iteration() -> None:
-        set_learning_rate(state.optimizers, objective.learning_rate, params, state.step)
+        set_learning_rate(state.optimizers, objective.rates, params, state.step)
         iterate(reals)
         state.advance(params.batch_size)
 

@@ -23,6 +23,13 @@ SOURCES = (
 )  # fmt: skip
 
 
+NET_SECTIONS = {"dcgan": "dcgan", "dcgan-plain": "dcgan", "mlp": "mlp"}
+"""Each name of `train.net`, and its section of `train`: a training rests on no other one."""
+
+OBJECTIVE_SECTIONS = {"wgan": "wgan", "wgan-gp": "wgan-gp"}
+"""The same for `train.objective`."""
+
+
 def _one_line(text: str) -> str:
     """Refuse control characters: what holds them cannot stand on a command line of DVC's."""
     if any(ord(character) < 32 for character in text):
@@ -108,8 +115,8 @@ class GuardParams(Section):
 class TrainParams(Section):
     """The networks, the objective, and how long."""
 
-    net: Literal["dcgan", "dcgan-plain", "mlp"] = "mlp"
-    objective: Literal["wgan", "wgan-gp"] = "wgan-gp"
+    net: Literal[tuple(NET_SECTIONS)] = "mlp"  # type: ignore[valid-type]
+    objective: Literal[tuple(OBJECTIVE_SECTIONS)] = "wgan-gp"  # type: ignore[valid-type]
     conditional: bool = False
     latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64
     steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 4000
@@ -322,7 +329,7 @@ def _impossible_pairs(params: Params) -> list[str]:
     """Combinations that are each valid alone but not together."""
     problems = []
     train, prepare = params.train, params.prepare
-    convolutional = train.net != "mlp"
+    convolutional = NET_SECTIONS[train.net] == "dcgan"
     if convolutional and train.objective == "wgan-gp" and train.dcgan.critic_norm == "batch":
         problems.append(
             "train.dcgan.critic_norm: batch cannot be used with train.objective: wgan-gp, because "

@@ -9,7 +9,7 @@ import pytest
 
 from monge.data.replacement import FolderReplacement
 from monge.files import detach, remove
-from monge.training.history import ESTIMATE, History
+from monge.training.history import History
 
 
 def link(kind: str, path: Path, target: Path) -> None:
@@ -61,11 +61,11 @@ def test_a_protected_file_and_a_link_to_nothing_can_be_written(tmp_path: Path) -
 def test_a_curve_that_is_linked_during_the_training_leaves_the_cache_alone(
     tmp_path: Path, kind: str
 ) -> None:
-    history, cached = History(tmp_path, 0), tmp_path / "cached"
-    history.append(1, {ESTIMATE: 1.0})
+    history, cached = History(tmp_path, 0, "estimate"), tmp_path / "cached"
+    history.append(1, {"estimate": 1.0})
     history.path.rename(cached)
     link(kind, history.path, cached)
-    history.append(2, {ESTIMATE: 2.0})
+    history.append(2, {"estimate": 2.0})
     assert [line.split(",")[0] for line in history.path.read_text().splitlines()] == [
         "step", "1", "2",
     ]  # fmt: skip

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from torch import nn
 
+from monge.errors import InputError
 from monge.nets import dcgan, mlp
 from monge.params import TrainParams
 
-Role = Literal["generator", "critic"]
 Shape = tuple[int, int, int]
 Build = Callable[[TrainParams, Shape, int], nn.Module]
 
 
-def build(role: Role, train: TrainParams, image_shape: Shape, classes: int = 0) -> nn.Module:
+def build(role: str, train: TrainParams, image_shape: Shape, classes: int = 0) -> nn.Module:
     """One network of the family `train.net` for images of shape (C, H, W).
 
     A generator maps latents [n, z] to images [n, C, H, W] in [-1, 1]; a critic maps images to
     scores [n]. With `classes` both take labels int64 [n] as well. Both keep their layers in order
-    in `.net`, which is what export walks.
+    in `.net`, which is what export walks. Raises InputError for a role that the family lacks.
     """
-    return FAMILIES[train.net][role](train, image_shape, classes)
+    family = FAMILIES[train.net]
+    if role not in family:
+        raise InputError(
+            f"train.net: {train.net} has no {role}, which train.objective: {train.objective} "
+            f"trains. It has: {', '.join(sorted(family))}. Use another net or objective."
+        )
+    return family[role](train, image_shape, classes)
 
 
 def _dcgan_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
@@ -47,7 +52,7 @@ def _mlp_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Modu
     return mlp.Critic(image_shape, train.mlp.depth, train.mlp.width, classes)
 
 
-FAMILIES: dict[str, dict[Role, Build]] = {
+FAMILIES: dict[str, dict[str, Build]] = {
     "dcgan": {"generator": _dcgan_generator, "critic": _dcgan_critic},
     "dcgan-plain": {"generator": _plain_generator, "critic": _dcgan_critic},
     "mlp": {"generator": _mlp_generator, "critic": _mlp_critic},

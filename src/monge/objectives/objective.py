@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -67,20 +67,20 @@ class Execution:
 class Objective(Protocol):
     """One training method: its networks, its optimizers, and one iteration of its updates."""
 
-    roles: tuple[Literal["generator", "critic"], ...]
+    roles: tuple[str, ...]
     """The networks it trains, by role; `generator` is the one that is averaged and exported."""
 
-    learning_rate: float
-    """The optimizers' learning rate before any decay."""
+    rates: Mapping[str, float]
+    """The learning rate of each role's optimizer before any decay."""
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
         """One optimizer a network."""
 
-    critic_steps: int
-    """Of an iteration, each with a batch of real images; some may take more."""
+    batches: int
+    """How many batches of real images an iteration takes; some may take more."""
 
-    def critic_steps_at(self, step: int) -> int:
-        """Of the iteration after `step` others."""
+    def batches_at(self, step: int) -> int:
+        """How many the iteration after `step` others takes."""
 
     def batches_before(self, step: int) -> int:
         """How many batches of real images the first `step` iterations take."""
@@ -91,6 +91,6 @@ class Objective(Protocol):
         optimizers: Optimizers,
         reals: Reals,
         noise: Noise,
-        critic_steps: int,
+        batches: int,
     ) -> dict[str, Tensor]:
         """Update every network once through; readings as scalars that stay on the device."""

@@ -12,8 +12,8 @@ the labels of the real ones in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,15 +42,15 @@ class WassersteinObjective:
     as long as the critic holds no batch statistics.
     """
 
-    roles: tuple[Literal["generator", "critic"], ...] = ("generator", "critic")
+    roles: tuple[str, ...] = ("generator", "critic")
 
     def __init__(
         self, learning_rate: float, schedule: CriticSchedule, how: Execution, *, one_pass: bool
     ) -> None:
-        self.learning_rate = learning_rate
-        self.critic_steps = schedule.critic_steps
-        self.critic_steps_at = schedule.at
-        self.batches_before = schedule.before  # a fresh batch for every critic step
+        self.rates: Mapping[str, float] = dict.fromkeys(self.roles, learning_rate)
+        self.batches = schedule.critic_steps  # a fresh one for every critic step
+        self.batches_at = schedule.at
+        self.batches_before = schedule.before
         self.how = how
         self.one_pass = one_pass
 
@@ -60,11 +60,11 @@ class WassersteinObjective:
         optimizers: Optimizers,
         reals: Reals,
         noise: Noise,
-        critic_steps: int,
+        batches: int,
     ) -> dict[str, Tensor]:
-        """`critic_steps` steps of the critic, then one of the generator."""
+        """A step of the critic for each batch, then one of the generator."""
         critic = networks["critic"].requires_grad_(True)
-        for _ in range(critic_steps):
+        for _ in range(batches):
             real, labels = next(reals)
             readings = self._critic_step(networks, optimizers["critic"], real, labels, noise)
         critic.requires_grad_(False)  # the generator's step needs no gradient of the critic's

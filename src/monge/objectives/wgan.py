@@ -9,7 +9,11 @@ from monge.objectives.objective import Execution, Networks
 from monge.objectives.optimizers import rate
 from monge.objectives.schedule import CriticSchedule
 from monge.objectives.wasserstein import WassersteinObjective
+from monge.objectives.wasserstein_watch import WassersteinWatch
+from monge.objectives.watch import HeldOut
 from monge.params import WganParams
+
+_AT_CLIP = 0.99
 
 
 class Wgan(WassersteinObjective):
@@ -25,7 +29,7 @@ class Wgan(WassersteinObjective):
         """RMSProp for both: the paper found momentum to make the critic's training unstable."""
         return {
             role: torch.optim.RMSprop(
-                networks[role].parameters(), **rate(networks[role], self.learning_rate),
+                networks[role].parameters(), **rate(networks[role], self.rates[role]),
                 foreach=True,
             )
             for role in self.roles
@@ -37,3 +41,32 @@ class Wgan(WassersteinObjective):
         weights: list[Tensor] = list(critic.parameters())
         torch._foreach_clamp_min_(weights, -self.clip)
         torch._foreach_clamp_max_(weights, self.clip)
+
+
+class WganWatch(WassersteinWatch):
+    """Its clip range holds the critic: too tight it dies, too wide it explodes."""
+
+    def __init__(self, params: WganParams) -> None:
+        super().__init__("wgan", params.learning_rate)
+        self.clip = params.clip
+
+    def measure(self, networks: Networks, held_out: HeldOut) -> dict[str, Tensor]:
+        """Beside the others `weights_at_clip`: the share of the critic's weights at either end.
+
+        Most of them gather there (Gulrajani et al. 2017, figure 1).
+        """
+        weights = [weight.detach() for weight in networks["critic"].parameters()]
+        at_clip = torch.stack([(w.abs() >= _AT_CLIP * self.clip).sum() for w in weights]).sum()
+        share: Tensor = at_clip / sum(weight.numel() for weight in weights)
+        return super().measure(networks, held_out) | {"weights_at_clip": share}
+
+    def dead_critic_remedy(self) -> str:
+        """The range is narrow against the depth."""
+        return (
+            f"train.wgan.clip: {self.clip:g} is too tight for so deep a critic: raise it, or use "
+            "train.objective: wgan-gp."
+        )
+
+    def exploding_critic_remedy(self) -> str:
+        """The range bounds the slope."""
+        return f".\nLower train.wgan.clip ({self.clip:g}) or {self.rate}."

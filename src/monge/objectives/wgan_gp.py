@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from monge.objectives.objective import Execution, Labels, Networks, Noise, conditioned
+from monge.objectives.objective import Execution, Labels, Networks, Noise
 from monge.objectives.optimizers import rate
 from monge.objectives.schedule import CriticSchedule
+from monge.objectives.slope import gradient_norms, interpolates
 from monge.objectives.wasserstein import WassersteinObjective
+from monge.objectives.wasserstein_watch import WassersteinWatch
 from monge.params import WganGpParams
 
 
@@ -25,7 +27,7 @@ class WganGp(WassersteinObjective):
         """Adam(0, 0.9) for both, as the paper's Algorithm 1."""
         return {
             role: torch.optim.Adam(
-                networks[role].parameters(), **rate(networks[role], self.learning_rate),
+                networks[role].parameters(), **rate(networks[role], self.rates[role]),
                 betas=(0.0, 0.9), fused=True,
             )
             for role in self.roles
@@ -52,19 +54,16 @@ class WganGp(WassersteinObjective):
         }
 
 
-def interpolates(real: Tensor, fake: Tensor, position: Tensor) -> Tensor:
-    """position * real + (1 - position) * fake, one position an image; [n, ...] and [n]."""
-    position = position.view(-1, *[1] * (real.dim() - 1))
-    return torch.lerp(fake, real, position)
+class WganGpWatch(WassersteinWatch):
+    """Its critic is too steep when the penalty does not count."""
 
+    def __init__(self, params: WganGpParams) -> None:
+        super().__init__("wgan-gp", params.learning_rate)
+        self.penalty_weight = params.penalty_weight
 
-def gradient_norms(critic: nn.Module, images: Tensor, labels: Labels = None) -> Tensor:
-    """Euclidean norm of d critic / d image for each image, over all its values: [n].
-
-    The graph is kept, so that a function of the norms can be differentiated by the weights.
-    """
-    images = images.detach().requires_grad_(True)
-    scores = conditioned(critic, images, labels)
-    (gradients,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    norms: Tensor = torch.linalg.vector_norm(gradients.flatten(1), dim=1)
-    return norms
+    def exploding_critic_remedy(self) -> str:
+        """The slope that is wanted, and what pulls towards it."""
+        return (
+            ", where about 1 is wanted.\nRaise train.wgan-gp.penalty_weight "
+            f"({self.penalty_weight:g}), or lower {self.rate}."
+        )

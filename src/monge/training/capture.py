@@ -49,7 +49,7 @@ class _Plain:
 
     def __call__(self, reals: Reals) -> Readings:
         state = self.state
-        count = self.objective.critic_steps_at(state.step)
+        count = self.objective.batches_at(state.step)
         return self.objective.iterate(state.networks, state.optimizers, reals, state.noise, count)
 
 
@@ -68,7 +68,7 @@ class _Recorded:
         self.readings: Readings = {}
 
     def __call__(self, reals: Reals) -> Readings:
-        if self.objective.critic_steps_at(self.state.step) != self.objective.critic_steps:
+        if self.objective.batches_at(self.state.step) != self.objective.batches:
             return self.plain(reals)
         self._take(reals)
         self.calls += 1
@@ -84,7 +84,7 @@ class _Recorded:
 
     def _take(self, reals: Reals) -> None:
         """Bring the iteration's real images, and labels, to where the graph reads them."""
-        batches = [next(reals) for _ in range(self.objective.critic_steps)]
+        batches = [next(reals) for _ in range(self.objective.batches)]
         if not self.buffers:
             self.buffers = [tuple(map(_like, batch)) for batch in batches]
         torch._foreach_copy_(_flat(self.buffers), _flat(batches))

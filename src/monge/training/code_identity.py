@@ -37,6 +37,9 @@ LOOKING = frozenset({
     "monge.training.checkpoint", "monge.training.writer", "monge.training.record",
     # Parameters: their values are in the fingerprint.
     "monge.params", "monge.training.fingerprint",
+    # What a method says of its trainings.
+    "monge.objectives.watch_of", "monge.objectives.WATCHES", "monge.objectives.watch",
+    "monge.objectives.wasserstein_watch",
     # When to stop, and how much memory is free: resident and streamed images are the same.
     "monge.training.interrupt", "monge.data.budget",
     # The refusals, which end a training or let it be.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -17,67 +17,43 @@ from torch import Tensor, nn
 from monge.data.batches import normalise
 from monge.data.packed import PackedDataset
 from monge.latents import latents
-from monge.objectives import conditioned
-from monge.objectives.wasserstein import wasserstein_estimate
-from monge.objectives.wgan_gp import gradient_norms, interpolates
+from monge.objectives import watch_of
+from monge.objectives.watch import HeldOut
 from monge.params import TrainParams
 from monge.training import labels
 from monge.training.state import TrainingState
 
 HELD_OUT = 64
-"""Held-out images the critic scores; as many as a batch has by default."""
+"""Held-out images that are looked at; as many as a batch has by default."""
 
 _LATENT_SEED = 4049  # not the grids', the looks' nor the judge's
-_AT_CLIP = 0.99
 
 
 class Curves:
-    """The critic on held-out images, its slope, and the sizes of weights and gradients."""
+    """What the method measures on held-out images, and the sizes of weights and gradients."""
 
     def __init__(self, train: TrainParams, dataset: PackedDataset, device: torch.device) -> None:
         self.train, self.device = train, device
+        self.watch = watch_of(train)
         self._validation = dataset.validation
 
     def measure(self, state: TrainingState) -> dict[str, Tensor]:
-        """Scalars that stay on the device.
-
-        `wasserstein_estimate_held_out` is the critic's estimate with held-out real images: how far
-        it lies below the training one is how much the critic has overfitted (Gulrajani et al.
-        2017, figure 5). `gradient_norm` is its slope between held-out and generated images.
-        `weights_at_clip` is the share of its weights at the ends of the clip range (figure 1).
-        """
-        critic, generator = state.networks["critic"], state.networks["generator"]
-        real, known = self._held_out
-        with untouched(generator), untouched(critic):
-            with torch.no_grad():
-                fake = conditioned(generator, self._latents, known)
-                estimate = wasserstein_estimate(
-                    conditioned(critic, real, known), conditioned(critic, fake, known)
-                )
-            halfway = torch.full((len(real),), 0.5, device=self.device)
-            slope = gradient_norms(critic, interpolates(real, fake, halfway), known).detach().mean()
-        found = {
-            "wasserstein_estimate_held_out": estimate,
-            "gradient_norm": slope,
-            **_norms(state.networks),
-        }
-        if self.train.objective == "wgan":
-            found["weights_at_clip"] = _share_at_clip(critic, self.train.wgan.clip)
-        return found
+        """Scalars that stay on the device: what the method measures, and the networks' sizes."""
+        with ExitStack() as stack:
+            for network in state.networks.values():
+                stack.enter_context(untouched(network))
+            measured = self.watch.measure(state.networks, self._held_out)
+        return {**measured, **_norms(state.networks)}
 
     @functools.cached_property
-    def _held_out(self) -> tuple[Tensor, Tensor | None]:
-        """Images from all over the split, which may be in the order of its classes; labels."""
+    def _held_out(self) -> HeldOut:
+        """Images from all over the split, which may be in the order of its classes."""
         count = min(HELD_OUT, len(self._validation))
         places = np.linspace(0, len(self._validation) - 1, count, dtype=np.int64)
         images = torch.from_numpy(self._validation.take(places)).to(self.device)
-        return normalise(images), labels.of(self.train, self._validation, places, self.device)
-
-    @functools.cached_property
-    def _latents(self) -> Tensor:
-        count = min(HELD_OUT, len(self._validation))
-        drawn = latents(_LATENT_SEED, 0, count, self.train.latent_dim)
-        return torch.from_numpy(drawn).to(self.device)
+        known = labels.of(self.train, self._validation, places, self.device)
+        drawn = torch.from_numpy(latents(_LATENT_SEED, 0, count, self.train.latent_dim))
+        return HeldOut(normalise(images), known, drawn.to(self.device))
 
 
 @contextmanager
@@ -106,10 +82,3 @@ def _norms(networks: dict[str, nn.Module]) -> dict[str, Tensor]:
 def _norm(tensors: list[Tensor]) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
     return norm
-
-
-def _share_at_clip(critic: nn.Module, clip: float) -> Tensor:
-    weights = [weight.detach() for weight in critic.parameters()]
-    at_clip = torch.stack([(weight.abs() >= _AT_CLIP * clip).sum() for weight in weights]).sum()
-    share: Tensor = at_clip / sum(weight.numel() for weight in weights)
-    return share

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from monge.data.packed import PackedDataset
-from monge.params import TrainParams
+from monge.params import NET_SECTIONS, OBJECTIVE_SECTIONS, TrainParams
 
 _WITHOUT_EFFECT = {
     "data", "device", "devices", "capture", "threads", "log_every", "grid_every",
     "checkpoint_every", "checkpoint_every_minutes", "keep_checkpoints", "guards",
 }  # fmt: skip
-_FAMILIES = {"mlp", "dcgan"}
-_OBJECTIVES = {"wgan", "wgan-gp"}
 
 
 def fingerprint(train: TrainParams, dataset: PackedDataset) -> dict[str, Any]:
@@ -29,8 +27,9 @@ def deciding(section: Mapping[str, Any]) -> dict[str, Any]:
     is what is exported. `init_from` counts by its name, and only where there is one; so does
     `conditional`.
     """
-    family = "mlp" if section["net"] == "mlp" else "dcgan"
-    unused = _WITHOUT_EFFECT | (_FAMILIES - {family}) | (_OBJECTIVES - {section["objective"]})
+    used = {NET_SECTIONS[section["net"]], OBJECTIVE_SECTIONS[section["objective"]]}
+    sections = {*NET_SECTIONS.values(), *OBJECTIVE_SECTIONS.values()}
+    unused = _WITHOUT_EFFECT | (sections - used)
     if section["learning_rate_decay"] == "none":
         unused.add("steps")
     unused |= {key for key in ("init_from", "conditional") if not section[key]}

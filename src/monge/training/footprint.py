@@ -124,7 +124,7 @@ def _peak(
     with _Allocations() as allocations:
         for _ in range(2):  # the second finds the first one's gradients
             objective.iterate(
-                built, still, itertools.repeat(real), _MetaNoise(train.latent_dim), critic_steps=1
+                built, still, itertools.repeat(real), _MetaNoise(train.latent_dim), batches=1
             )
     return int(allocations.peak)
 

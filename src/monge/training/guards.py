@@ -13,7 +13,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from monge.data.batches import normalise
 from monge.data.packed import PackedDataset, Split
 from monge.errors import Diverged, StorageError, TrainingError
 from monge.files import write_whole
+from monge.objectives import watch_of
 from monge.params import TrainParams
 from monge.tracking import Run
 from monge.training import checkpoint, diagnosis, labels
@@ -31,21 +32,11 @@ from monge.training.state import TrainingState
 DIVERGENCE = "divergence.json"
 """Beside the checkpoints: from which step on the learning rate is halved."""
 
-ROUNDING = 4 * torch.finfo(torch.float32).eps
-"""An estimate this small against the scores themselves is float32's rounding of equal scores."""
-
-TINY_ESTIMATE = 1e-8
-"""Critics clipped at 0.01 are past this in a few steps or climb; dead ones stay below."""
-
-STEEP = 100.0
-"""wgan-gp pulls the critic's slope to 1, its soft penalty lets it reach about 12 at the most."""
-
 ALIKE = 0.02
 """Share of the training images' mean distance. Slow starts linger at 4%, a collapse is at 0."""
 
 DIVERSITY_IMAGES = 64
 
-Trouble = Literal["dead_critic", "exploding_critic", "frozen_generator", "collapse"]
 Result = TypeVar("Result")
 Train = Callable[[TrainParams, PackedDataset, Path, Run], Result]
 
@@ -57,10 +48,11 @@ class Guards:
 
     def __init__(self, train: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -> None:
         self.train, self.run = train, run
+        self.watching = watch_of(train)
         self._halved_from = _halved_from(folder)
         self._dataset, self._images = dataset, dataset.train
-        self._seen: dict[Trouble, tuple[int, float]] = {}  # since which step, and its size then
-        self._warned: set[Trouble] = set()
+        self._seen: dict[str, tuple[int, float]] = {}  # since which step, and its size then
+        self._warned: set[str] = set()
         self._weights_before: list[Tensor] = []
         self._last_finite = ""
 
@@ -92,19 +84,14 @@ class Guards:
         self._refuse_non_finite(state.step, figures)
         listed = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
         self._last_finite = f"step {state.step}: {listed}"
-        self._look_at_critic(state.step, figures)
+        self._look_at_figures(state.step, figures)
         self._look_at_generator(state, figures["generator_gradient"])
 
-    def _look_at_critic(self, step: int, figures: Mapping[str, float]) -> None:
-        estimate = abs(figures["wasserstein_estimate"])
-        rounding = ROUNDING * abs(figures["generator_loss"])  # the mean score of the fakes
-        if self._lasts("dead_critic", estimate <= max(TINY_ESTIMATE, rounding), step, estimate):
-            self._report("dead_critic", step, diagnosis.dead_critic(self.train, figures))
-        # W is at most the slope times the largest distance of two images in [-1, 1]^d, 2 sqrt(d).
-        steepest = estimate / (2.0 * math.sqrt(math.prod(self._images.shape[1:])))
-        slope = max(steepest, figures.get("gradient_norm", 0.0))
-        if self._lasts("exploding_critic", slope > STEEP, step):
-            self._report("exploding_critic", step, diagnosis.exploding_critic(self.train, slope))
+    def _look_at_figures(self, step: int, figures: Mapping[str, float]) -> None:
+        shape, patience = self._images.shape[1:], self.train.guards.patience
+        for trouble in self.watching.troubles(figures, shape, patience):
+            if self._lasts(trouble.name, trouble.seen, step, trouble.size):
+                self._report(trouble.name, step, trouble.sentence)
 
     def _look_at_generator(self, state: TrainingState, gradient: float) -> None:
         weights = [weight.detach() for weight in state.networks["generator"].parameters()]
@@ -115,15 +102,15 @@ class Guards:
         elif not still:
             torch._foreach_copy_(before, weights)
         if self._lasts("frozen_generator", still, state.step):
-            self._report(
-                "frozen_generator", state.step, diagnosis.frozen_generator(self.train, gradient)
-            )
+            patience = self.train.guards.patience
+            sentence = diagnosis.frozen_generator(self.watching, patience, gradient)
+            self._report("frozen_generator", state.step, sentence)
 
     def _compare_diversity(self, state: TrainingState) -> None:
         generated = _mean_distance(self._generated(state))
         alike = generated <= ALIKE * self._data_distance
         if self._lasts("collapse", alike, state.step, generated):
-            sentence = diagnosis.collapse(self.train, generated, self._data_distance)
+            sentence = diagnosis.collapse(self.watching, generated, self._data_distance)
             self._report("collapse", state.step, sentence)
 
     @torch.no_grad()
@@ -137,7 +124,7 @@ class Guards:
     def _data_distance(self) -> float:
         return _mean_distance(_spread_out(self._images))
 
-    def _lasts(self, trouble: Trouble, seen: bool, step: int, size: float = 0.0) -> bool:
+    def _lasts(self, trouble: str, seen: bool, step: int, size: float = 0.0) -> bool:
         """Whether it has been seen for `patience` steps on end, in which `size` did not double."""
         if not seen:
             self._seen.pop(trouble, None)
@@ -149,7 +136,7 @@ class Guards:
         self._seen[trouble] = since, at_first
         return step - since >= self.train.guards.patience
 
-    def _report(self, trouble: Trouble, step: int, sentence: str) -> None:
+    def _report(self, trouble: str, step: int, sentence: str) -> None:
         if trouble in self._warned:
             return
         self._warned.add(trouble)
@@ -168,7 +155,7 @@ class Guards:
         message = f"the training diverged{again}: not finite at step {step}: {', '.join(broken)}"
         self.run.tags({"guard.divergence": message})
         raise Diverged(
-            f"{message} ({known}).\n{diagnosis.divergence(self.train, self._halved_from)}"
+            f"{message} ({known}).\n{diagnosis.divergence(self.watching, self._halved_from)}"
         )
 
 

@@ -14,30 +14,31 @@ from pathlib import Path
 from monge.files import detach, write_whole
 
 HISTORY = "history.csv"
-ESTIMATE = "wasserstein_estimate"
-MEDIAN = "wasserstein_estimate_median"
 MEDIAN_ROWS = 11
-"""Rows of the median-filtered view; the papers plot their estimates through such a filter."""
+"""Rows of the median-filtered view; the papers plot their curves through such a filter."""
 
 
 class History:
     """Rows of figures, one a log step."""
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int, headline: str) -> None:
+        self.headline = headline
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / HISTORY
         cut(self.path, step)
-        self._recent = _last_estimates(self.path)
+        self._recent = _last_values(self.path, headline)
 
     def append(self, step: int, figures: Mapping[str, float]) -> dict[str, float]:
-        """Write a row; the figures as written, with the running median beside the estimate.
+        """Write a row; the figures as written, with the running median beside the headline.
 
         One that is not finite is an empty cell and not returned: a norm whose squares overflow in a
         training that is about to diverge, which the guards say in their own words.
         """
         written = {name: float(f"{value:.9g}") for name, value in figures.items()}
-        self._recent = [*self._recent, written[ESTIMATE]][-MEDIAN_ROWS:]
-        first = {ESTIMATE: written.pop(ESTIMATE), MEDIAN: statistics.median(self._recent)}
+        value = written.pop(self.headline)
+        self._recent = [*self._recent, value][-MEDIAN_ROWS:]
+        median = statistics.median(self._recent)
+        first = {self.headline: value, f"{self.headline}_median": median}
         row = first | written
         detach(self.path)  # DVC may have linked it to its cache, even since the last row
         new = not self.path.exists()
@@ -49,13 +50,13 @@ class History:
         return {name: value for name, value in row.items() if math.isfinite(value)}
 
 
-def _last_estimates(path: Path) -> list[float]:
+def _last_values(path: Path, name: str) -> list[float]:
     """What the running median is of when the next row comes; nothing from a damaged file."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         try:
-            return [float(row[ESTIMATE]) for row in csv.DictReader(file)][-MEDIAN_ROWS:]
+            return [float(row[name]) for row in csv.DictReader(file)][-MEDIAN_ROWS:]
         except (KeyError, TypeError, ValueError, csv.Error):
             return []
 

@@ -15,11 +15,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from monge.data.packed import PackedDataset
+from monge.objectives import Objective, watch_of
 from monge.params import TrainParams
 from monge.tracking import Run
 from monge.training.curves import Curves
 from monge.training.grids import Grids
-from monge.training.history import ESTIMATE, History
+from monge.training.history import History
 from monge.training.state import TrainingState
 
 _LOG_LINE_EVERY_S = 10.0
@@ -33,13 +34,15 @@ class Journal:
     def __init__(
         self,
         train: TrainParams,
+        objective: Objective,
         dataset: PackedDataset,
         folder: Path,
         run: Run,
         state: TrainingState,
     ) -> None:
-        self.train, self.run = train, run
-        self.history = History(folder, state.step)
+        self.train, self.run, self.batches = train, run, objective.batches
+        self.headline = watch_of(train).headline
+        self.history = History(folder, state.step, self.headline.name)
         self.curves = Curves(train, dataset, state.noise.device)
         self.grids = Grids(train, dataset, folder, run, state)
         self.bar = tqdm(
@@ -54,7 +57,7 @@ class Journal:
         self.bar.update()
         step = state.step
         if self.bar.disable and time.monotonic() - self._last_line_s >= _LOG_LINE_EVERY_S:
-            self._line(step, float(readings.get(ESTIMATE, math.nan)))
+            self._line(step, float(readings.get(self.headline.name, math.nan)))
         if step % self.train.log_every == 0 or step == self.train.steps:
             self._figures(state, readings)
         self.grids.record(state)
@@ -72,29 +75,28 @@ class Journal:
         now = _Moment(state.step)
         self.run.metrics({**written, **self._pace(now)}, state.step)
         self._last = now
-        estimate = figures[ESTIMATE]
-        self.bar.set_postfix_str(f"wasserstein estimate {estimate:.4g}", refresh=False)
+        told = f"{self.headline.title.lower()} {figures[self.headline.name]:.4g}"
+        self.bar.set_postfix_str(told, refresh=False)
 
     def _pace(self, now: _Moment) -> dict[str, float]:
         """Rates since the last figures, and the memory; none of it is in the curve on disk."""
         seconds = max(now.wall_s - self._last.wall_s, 1e-9)
         rate = (now.step - self._last.step) / seconds
-        section = self.train.wgan if self.train.objective == "wgan" else self.train.wgan_gp
         pace = {
             "iterations_per_s": rate,
-            "images_per_s": rate * section.critic_steps * self.train.batch_size,  # real, by critic
+            "images_per_s": rate * self.batches * self.train.batch_size,  # real ones
             "cpu_utilisation": (now.cpu_s - self._last.cpu_s) / seconds,
         }
         memory = _memory_bytes()
         return pace if memory is None else pace | {"memory_mib": memory / 2**20}
 
-    def _line(self, step: int, estimate: float) -> None:
+    def _line(self, step: int, value: float) -> None:
         """Progress where there is no terminal, by the clock: the first line comes soon."""
         self._last_line_s = now = time.monotonic()
         steps_per_s = (step - self._began.step) / max(now - self._began.wall_s, 1e-9)
         log.info(
-            "step %d of %d, wasserstein estimate %.4g, %.3g it/s, %.0f s left",
-            step, self.train.steps, estimate, steps_per_s,
+            "step %d of %d, %s %.4g, %.3g it/s, %.0f s left",
+            step, self.train.steps, self.headline.title.lower(), value, steps_per_s,
             (self.train.steps - step) / max(steps_per_s, 1e-9),
         )  # fmt: skip
 

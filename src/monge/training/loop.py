@@ -53,7 +53,7 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     ranks.start_together(state)
     resumed_from, stopping = state.step, False
     iterate = launcher(params, objective, state)
-    journal = Journal(params, dataset, folder, run, state)
+    journal = Journal(params, objective, dataset, folder, run, state)
     guards = Guards(params, dataset, folder, run)
     quality = Quality(params, dataset, folder, run, state)
     identity = record.begin(folder, params, dataset, state.step)
@@ -63,8 +63,8 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
 
     with batches, threads(params, state.weights), StopRequest() as stop, checkpoints:
         while state.step < params.steps and not stopping:
-            rate = objective.learning_rate * guards.rate_factor(state.step)
-            set_learning_rate(state.optimizers, rate, params, state.step)
+            factor = guards.rate_factor(state.step)
+            set_learning_rate(state.optimizers, objective.rates, params, state.step, factor)
             readings = ranks.mean(iterate(reals))
             state.advance(params.batch_size)
             guards.watch(state, readings)

@@ -159,7 +159,7 @@ def _time_lines(train: TrainParams, start: Start, timing: Timing) -> Iterator[st
     objective = objectives.build(train)
     batches = objective.batches_before(train.steps) - objective.batches_before(start.step)
     yield (
-        f"time       about {_duration(timing.each_s * batches / objective.critic_steps)}: "
+        f"time       about {_duration(timing.each_s * batches / objective.batches)}: "
         f"{timing.each_s * 1000:,.1f} ms an iteration, {timing.found_from}"
     )
     yield "           (figures, pictures, looks at the quality and checkpoints come on top)"

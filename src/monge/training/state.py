@@ -12,7 +12,7 @@ from monge.data.budget import free_bytes
 from monge.data.packed import PackedDataset
 from monge.errors import InputError
 from monge.objectives import Noise, Objective
-from monge.params import TrainParams
+from monge.params import NET_SECTIONS, TrainParams
 from monge.training import labels
 from monge.training.average import Average
 
@@ -134,5 +134,5 @@ def _refuse_what_does_not_fit(
         raise InputError(
             f"train.net: {train.net} of this size takes at least {needed / 2**30:,.1f} GiB to "
             f"train, and {free / 2**30:,.1f} GiB are free on the {device.type}. Make it narrower "
-            f"or shallower (train.{'mlp' if train.net == 'mlp' else 'dcgan'})."
+            f"or shallower (train.{NET_SECTIONS[train.net]})."
         )

@@ -74,7 +74,7 @@ def timed(
     objective = objectives.build(train, execution(train, device, Ranks()))
     state = TrainingState.of(train, objective, dataset, device)
     state.step = next(
-        s for s in itertools.count(step) if objective.critic_steps_at(s) == objective.critic_steps
+        s for s in itertools.count(step) if objective.batches_at(s) == objective.batches
     )
     iterate = launcher(train, objective, state)
     if batches.resident:
@@ -90,14 +90,14 @@ def timed(
         done, ended_s = 0, began_s
         try:
             while done < most and not (done and reals.over):
-                set_learning_rate(state.optimizers, objective.learning_rate, train, step)
+                set_learning_rate(state.optimizers, objective.rates, train, step)
                 iterate(reals)
                 state.average.update(train.batch_size, train.batch_size)
                 done, ended_s = done + 1, time.monotonic()
         except _Enough:
             if done == 0:  # the generator's step is counted as one of the critic's
                 steps = reals.taken - before
-                each_s = (time.monotonic() - began_s) / steps * (objective.critic_steps + 1)
+                each_s = (time.monotonic() - began_s) / steps * (objective.batches + 1)
                 return Timing(each_s, f"{_count(steps, 'critic step')} timed")
         if device.type == "cuda":
             torch.cuda.synchronize(device)

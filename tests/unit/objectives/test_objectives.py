@@ -9,8 +9,8 @@ from torch import nn
 
 from monge import nets, objectives
 from monge.objectives import Noise
+from monge.objectives.slope import gradient_norms, interpolates
 from monge.objectives.wasserstein import wasserstein_estimate
-from monge.objectives.wgan_gp import gradient_norms, interpolates
 from monge.params import TrainParams
 
 CPU = torch.device("cpu")

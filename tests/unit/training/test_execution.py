@@ -83,7 +83,7 @@ def test_the_buffers_of_a_recorded_iteration_give_the_same_bits(net, objective, 
 def test_a_longer_iteration_leaves_the_recorded_one_alone():
     extra = {"extra_critic_steps": "authors", "objective": "wgan"}
     train, built, state = begin("mlp", **extra, capture="graph")
-    assert [built.critic_steps_at(step) for step in (0, 24, 25, 499, 500)] == [100, 100, 5, 5, 100]
+    assert [built.batches_at(step) for step in (0, 24, 25, 499, 500)] == [100, 100, 5, 5, 100]
     iterate, images = launcher(train, built, state), reals()
     for state.step in (24, 25, 26):
         iterate(images)
@@ -99,7 +99,7 @@ def test_a_longer_iteration_leaves_the_recorded_one_alone():
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_authors_schedule_is_counted_as_it_is_run(objective):
     _, built, _ = begin("mlp", objective, extra_critic_steps="authors")
-    counted = [0, *itertools.accumulate(built.critic_steps_at(step) for step in range(1100))]
+    counted = [0, *itertools.accumulate(built.batches_at(step) for step in range(1100))]
     assert [built.batches_before(step) for step in range(1101)] == counted
     _, plain, _ = begin("mlp", objective)
     assert plain.batches_before(1000) == 5000

@@ -224,9 +224,11 @@ def rates(monkeypatch):
     """One wild step after step 7, unless the rate has been halved; notes (step, rate)."""
     seen: list[tuple[int, float]] = []
 
-    def wild(optimizers, base, params, step):
-        seen.append((step, base))
-        set_learning_rate(optimizers, 1e30 if (step, base) == (7, 1e-3) else base, params, step)
+    def wild(optimizers, rates, params, step, factor):
+        rate = rates["critic"] * factor
+        seen.append((step, rate))
+        factor = 1e33 if (step, rate) == (7, 1e-3) else factor
+        set_learning_rate(optimizers, rates, params, step, factor)
 
     monkeypatch.setattr(loop, "set_learning_rate", wild)
     return seen

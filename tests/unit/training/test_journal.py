@@ -12,7 +12,7 @@ from torch import nn
 from monge import objectives
 from monge.data.batches import normalise
 from monge.data.packed import PackedDataset
-from monge.objectives.wgan_gp import gradient_norms, interpolates
+from monge.objectives.slope import gradient_norms, interpolates
 from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import checkpoint, loop
@@ -98,7 +98,7 @@ def test_held_out_estimate_slope_and_norms_are_what_their_names_say(dataset):
             weight.clamp_(-0.01, 0.01)
     curves = Curves(params, dataset, CPU)
     found = {name: float(value) for name, value in curves.measure(state).items()}
-    real, fake = curves._held_out[0], generator(curves._latents).detach()
+    real, fake = curves._held_out.real, generator(curves._held_out.latents).detach()
     critic.requires_grad_(False)
     images = normalise(torch.from_numpy(dataset.validation.take([0])))
     assert torch.equal(real[:1], images)

@@ -262,7 +262,7 @@ def test_a_longer_iteration_is_not_timed_and_counts_by_its_critic_steps(
     steps = []
 
     def noting(_, objective, state):
-        steps.append(objective.critic_steps_at(state.step))
+        steps.append(objective.batches_at(state.step))
         return lambda _: None
 
     monkeypatch.setattr(timing, "launcher", noting)

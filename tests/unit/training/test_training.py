@@ -347,9 +347,11 @@ def test_the_linear_decay_starts_full_and_ends_one_step_above_zero(dataset):
     state = TrainingState(params, objectives.build(params), (1, 8, 8), torch.device("cpu"))
     rates = []
     for step in range(10):
-        set_learning_rate(state.optimizers, 1.0, params, step)
-        rates.append(state.optimizers["critic"].param_groups[0]["lr"])
-    assert rates == pytest.approx([1.0 - step / 10 for step in range(10)])
+        set_learning_rate(state.optimizers, {"critic": 2.0, "generator": 6.0}, params, step, 0.5)
+        rates.append([state.optimizers[r].param_groups[0]["lr"] for r in ("critic", "generator")])
+    expected = [1.0 - step / 10 for step in range(10)]
+    assert [critic for critic, _ in rates] == pytest.approx(expected)
+    assert [generator for _, generator in rates] == pytest.approx([3 * rate for rate in expected])
 
 
 def test_the_initial_weights_depend_on_the_seed_alone():
