@@ -6,7 +6,7 @@ from typing import Any
 
 ALIKE: dict[str, tuple[Any, ...]] = {
     "a comment": ("training/average.py", "        half_life = min(", "        # Why.\n        half_life = min("),
-    "a docstring": ("objectives/wgan_gp.py", "position * real + (1 - position) * fake, one", "One"),
+    "a docstring": ("objectives/slope.py", "position * real + (1 - position) * fake, one", "One"),
     "a module's docstring": ("training/loop.py", "The training loop: ", "A loop: "),
     "a constant's docstring": ("training/average.py", '"""The half-life never', '"""It never'),
     "a blank line": ("training/average.py", "        half_life = min(", "\n        half_life = min("),
@@ -17,9 +17,9 @@ ALIKE: dict[str, tuple[Any, ...]] = {
     "figures in an error": ("training/state.py", "{free / 2**30:,.1f} GiB are free", "{free / 2**20:,.1f} MiB are free"),
     "the words of an error that a function makes": ("data/batches.py", "Use train.data: streamed.", "Stream them."),
     "an annotation": ("training/average.py", "half_life_images: int) -> None", "half_life_images: float) -> object"),
-    "an annotated local": ("objectives/wgan_gp.py", "    norms: Tensor = torch", "    norms = torch"),
+    "an annotated local": ("objectives/slope.py", "    norms: Tensor = torch", "    norms = torch"),
     "a local": ("training/quality.py", "lowest", "least", 4),
-    "a parameter": ("objectives/wgan_gp.py", "position", "place", 9),
+    "a parameter": ("objectives/slope.py", "position", "place", 7),
     "an imported module's alias": ("training/average.py", "import copy", "import copy as twin"),
     "another way to a library's function": ("metrics/pyramid.py", "import torch.nn.functional as F", "from torch.nn import functional as F"),
     "an import for types": ("training/average.py", "WARM_UP = 0.05", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json\nWARM_UP = 0.05"),
@@ -31,7 +31,7 @@ ALIKE: dict[str, tuple[Any, ...]] = {
 OTHER: dict[str, tuple[str, str, str, str]] = {
     "the penalty's target": ("objectives/wgan_gp.py", "norms - 1.0", "norms - 2.0", "objectives.wgan_gp.WganGp"),
     "the sign of the estimate": ("objectives/wasserstein.py", "real_scores.mean() - fake_scores.mean()", "fake_scores.mean() - real_scores.mean()", "objectives.wasserstein.wasserstein_estimate"),
-    "swapped arguments": ("objectives/wgan_gp.py", "torch.lerp(fake, real, position)", "torch.lerp(real, fake, position)", "objectives.wgan_gp.interpolates"),
+    "swapped arguments": ("objectives/slope.py", "torch.lerp(fake, real, position)", "torch.lerp(real, fake, position)", "objectives.slope.interpolates"),
     "the betas of Adam": ("objectives/wgan_gp.py", "betas=(0.0, 0.9)", "betas=(0.9, 0.0)", "objectives.wgan_gp.WganGp"),
     "another optimizer": ("objectives/wgan_gp.py", "torch.optim.Adam(", "torch.optim.AdamW(", "objectives.wgan_gp.WganGp"),
     "a default": ("objectives/objective.py", "share: tuple[int, int] = (0, 1)", "share: tuple[int, int] = (0, 2)", "objectives.objective.Noise"),
@@ -39,7 +39,7 @@ OTHER: dict[str, tuple[str, str, str, str]] = {
     "a constant": ("training/average.py", "WARM_UP = 0.05", "WARM_UP = 0.06", "training.average.WARM_UP"),
     "a constant of another type": ("training/schedule.py", "base *= 1.0 -", "base *= 1 -", "training.schedule.set_learning_rate"),
     "the learning rate": ("training/schedule.py", "step / train.steps", "step / (train.steps + 1)", "training.schedule.set_learning_rate"),
-    "where it is called": ("training/loop.py", "params, state.step)\n            readings", "params, state.step + 1)\n            readings", "training.loop.train"),
+    "where it is called": ("training/loop.py", "params, state.step, factor)\n            readings", "params, state.step + 1, factor)\n            readings", "training.loop.train"),
     "the order of the data": ("data/order.py", "default_rng([self.seed, epoch]).", "default_rng([epoch, self.seed]).", "data.order.Order"),
     "a word of a seed": ("data/order.py", "_MIRRORED = 1", "_MIRRORED = 2", "data.order._MIRRORED"),
     "the range of the images": ("data/batches.py", "div_(127.5).sub_(1.0)", "div_(255.0)", "data.batches.normalise"),

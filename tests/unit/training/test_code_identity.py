@@ -80,19 +80,20 @@ def test_a_renamed_function_class_constant_or_module_is_the_same(root):
     now = identity(root)
     assert now.digest == BEFORE["mlp"].digest
     assert changed(BEFORE["mlp"], now) == []
-    assert "objectives.wgan_gp.slopes" in now.parts
+    assert "objectives.slope.slopes" in now.parts
 
 
 def test_a_function_that_moves_to_another_module_is_the_same(root):
-    file = root / "objectives/wgan_gp.py"
-    text = file.read_text("utf-8")
-    head, _, functions = text.partition("def interpolates")
+    file = root / "objectives/slope.py"
+    head, _, function = file.read_text("utf-8").partition("def gradient_norms")
     imports = "import torch\nfrom monge.objectives.objective import conditioned\n\n\n"
-    (root / "objectives/points.py").write_text(f"{imports}def interpolates{functions}", "utf-8")
-    where = "from monge.objectives.optimizers"
-    moved = "from monge.objectives import points\nfrom monge.objectives.points import interpolates"
-    head = head.replace(where, f"{moved}\n{where}")
-    file.write_text(head.replace("gradient_norms(critic", "points.gradient_norms(critic"), "utf-8")
+    (root / "objectives/points.py").write_text(f"{imports}def gradient_norms{function}", "utf-8")
+    file.write_text(head, "utf-8")
+    edit(
+        root, "objectives/wgan_gp.py", "from monge.objectives.slope import gradient_norms, ",
+        "from monge.objectives import points\nfrom monge.objectives.slope import ",
+    )  # fmt: skip
+    edit(root, "objectives/wgan_gp.py", "gradient_norms(critic", "points.gradient_norms(critic")
     now = identity(root)
     assert now.digest == BEFORE["mlp"].digest
     assert "objectives.points.gradient_norms" in now.parts
@@ -158,7 +159,12 @@ def test_two_classes_that_look_the_same_are_not_one(root):
         "    except Second:\n        base = 1.0\n"
     )
     edit(root, "training/schedule.py", "def set_learning_rate", f"{twins}def set_learning_rate")
-    edit(root, "training/schedule.py", "    for optimizer in", f"{body}    for optimizer in")
+    edit(
+        root,
+        "training/schedule.py",
+        "    for role, optimizer in",
+        f"{body}    for role, optimizer in",
+    )
     before = identity(root)
     edit(root, "training/schedule.py", "raise First", "raise Second")
     assert changed(before, identity(root)) == [code_identity.UNKNOWN]
@@ -185,9 +191,9 @@ def test_a_change_is_named_and_what_was_renamed_meanwhile_is_not(root):
     rename(root, "gradient_norms", "slopes")
     edit(root, "training/average.py", "WARM_UP = 0.05", "WARM_UP = 0.06")
     assert changed(BEFORE["mlp"], identity(root)) == ["training.average.WARM_UP"]
-    edit(root, "objectives/wgan_gp.py", "dim=1", "dim=0")
+    edit(root, "objectives/slope.py", "dim=1", "dim=0")
     assert changed(BEFORE["mlp"], identity(root)) == [
-        "objectives.wgan_gp.slopes", "training.average.WARM_UP",
+        "objectives.slope.slopes", "training.average.WARM_UP",
     ]  # fmt: skip
 
 
