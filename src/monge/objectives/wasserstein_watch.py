@@ -26,7 +26,7 @@ STEEP = 100.0
 class WassersteinWatch:
     """The curves of the two papers, and the ways in which their critics fail."""
 
-    headline = Headline("wasserstein_estimate", "Wasserstein estimate", "critic units", "lower")
+    headline = Headline("wasserstein_estimate", "Wasserstein estimate")
 
     def __init__(self, section: str, learning_rate: float) -> None:
         self.rate = f"train.{section}.learning_rate ({learning_rate:g})"

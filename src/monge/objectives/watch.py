@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
@@ -23,8 +23,7 @@ class Headline:
     """Its name among the readings, and its column in history.csv."""
 
     title: str
-    unit: str
-    better: Literal["lower", "higher"]
+    """What it is called in a sentence."""
 
 
 @dataclass(frozen=True)
