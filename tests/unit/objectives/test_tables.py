@@ -1,0 +1,30 @@
+"""Protects: a method or a net is known everywhere or nowhere, and nothing is taken for another."""
+
+import pytest
+
+from monge import nets, objectives
+from monge.errors import InputError
+from monge.params import NET_SECTIONS, OBJECTIVE_SECTIONS, TrainParams
+
+
+def test_the_tables_name_the_same_methods_and_nets():
+    assert objectives.METHODS.keys() == objectives.WATCHES.keys() == OBJECTIVE_SECTIONS.keys()
+    assert nets.FAMILIES.keys() == NET_SECTIONS.keys()
+    sections = {field.alias or name for name, field in TrainParams.model_fields.items()}
+    assert {*NET_SECTIONS.values(), *OBJECTIVE_SECTIONS.values()} <= sections
+
+
+@pytest.mark.parametrize("objective", OBJECTIVE_SECTIONS)
+def test_a_method_names_its_own_section_and_a_rate_for_each_of_its_networks(objective):
+    train = TrainParams(objective=objective)
+    section = train.model_dump(by_alias=True)[OBJECTIVE_SECTIONS[objective]]
+    rate = section["learning_rate"]
+    assert objectives.watch_of(train).rate == f"train.{objective}.learning_rate ({rate:g})"
+    built = objectives.build(train)
+    assert dict(built.rates) == dict.fromkeys(built.roles, rate)
+
+
+@pytest.mark.parametrize("net", NET_SECTIONS)
+def test_a_role_that_a_net_does_not_build_is_refused(net):
+    with pytest.raises(InputError, match=f"{net} has no encoder.* It has: critic, generator"):
+        nets.build("encoder", TrainParams(net=net), (1, 8, 8))
