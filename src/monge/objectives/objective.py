@@ -41,13 +41,21 @@ class Noise:
 
     def latents(self, n: int) -> Tensor:
         """Standard normal latents [n, z]."""
-        shape = (n * self.ranks, self.latent_dim)
-        drawn = torch.randn(shape, generator=self.generator, device=self.device)
-        return drawn[self.rank * n : (self.rank + 1) * n]
+        return self.normal(n, self.latent_dim)
 
-    def uniform(self, n: int) -> Tensor:
-        """Uniform numbers in [0, 1), shape [n]."""
-        drawn = torch.rand(n * self.ranks, generator=self.generator, device=self.device)
+    def normal(self, n: int, *shape: int) -> Tensor:
+        """Standard normal numbers, shape [n, *shape]."""
+        every = (n * self.ranks, *shape)
+        return self._own(torch.randn(every, generator=self.generator, device=self.device))
+
+    def uniform(self, n: int, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1), shape [n, *shape]."""
+        every = (n * self.ranks, *shape)
+        return self._own(torch.rand(every, generator=self.generator, device=self.device))
+
+    def _own(self, drawn: Tensor) -> Tensor:
+        """This rank's rows of what was drawn for all."""
+        n = len(drawn) // self.ranks
         return drawn[self.rank * n : (self.rank + 1) * n]
 
 

@@ -7,11 +7,10 @@ from torch import Tensor, nn
 
 from monge.objectives.objective import Execution, Networks
 from monge.objectives.optimizers import rate
-from monge.objectives.schedule import CriticSchedule
 from monge.objectives.wasserstein import WassersteinObjective
 from monge.objectives.wasserstein_watch import WassersteinWatch
 from monge.objectives.watch import HeldOut
-from monge.params import WganParams
+from monge.params import TrainParams
 
 _AT_CLIP = 0.99
 
@@ -19,10 +18,9 @@ _AT_CLIP = 0.99
 class Wgan(WassersteinObjective):
     """Clip every weight to [-c, c] after each critic step; RMSProp, no momentum, no log."""
 
-    def __init__(
-        self, params: WganParams, schedule: CriticSchedule, how: Execution, *, one_pass: bool
-    ) -> None:
-        super().__init__(params.learning_rate, schedule, how, one_pass=one_pass)
+    def __init__(self, train: TrainParams, how: Execution) -> None:
+        params = train.wgan
+        super().__init__(params.learning_rate, params.critic_steps, train, how)
         self.clip = params.clip
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
@@ -46,9 +44,9 @@ class Wgan(WassersteinObjective):
 class WganWatch(WassersteinWatch):
     """Its clip range holds the critic: too tight it dies, too wide it explodes."""
 
-    def __init__(self, params: WganParams) -> None:
-        super().__init__("wgan", params.learning_rate)
-        self.clip = params.clip
+    def __init__(self, train: TrainParams) -> None:
+        super().__init__("wgan", train.wgan.learning_rate)
+        self.clip = train.wgan.clip
 
     def measure(self, networks: Networks, held_out: HeldOut) -> dict[str, Tensor]:
         """Beside the others `weights_at_clip`: the share of the critic's weights at either end.

@@ -7,20 +7,18 @@ from torch import Tensor, nn
 
 from monge.objectives.objective import Execution, Labels, Networks, Noise
 from monge.objectives.optimizers import rate
-from monge.objectives.schedule import CriticSchedule
 from monge.objectives.slope import gradient_norms, interpolates
 from monge.objectives.wasserstein import WassersteinObjective
 from monge.objectives.wasserstein_watch import WassersteinWatch
-from monge.params import WganGpParams
+from monge.params import TrainParams
 
 
 class WganGp(WassersteinObjective):
     """Penalise lambda * (|grad_x f(x)| - 1)^2 at random points between real and fake images."""
 
-    def __init__(
-        self, params: WganGpParams, schedule: CriticSchedule, how: Execution, *, one_pass: bool
-    ) -> None:
-        super().__init__(params.learning_rate, schedule, how, one_pass=one_pass)
+    def __init__(self, train: TrainParams, how: Execution) -> None:
+        params = train.wgan_gp
+        super().__init__(params.learning_rate, params.critic_steps, train, how)
         self.penalty_weight = params.penalty_weight
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
@@ -33,9 +31,9 @@ class WganGp(WassersteinObjective):
             for role in self.roles
         }  # fmt: skip
 
-    def critic_draws(self, noise: Noise, n: int) -> tuple[Tensor, ...]:
+    def opponent_draws(self, noise: Noise, real: Tensor) -> tuple[Tensor, ...]:
         """Latents, and where between a real and a fake image each penalty is taken."""
-        return noise.latents(n), noise.uniform(n)
+        return noise.latents(len(real)), noise.uniform(len(real))
 
     def constraint(
         self, critic: nn.Module, real: Tensor, fake: Tensor, labels: Labels, *draws: Tensor
@@ -57,9 +55,9 @@ class WganGp(WassersteinObjective):
 class WganGpWatch(WassersteinWatch):
     """Its critic is too steep when the penalty does not count."""
 
-    def __init__(self, params: WganGpParams) -> None:
-        super().__init__("wgan-gp", params.learning_rate)
-        self.penalty_weight = params.penalty_weight
+    def __init__(self, train: TrainParams) -> None:
+        super().__init__("wgan-gp", train.wgan_gp.learning_rate)
+        self.penalty_weight = train.wgan_gp.penalty_weight
 
     def exploding_critic_remedy(self) -> str:
         """The slope that is wanted, and what pulls towards it."""

@@ -56,7 +56,7 @@ class _Plain:
 class _Recorded:
     """The iteration as a graph: the first `WARM_UP` call by call, then recorded, then replayed.
 
-    An iteration with another number of critic steps than the recorded one runs call by call. On a
+    An iteration with another number of batches than the recorded one runs call by call. On a
     CPU there is nothing to record, and the same buffers are used by the plain calls.
     """
 

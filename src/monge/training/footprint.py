@@ -139,11 +139,10 @@ class _MetaNoise(Noise):
     def __init__(self, latent_dim: int) -> None:
         self.latent_dim = latent_dim
 
-    def latents(self, n: int) -> Tensor:
-        return torch.empty(n, self.latent_dim, device="meta")
+    def normal(self, n: int, *shape: int) -> Tensor:
+        return torch.empty(n, *shape, device="meta")
 
-    def uniform(self, n: int) -> Tensor:
-        return torch.empty(n, device="meta")
+    uniform = normal
 
 
 class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
 """Fine-tuning: a new training that starts with the weights of another one's checkpoint.
 
-`train.init_from` names a folder of checkpoints, or one of them. Generator and critic start with its
-raw weights, which were trained against each other; the averaged generator starts as a copy of the
+`train.init_from` names a folder of checkpoints, or one of them. The networks start with its raw
+weights, which were trained against each other; the averaged generator starts as a copy of the
 raw one, as in any training. Optimizers, random numbers and the step start anew.
 
 It is read when a training begins and never again: a training that goes on has its weights in its
@@ -106,7 +106,7 @@ def mismatches(
     there = {
         name: list(tensor.shape)
         for name, tensor in tensors.items()
-        if name.partition(".")[0] in ("generator", "critic")
+        if name.partition(".")[0] not in ("averaged", "optimizer", "noise")
     }
     lines = []
     for name in [*here, *sorted(there.keys() - here.keys())]:

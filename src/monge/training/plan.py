@@ -155,7 +155,7 @@ def _step_lines(train: TrainParams, start: Start, holder: int | None) -> Iterato
 
 
 def _time_lines(train: TrainParams, start: Start, timing: Timing) -> Iterator[str]:
-    """The iterations' share; a longer one (extra critic steps) counts by its critic steps."""
+    """The iterations' share; a longer one (extra critic steps) counts by its batches."""
     objective = objectives.build(train)
     batches = objective.batches_before(train.steps) - objective.batches_before(start.step)
     yield (

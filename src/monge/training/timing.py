@@ -24,7 +24,7 @@ from monge.training.state import TrainingState
 
 TIMED_ITERATIONS = 20
 TIMED_S = 10.0
-"""Time no more iterations than so many and, after a critic step, no longer than so long."""
+"""Time no more iterations than so many and, after a first batch, no longer than so long."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class _Enough(Exception):
 
 
 class _Reals:
-    """Real batches, one a critic step, until it is too late for another one."""
+    """Real batches, one after the other, until it is too late for another one."""
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self.batches = batches
@@ -95,15 +95,15 @@ def timed(
                 state.average.update(train.batch_size, train.batch_size)
                 done, ended_s = done + 1, time.monotonic()
         except _Enough:
-            if done == 0:  # the generator's step is counted as one of the critic's
-                steps = reals.taken - before
-                each_s = (time.monotonic() - began_s) / steps * (objective.batches + 1)
-                return Timing(each_s, f"{_count(steps, 'critic step')} timed")
+            if done == 0:  # the generator's step is counted as one more batch
+                taken = reals.taken - before
+                each_s = (time.monotonic() - began_s) / taken * (objective.batches + 1)
+                return Timing(each_s, f"{_count(taken, 'batch', 'batches')} of one timed")
         if device.type == "cuda":
             torch.cuda.synchronize(device)
             ended_s = time.monotonic()
         each_s = (ended_s - began_s) / done
-        return Timing(each_s, f"{_count(done, 'iteration')} timed", _peak(device))
+        return Timing(each_s, f"{_count(done, 'iteration', 'iterations')} timed", _peak(device))
 
     with threads(train, state.weights):
         first = iterations(1 if device.type == "cpu" else WARM_UP + 1)
@@ -114,5 +114,5 @@ def _peak(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _count(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"

@@ -55,7 +55,7 @@ def rename(root, old, new):
         text, times = re.subn(rf"\b{old}\b", new, file.read_text("utf-8"))
         found += times
         file.write_text(text, "utf-8")
-    assert found > 1
+    assert found
 
 
 @pytest.mark.parametrize("case", ALIKE)

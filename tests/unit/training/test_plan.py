@@ -238,23 +238,21 @@ def test_slow_iterations_are_few_and_their_number_is_said(dataset, tmp_path, mon
 def test_an_iteration_that_takes_too_long_is_left_in_the_middle(
     dataset, tmp_path, monkeypatch, data
 ):
-    def critic_step(self, *_):
+    def opponent_step(self, *_):
         time.sleep(0.2)
         return {"loss": torch.zeros(())}
 
-    monkeypatch.setattr(WganGp, "_critic_step", critic_step)
+    monkeypatch.setattr(WganGp, "_opponent_step", opponent_step)
     monkeypatch.setattr(timing, "TIMED_S", 1.0)
     params = small(steps=1000, data=data, **{"wgan-gp": {"critic_steps": 100}})
     seen = told(params, dataset, tmp_path / "x")
-    found = re.search(r"([\d,]+)\.\d ms an iteration, (\d) critic steps timed", seen)
+    found = re.search(r"([\d,]+)\.\d ms an iteration, (\d) batches of one timed", seen)
     assert found, seen
     assert 2 <= int(found[2]) <= 5  # and not 100
     assert 101 * 190 <= float(found[1].replace(",", "")) < 101 * 1000
 
 
-def test_a_longer_iteration_is_not_timed_and_counts_by_its_critic_steps(
-    dataset, tmp_path, monkeypatch
-):
+def test_a_longer_iteration_is_not_timed_and_counts_by_its_batches(dataset, tmp_path, monkeypatch):
     params = small(extra_critic_steps="authors", steps=600)
     # 25 iterations and the one after 500 of 100 critic steps, 574 of 5.
     seen = "\n".join(plan._time_lines(params, plan.Start(0, ""), timing.Timing(1.0, "")))
