@@ -35,7 +35,7 @@ def prepare(params: Params, paths: Paths) -> PackedDataset:
 
     own = params.prepare.source in ("folder", "archive")
     images = [paths.root / params.prepare.path] if own else []
-    with steady(*images, code=("data", "params.py", "stages/making.py")):
+    with steady(*images, code=("data", "params", "stages/making.py")):
         return pack(params.prepare, paths.root, paths.downloads, paths.prepared)
 
 

@@ -1,0 +1,26 @@
+"""A section for each family of networks, and the table from a net to its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from monge.params.section import Section
+
+NET_SECTIONS = {"dcgan": "dcgan", "dcgan-plain": "dcgan", "mlp": "mlp"}
+"""Each name of `train.net`, and its section of `train`: a training rests on no other one."""
+
+
+class MlpParams(Section):
+    """A multilayer perceptron on both sides (WGAN paper, figure 7: 4 layers of 512)."""
+
+    depth: Annotated[int, Field(ge=1, le=64)] = 4
+    width: Annotated[int, Field(ge=1, le=65536)] = 512
+
+
+class DcganParams(Section):
+    """Both convolutional families: `features` is f in the widths 16f, 8f, 4f, 2f."""
+
+    features: Annotated[int, Field(ge=1, le=1024)] = 64
+    critic_norm: Literal["instance", "batch", "none"] = "instance"

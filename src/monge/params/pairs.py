@@ -1,0 +1,49 @@
+"""Values that are each valid alone but not together."""
+
+from __future__ import annotations
+
+from monge.params.nets import NET_SECTIONS
+from monge.params.whole import Params
+
+
+def impossible_pairs(params: Params) -> list[str]:
+    """Combinations that are each valid alone but not together."""
+    problems = []
+    train, prepare = params.train, params.prepare
+    convolutional = NET_SECTIONS[train.net] == "dcgan"
+    if convolutional and train.objective == "wgan-gp" and train.dcgan.critic_norm == "batch":
+        problems.append(
+            "train.dcgan.critic_norm: batch cannot be used with train.objective: wgan-gp, because "
+            "the penalty is on each image's own gradient and batch norm ties the images of a batch "
+            "together (Gulrajani et al. 2017, section 4). Use instance or none."
+        )
+    if convolutional and prepare.resolution not in (8, 16, 32, 64, 128):
+        problems.append(
+            f"prepare.resolution: {train.net} needs a power of two from 8 to 128, got "
+            f"{prepare.resolution}. Change prepare.resolution, or use train.net: mlp."
+        )
+    parts = train.accumulate * train.devices
+    if train.batch_size % parts:
+        problems.append(
+            f"train.batch_size: {train.batch_size} cannot be cut into train.accumulate x "
+            f"train.devices = {parts} equal parts. Choose a multiple of {parts}."
+        )
+    if params.export.variant == "float16" and params.export.optimize_for == "throughput":
+        problems.append(
+            "export.variant: float16 cannot be used with export.optimize_for: throughput, whose "
+            "sums lose too much in sixteen bits. Use latency (a GPU chooses its own form), or "
+            "float32 or int8."
+        )
+    for condition in params.promote.conditions:
+        if condition.model_fields_set <= {"metric"}:
+            problems.append(
+                f"promote.conditions: {condition.metric}: asks for nothing. Give it at_most, "
+                "at_least, or improvement."
+            )
+    evaluate = params.evaluate
+    if evaluate.images < 10 * evaluate.repeats:
+        problems.append(
+            f"evaluate.images: must be at least 10 times evaluate.repeats ({evaluate.repeats}), "
+            f"got {evaluate.images}. Raise the one or lower the other."
+        )
+    return problems

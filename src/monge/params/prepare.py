@@ -1,0 +1,31 @@
+"""The section `prepare`: where the images come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from monge.params.section import Fraction, Line, Section, Seed
+
+SOURCES = (
+    "digits", "folder", "archive",
+    "mnist", "fashion-mnist", "cifar10", "svhn", "stl10", "celeba", "lsun",
+)  # fmt: skip
+
+
+class PrepareParams(Section):
+    """Where the images come from and what they become."""
+
+    source: Literal[SOURCES] = "digits"  # type: ignore[valid-type]
+    path: Line = "data/raw"
+    resolution: Annotated[int, Field(ge=4, le=1024)] = 8
+    colour: Literal["grey", "rgb"] = "grey"
+    fit: Literal["crop", "pad"] = "crop"
+    background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"
+    validation_fraction: Annotated[float, Field(gt=0.0, le=0.5)] = 0.2
+    seed: Seed = 0
+    max_rejected_fraction: Fraction = 0.01
+    max_images: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000_000
+    max_pixels: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100_000_000
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
