@@ -159,7 +159,7 @@ def ours(case: Case, device: torch.device, split: Split) -> Step:
     """One iteration as the training loop runs it."""
     from monge.training.capture import launcher
     from monge.training.precision import fast
-    from monge.training.schedule import set_learning_rate
+    from monge.training.schedule import set_schedules
     from monge.training.state import TrainingState
 
     params = case.params
@@ -170,7 +170,7 @@ def ours(case: Case, device: torch.device, split: Split) -> Step:
     iterate = launcher(params, objective, state)
 
     def iteration() -> None:
-        set_learning_rate(state.optimizers, objective.rates, params, state.step)
+        set_schedules(state, objective.rates, params)
         iterate(reals)
         state.advance(params.batch_size)
 

@@ -42,10 +42,11 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     params = EvaluateParams(images=300, transport_images=60, projections=16, repeats=3)
     judgement = judge(sample, dataset, params, folder / "cache", generator_hash="ab" * 32)
     (folder / "history.csv").write_text(
-        "step,wasserstein_estimate\n" + "".join(f"{n},{3 / n}\n" for n in range(1, 60))
+        "step,headline\n" + "".join(f"{n},{3 / n}\n" for n in range(1, 60))
     )
     walks = judgement.samples[:60].reshape(6, 10, 8, 8, 1)
-    drawn.write(judgement, folder / "history.csv", folder / "reports", lambda rows, steps: walks)
+    curve = drawn.Curve(folder / "history.csv", "Wasserstein estimate (critic units)")
+    drawn.write(judgement, curve, folder / "reports", lambda rows, steps: walks)
     pictures = (folder / "reports/pictures").glob("*.png")
     return Facts(
         name="digits",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,33 +30,40 @@ FILES = (SAMPLES, REAL, INTERPOLATIONS, NEIGHBOURS, LEARNING_CURVE, CLASS_BALANC
 
 _INTERPOLATION_ROWS, _INTERPOLATION_STEPS = 6, 10
 
+
+class Curve(NamedTuple):
+    """A training's history (monge.training.history), and what its headline is called."""
+
+    history_csv: Path
+    label: str
+
+
 Interpolations = Callable[[int, int], NDArray[np.uint8]]
 
 
 def write(
     judgement: Judgement,
-    history_csv: Path | None,
+    curve: Curve | None,
     folder: Path,
     sample_interpolations: Interpolations | None,
     made: Mapping[str, object] | None = None,
 ) -> None:
     """Write `metrics.json` and the folder `pictures`, each whole or not at all.
 
-    `history_csv` (columns step, wasserstein_estimate) gives the learning curve;
-    `sample_interpolations` ((rows, steps) -> uint8 [rows, steps, H, W, C]) the interpolations;
-    `made` is noted beside the figures. The
-    old pictures go, so that none is left of an older judgement; the figures come last. Raises
-    StorageError when the folder cannot be written.
+    `curve` gives the learning curve, `sample_interpolations` ((rows, steps) -> uint8 [rows, steps,
+    H, W, C]) the interpolations; `made` is noted beside the figures. The old pictures go, so that
+    none is left of an older judgement; the figures come last. Raises StorageError when the folder
+    cannot be written.
     """
     with FolderReplacement(folder / PICTURES) as replacement:
-        _draw(judgement, history_csv, replacement.partial, sample_interpolations)
+        _draw(judgement, curve, replacement.partial, sample_interpolations)
         replacement.commit()
     write_whole(folder / METRICS, document.to_bytes(document.entries(judgement.figures), made))
 
 
 def _draw(
     judgement: Judgement,
-    history_csv: Path | None,
+    curve: Curve | None,
     folder: Path,
     sample_interpolations: Interpolations | None,
 ) -> None:
@@ -68,9 +76,9 @@ def _draw(
         pictures.interpolations(rows, folder / INTERPOLATIONS)
     if judgement.classes is not None:
         pictures.class_balance(judgement.classes, folder / CLASS_BALANCE)
-    if history_csv is not None:
-        history = pictures.read_history(history_csv)
+    if curve is not None:
+        history = pictures.read_history(curve.history_csv)
         if history is None:
-            log.warning("%s: no learning curve in it, so none is drawn", history_csv)
+            log.warning("%s: no learning curve in it, so none is drawn", curve.history_csv)
         else:
-            pictures.learning_curve(*history, folder / LEARNING_CURVE)
+            pictures.learning_curve(curve.label, *history, folder / LEARNING_CURVE)

@@ -51,13 +51,13 @@ class Facts:
     def training(self) -> str:
         """The training in a sentence's half."""
         trained = self.contract.parameters
-        section = trained.get(trained.get("objective", ""), {})
+        steps = [f"{_count(steps, f'{role} step')} each" for role, steps in self._opponent.items()]
         parts = [
             str(trained.get("net", "a net")),
             str(trained.get("objective", "")),
             f"step {self.contract.step:,}",
             f"batches of {trained.get('batch_size', '?')}",
-            f"{section.get('critic_steps', '?')} critic steps each",
+            *steps,
             f"{self.contract.weights} weights",
         ]
         return ", ".join(part for part in parts if part)
@@ -71,13 +71,23 @@ class Facts:
 
     @property
     def images_seen(self) -> int | None:
-        """Real images that the critic saw, an image as often as it came."""
+        """Real images that the critic, or discriminator, saw, an image as often as it came."""
+        batch, steps = self.contract.parameters.get("batch_size"), [*self._opponent.values()]
+        if not isinstance(batch, int) or len(steps) != 1:
+            return None
+        return self.contract.step * batch * steps[0]
+
+    @property
+    def _opponent(self) -> dict[str, int]:
+        """Who plays against the generator, and how many steps it takes in each iteration."""
         trained = self.contract.parameters
         section = trained.get(trained.get("objective", ""), {})
-        batch, critic_steps = trained.get("batch_size"), section.get("critic_steps")
-        if not (isinstance(batch, int) and isinstance(critic_steps, int)):
-            return None
-        return self.contract.step * batch * critic_steps
+        steps = {role: section.get(f"{role}_steps") for role in ("critic", "discriminator")}
+        return {role: number for role, number in steps.items() if isinstance(number, int)}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number != 1 else "")
 
 
 def _told(revision: str | None) -> str:

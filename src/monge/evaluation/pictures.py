@@ -93,22 +93,22 @@ def class_balance(shares: ClassShares, path: Path) -> None:
     figure.savefig(path)
 
 
-def learning_curve(steps: Floats, estimates: Floats, held_out: Floats, path: Path) -> None:
-    """Draw the Wasserstein estimate over the steps, as it is and median-filtered.
+def learning_curve(label: str, steps: Floats, values: Floats, held_out: Floats, path: Path) -> None:
+    """Draw a training's headline over the steps, as it is and median-filtered.
 
     As figure 3 of Arjovsky et al. 2017 ("Wasserstein GAN"), which filters in the same way. Beside
-    it the same critic's estimate with held-out images, as in figure 5 of Gulrajani et al. 2017: the
-    gap between the two is how much the critic has overfitted.
+    it the same with held-out images, as in figure 5 of Gulrajani et al. 2017: the gap between the
+    two is how much the critic has overfitted.
     """
     figure, axes = _axes(9.0, 4.5)
-    axes.plot(steps, estimates, color=_GREY, linewidth=0.8, label="as logged")
-    axes.plot(steps, _median_filtered(estimates), color=_BLUE, linewidth=2.0, label="median filter")
+    axes.plot(steps, values, color=_GREY, linewidth=0.8, label="as logged")
+    axes.plot(steps, _median_filtered(values), color=_BLUE, linewidth=2.0, label="median filter")
     if np.isfinite(held_out).all():
         filtered = _median_filtered(held_out)
         axes.plot(steps, filtered, color=_ORANGE, linewidth=1.5, label="held-out images, filtered")
     axes.set_title("Learning curve", loc="left")
     axes.set_xlabel("generator iterations")
-    axes.set_ylabel("Wasserstein estimate (critic units)")
+    axes.set_ylabel(label)
     axes.margins(x=0.01)
     axes.legend(frameon=False, loc="upper right")
     figure.savefig(path)
@@ -158,7 +158,7 @@ def _differences(errors: Mapping[str, float]) -> Image.Image:
 
 
 def read_history(path: Path) -> tuple[Floats, Floats, Floats] | None:
-    """Read a training's CSV: steps, finite Wasserstein estimates, and those of held-out images.
+    """Read a training's CSV: steps, its finite headline, and that of held-out images.
 
     The last are NaN where the file has none. None below two rows.
     """
@@ -168,16 +168,16 @@ def read_history(path: Path) -> tuple[Floats, Floats, Floats] | None:
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             try:
-                pair = float(row["step"]), float(row["wasserstein_estimate"])
-                held_out = float(row.get("wasserstein_estimate_held_out") or math.nan)
+                pair = float(row["step"]), float(row["headline"])
+                held_out = float(row.get("headline_held_out") or math.nan)
             except (KeyError, TypeError, ValueError):
-                continue  # another objective's column, or a line torn by a kill
+                continue  # of an older training, or a line torn by a kill
             if all(map(math.isfinite, pair)):
                 rows.append((*pair, held_out))
     if len(rows) < 2:
         return None
-    steps, estimates, held = np.array(rows).T
-    return steps, estimates, held
+    steps, values, held = np.array(rows).T
+    return steps, values, held
 
 
 def _median_filtered(values: Floats) -> Floats:

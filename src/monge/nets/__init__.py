@@ -40,7 +40,8 @@ def _plain_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn
 
 
 def _dcgan_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
-    return dcgan.Critic(image_shape, train.dcgan.features, train.dcgan.critic_norm, classes)
+    features = train.dcgan.critic_features or train.dcgan.features
+    return dcgan.Critic(image_shape, features, train.dcgan.critic_norm, classes)
 
 
 def _mlp_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
@@ -49,12 +50,18 @@ def _mlp_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.M
 
 
 def _mlp_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
-    return mlp.Critic(image_shape, train.mlp.depth, train.mlp.width, classes)
+    width = train.mlp.critic_width or train.mlp.width
+    return mlp.Critic(image_shape, train.mlp.depth, width, train.mlp.critic_norm, classes)
 
 
 FAMILIES: dict[str, dict[str, Build]] = {
-    "dcgan": {"generator": _dcgan_generator, "critic": _dcgan_critic},
-    "dcgan-plain": {"generator": _plain_generator, "critic": _dcgan_critic},
-    "mlp": {"generator": _mlp_generator, "critic": _mlp_critic},
-}
-"""Each name of `train.net`, and what builds its networks."""
+    "dcgan": {
+        "generator": _dcgan_generator, "critic": _dcgan_critic, "discriminator": _dcgan_critic,
+    },
+    "dcgan-plain": {
+        "generator": _plain_generator, "critic": _dcgan_critic, "discriminator": _dcgan_critic,
+    },
+    "mlp": {"generator": _mlp_generator, "critic": _mlp_critic, "discriminator": _mlp_critic},
+}  # fmt: skip
+"""Each name of `train.net`, and what builds its networks. A discriminator is a critic whose score
+is the logit of a probability."""

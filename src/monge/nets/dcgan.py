@@ -13,9 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from monge.nets import spectral
 from monge.nets.labels import joined, score
 
-CriticNorm = Literal["instance", "batch", "none"]
+CriticNorm = Literal["instance", "batch", "spectral", "none"]
 
 
 def _doublings(image_shape: tuple[int, int, int]) -> int:
@@ -116,14 +117,21 @@ class Critic(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(image_shape[0], features, 4, 2, 1), nn.LeakyReLU(0.2)]
         for k in range(1, doublings):
             inputs, width = features * 2 ** (k - 1), features * 2**k
-            layers.append(nn.Conv2d(inputs, width, 4, 2, 1, bias=norm == "none"))
+            layers.append(nn.Conv2d(inputs, width, 4, 2, 1, bias=norm in ("none", "spectral")))
             layers += [*_norm(norm, width), nn.LeakyReLU(0.2)]
         layers += [nn.Conv2d(features * 2 ** (doublings - 1), 1 + classes, 4, 2, 0), nn.Flatten()]
         self.net = nn.Sequential(*layers)
         self.apply(_initialise)
+        if norm == "spectral":
+            spectral.hold(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return score(self.net(images), labels)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The last hidden layer, [n, k]."""
+        maps: Tensor = self.net[:-2](images)
+        return maps.flatten(1)
 
 
 def _norm(norm: CriticNorm, width: int) -> list[nn.Module]:

@@ -7,9 +7,11 @@ objective, not the architecture, carries the training.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from torch import Tensor, nn
 
+from monge.nets import spectral
 from monge.nets.labels import joined, score
 
 
@@ -52,11 +54,16 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """Images [n, C, H, W] to scores [n]: `depth` ReLU layers of `width`, no sigmoid.
 
-    With `classes`, images come with labels [n].
+    `norm` is none or spectral. With `classes`, images come with labels [n].
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], depth: int, width: int, classes: int = 0
+        self,
+        image_shape: tuple[int, int, int],
+        depth: int,
+        width: int,
+        norm: Literal["none", "spectral"] = "none",
+        classes: int = 0,
     ) -> None:
         super().__init__()
         self.net = nn.Sequential(
@@ -64,6 +71,13 @@ class Critic(nn.Module):
             *_hidden(math.prod(image_shape), depth, width),
             nn.Linear(width, 1 + classes),
         )
+        if norm == "spectral":
+            spectral.hold(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return score(self.net(images), labels)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The last hidden layer, [n, k]."""
+        hidden: Tensor = self.net[:-1](images)
+        return hidden

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from monge.objectives.gan import Gan, GanWatch
 from monge.objectives.objective import Execution, Noise, Objective, Reals, conditioned
+from monge.objectives.rpgan import RpGan, RpGanWatch
 from monge.objectives.watch import Watch
 from monge.objectives.wgan import Wgan, WganWatch
 from monge.objectives.wgan_gp import WganGp, WganGpWatch
@@ -18,12 +20,16 @@ __all__ = [
 METHODS: dict[str, Callable[[TrainParams, Execution], Objective]] = {
     "wgan": Wgan,
     "wgan-gp": WganGp,
+    "gan": Gan,
+    "rpgan": RpGan,
 }
 """Each name of `train.objective`, and its method."""
 
 WATCHES: dict[str, Callable[[TrainParams], Watch]] = {
     "wgan": WganWatch,
     "wgan-gp": WganGpWatch,
+    "gan": GanWatch,
+    "rpgan": RpGanWatch,
 }
 """By the same names: what each method says of its trainings. It decides none of their weights."""
 

@@ -10,7 +10,7 @@ the labels of the real ones in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -156,7 +156,7 @@ class Adversarial:
             return conditioned(networks["generator"], latents, labels).to(latents.dtype)
 
     def scores(
-        self, opponent: nn.Module, real: Tensor, fake: Tensor, labels: Labels
+        self, opponent: Callable[..., Tensor], real: Tensor, fake: Tensor, labels: Labels
     ) -> tuple[Tensor, Tensor]:
         """The opponent's scores [n] of real and of fake images."""
         with self.how.fast():

@@ -17,16 +17,16 @@ Reals = Iterator[tuple[Tensor, Labels]]
 """Batches of real images [n, C, H, W] and, for a conditional training, their labels [n]."""
 
 
-def conditioned(network: nn.Module, inputs: Tensor, labels: Labels) -> Tensor:
+def conditioned(network: Callable[..., Tensor], inputs: Tensor, labels: Labels) -> Tensor:
     """What a network makes of its inputs and, where it is conditional, their labels."""
-    outputs: Tensor = network(inputs) if labels is None else network(inputs, labels)
-    return outputs
+    return network(inputs) if labels is None else network(inputs, labels)
 
 
 class Noise:
     """Every random number of a training, drawn on one device from one generator.
 
     The generator's state is in the checkpoint, so that a resumed training draws the same numbers.
+    `progress` is the share of the training's steps that is done, where recorded graphs can read it.
     `share` is this rank's part of each batch: every rank draws for all and keeps its own, so that
     the numbers do not depend on how many ranks there are.
     """
@@ -38,6 +38,7 @@ class Noise:
         self.device = device
         self.rank, self.ranks = share
         self.generator = torch.Generator(device).manual_seed(seed)
+        self.progress = torch.zeros((), device=device)
 
     def latents(self, n: int) -> Tensor:
         """Standard normal latents [n, z]."""

@@ -25,6 +25,13 @@ class Headline:
     title: str
     """What it is called in a sentence."""
 
+    unit: str
+
+    @property
+    def label(self) -> str:
+        """For an axis: `Wasserstein estimate (critic units)`."""
+        return f"{self.title} ({self.unit})"
+
 
 @dataclass(frozen=True)
 class HeldOut:

@@ -35,7 +35,9 @@ class Wgan(WassersteinObjective):
 
     @torch.no_grad()
     def project(self, critic: nn.Module) -> None:
-        """w <- clip(w, -c, c)."""
+        """w <- clip(w, -c, c); nothing where the norm holds the critic."""
+        if not self.clip:
+            return
         weights: list[Tensor] = list(critic.parameters())
         torch._foreach_clamp_min_(weights, -self.clip)
         torch._foreach_clamp_max_(weights, self.clip)
@@ -51,15 +53,20 @@ class WganWatch(WassersteinWatch):
     def measure(self, networks: Networks, held_out: HeldOut) -> dict[str, Tensor]:
         """Beside the others `weights_at_clip`: the share of the critic's weights at either end.
 
-        Most of them gather there (Gulrajani et al. 2017, figure 1).
+        None where nothing is clipped. Most of them gather there (Gulrajani et al. 2017, figure 1).
         """
+        measured = super().measure(networks, held_out)
+        if not self.clip:
+            return measured
         weights = [weight.detach() for weight in networks["critic"].parameters()]
         at_clip = torch.stack([(w.abs() >= _AT_CLIP * self.clip).sum() for w in weights]).sum()
         share: Tensor = at_clip / sum(weight.numel() for weight in weights)
-        return super().measure(networks, held_out) | {"weights_at_clip": share}
+        return measured | {"weights_at_clip": share}
 
-    def dead_critic_remedy(self) -> str:
+    def dead_remedy(self) -> str:
         """The range is narrow against the depth."""
+        if not self.clip:
+            return super().dead_remedy()
         return (
             f"train.wgan.clip: {self.clip:g} is too tight for so deep a critic: raise it, or use "
             "train.objective: wgan-gp."
@@ -67,4 +74,6 @@ class WganWatch(WassersteinWatch):
 
     def exploding_critic_remedy(self) -> str:
         """The range bounds the slope."""
+        if not self.clip:
+            return super().exploding_critic_remedy()
         return f".\nLower train.wgan.clip ({self.clip:g}) or {self.rate}."

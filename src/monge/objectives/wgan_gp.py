@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from monge.objectives.objective import Execution, Labels, Networks, Noise
-from monge.objectives.optimizers import rate
+from monge.objectives.optimizers import adam
 from monge.objectives.slope import gradient_norms, interpolates
 from monge.objectives.wasserstein import WassersteinObjective
 from monge.objectives.wasserstein_watch import WassersteinWatch
@@ -20,16 +20,11 @@ class WganGp(WassersteinObjective):
         params = train.wgan_gp
         super().__init__(params.learning_rate, params.critic_steps, train, how)
         self.penalty_weight = params.penalty_weight
+        self.one_sided = params.penalty == "one-sided"
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
         """Adam(0, 0.9) for both, as the paper's Algorithm 1."""
-        return {
-            role: torch.optim.Adam(
-                networks[role].parameters(), **rate(networks[role], self.rates[role]),
-                betas=(0.0, 0.9), fused=True,
-            )
-            for role in self.roles
-        }  # fmt: skip
+        return adam(networks, self.rates, betas=(0.0, 0.9))
 
     def opponent_draws(self, noise: Noise, real: Tensor) -> tuple[Tensor, ...]:
         """Latents, and where between a real and a fake image each penalty is taken."""
@@ -45,7 +40,10 @@ class WganGp(WassersteinObjective):
         """
         (position,) = draws
         norms = gradient_norms(critic, interpolates(real, fake, position), labels)
-        penalty = self.penalty_weight * (norms - 1.0).square().mean()
+        above = norms - 1.0
+        if self.one_sided:  # Gulrajani et al. 2017, section 4: max(0, |grad| - 1)^2
+            above = above.clamp(min=0.0)
+        penalty = self.penalty_weight * above.square().mean()
         return penalty, {
             "gradient_penalty": penalty.detach(),
             "gradient_norm": norms.detach().mean(),

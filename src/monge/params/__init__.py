@@ -7,7 +7,7 @@ test holds the two together.
 from monge.params.evaluate import EvaluateParams
 from monge.params.export import ExportParams
 from monge.params.file import PARAMS_FILE, load, scalar
-from monge.params.methods import OBJECTIVE_SECTIONS
+from monge.params.methods import OBJECTIVE_SECTIONS, anneals
 from monge.params.nets import NET_SECTIONS
 from monge.params.prepare import SOURCES, PrepareParams
 from monge.params.promote import Condition, PromoteParams
@@ -17,6 +17,6 @@ from monge.params.whole import Params
 
 __all__ = [
     "NET_SECTIONS", "OBJECTIVE_SECTIONS", "PARAMS_FILE", "SOURCES", "Condition", "EvaluateParams",
-    "ExportParams", "Params", "PrepareParams", "PromoteParams", "Section", "TrainParams", "load",
-    "scalar",
+    "ExportParams", "Params", "PrepareParams", "PromoteParams", "Section", "TrainParams", "anneals",
+    "load", "scalar",
 ]  # fmt: skip

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from monge.params.section import LearningRate, OpponentSteps, Section
 
-OBJECTIVE_SECTIONS = {"wgan": "wgan", "wgan-gp": "wgan-gp"}
+OBJECTIVE_SECTIONS = {"wgan": "wgan", "wgan-gp": "wgan-gp", "gan": "gan", "rpgan": "rpgan"}
 """Each name of `train.objective`, and its section of `train`."""
+
+
+PenaltyWeight = Annotated[float, Field(gt=0.0, le=1e6)]
 
 
 class WganParams(Section):
@@ -17,7 +21,7 @@ class WganParams(Section):
 
     learning_rate: LearningRate = 5e-5
     critic_steps: OpponentSteps = 5
-    clip: Annotated[float, Field(gt=0.0, le=10.0)] = 0.01
+    clip: Annotated[float, Field(ge=0.0, le=10.0)] = 0.01
 
 
 class WganGpParams(Section):
@@ -25,4 +29,35 @@ class WganGpParams(Section):
 
     learning_rate: LearningRate = 1e-4
     critic_steps: OpponentSteps = 5
-    penalty_weight: Annotated[float, Field(gt=0.0, le=1e6)] = 10.0
+    penalty_weight: PenaltyWeight = 10.0
+    penalty: Literal["two-sided", "one-sided"] = "two-sided"
+
+
+class GanParams(Section):
+    """Goodfellow et al. 2014, with the optimizer of Radford et al. 2016."""
+
+    learning_rate: LearningRate = 2e-4
+    discriminator_steps: OpponentSteps = 1
+    loss: Literal["non-saturating", "minimax", "hinge"] = "non-saturating"
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
+    instance_noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    feature_matching: bool = False
+    historical_averaging: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0
+    unroll_steps: Annotated[int, Field(ge=0, le=100)] = 0
+
+
+class RpganParams(Section):
+    """Huang et al. 2024 (R3GAN)."""
+
+    learning_rate: LearningRate = 2e-4
+    critic_steps: OpponentSteps = 1
+    penalty_weight: PenaltyWeight = 1.0
+    penalty_weight_end: PenaltyWeight = 1.0
+
+
+def anneals(section: Mapping[str, Any]) -> bool:
+    """Whether a method's losses follow the share of `train.steps` that is done."""
+    weight = section.get("penalty_weight")
+    return (
+        bool(section.get("instance_noise")) or section.get("penalty_weight_end", weight) != weight
+    )

@@ -17,10 +17,13 @@ class MlpParams(Section):
 
     depth: Annotated[int, Field(ge=1, le=64)] = 4
     width: Annotated[int, Field(ge=1, le=65536)] = 512
+    critic_width: Annotated[int, Field(ge=0, le=65536)] = 0
+    critic_norm: Literal["none", "spectral"] = "none"
 
 
 class DcganParams(Section):
     """Both convolutional families: `features` is f in the widths 16f, 8f, 4f, 2f."""
 
     features: Annotated[int, Field(ge=1, le=1024)] = 64
-    critic_norm: Literal["instance", "batch", "none"] = "instance"
+    critic_features: Annotated[int, Field(ge=0, le=1024)] = 0
+    critic_norm: Literal["instance", "batch", "spectral", "none"] = "instance"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monge.params.nets import NET_SECTIONS
+from monge.params.train import TrainParams
 from monge.params.whole import Params
 
 
@@ -11,12 +12,15 @@ def impossible_pairs(params: Params) -> list[str]:
     problems = []
     train, prepare = params.train, params.prepare
     convolutional = NET_SECTIONS[train.net] == "dcgan"
-    if convolutional and train.objective == "wgan-gp" and train.dcgan.critic_norm == "batch":
+    penalised = train.objective in ("wgan-gp", "rpgan")
+    if convolutional and penalised and train.dcgan.critic_norm == "batch":
         problems.append(
-            "train.dcgan.critic_norm: batch cannot be used with train.objective: wgan-gp, because "
-            "the penalty is on each image's own gradient and batch norm ties the images of a batch "
-            "together (Gulrajani et al. 2017, section 4). Use instance or none."
+            f"train.dcgan.critic_norm: batch cannot be used with train.objective: "
+            f"{train.objective}, because the penalty is on each image's own gradient and batch "
+            "norm ties the images of a batch together (Gulrajani et al. 2017, section 4). Use "
+            "instance or none."
         )
+    problems += _of_the_method(train)
     if convolutional and prepare.resolution not in (8, 16, 32, 64, 128):
         problems.append(
             f"prepare.resolution: {train.net} needs a power of two from 8 to 128, got "
@@ -46,4 +50,30 @@ def impossible_pairs(params: Params) -> list[str]:
             f"evaluate.images: must be at least 10 times evaluate.repeats ({evaluate.repeats}), "
             f"got {evaluate.images}. Raise the one or lower the other."
         )
+    return problems
+
+
+def _of_the_method(train: TrainParams) -> list[str]:
+    """What a method does not go with."""
+    norm = (train.dcgan if NET_SECTIONS[train.net] == "dcgan" else train.mlp).critic_norm
+    if train.objective == "wgan" and not train.wgan.clip and norm != "spectral":
+        return [
+            "train.wgan.clip: 0 leaves the critic without a bound on its slope. Set a clip, or "
+            f"train.{NET_SECTIONS[train.net]}.critic_norm: spectral."
+        ]
+    if train.objective != "gan":
+        return []
+    problems, gan = [], train.gan
+    if gan.loss == "hinge" and gan.label_smoothing:
+        problems.append(
+            "train.gan.label_smoothing: the hinge loss has no labels to smooth. Set it to 0, or "
+            "train.gan.loss: non-saturating."
+        )
+    wholes = {"feature_matching": gan.feature_matching, "unroll_steps": gan.unroll_steps}
+    for key, wanted in wholes.items():
+        if wanted and train.accumulate * train.devices > 1:
+            problems.append(
+                f"train.gan.{key}: is a function of the batch as a whole, which cannot be summed "
+                "up from its parts. Set train.accumulate: 1 and train.devices: 1."
+            )
     return problems

@@ -6,7 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from monge.params.methods import OBJECTIVE_SECTIONS, WganGpParams, WganParams
+from monge.params.methods import (
+    OBJECTIVE_SECTIONS,
+    GanParams,
+    RpganParams,
+    WganGpParams,
+    WganParams,
+)
 from monge.params.nets import NET_SECTIONS, DcganParams, MlpParams
 from monge.params.section import Line, Section, Seed
 
@@ -17,6 +23,7 @@ class GuardParams(Section):
     patience: Annotated[int, Field(ge=1)] = 200
     on_divergence: Literal["fail", "retry"] = "fail"
     on_dead_critic: Literal["fail", "warn"] = "fail"
+    on_vanishing_gradient: Literal["fail", "warn"] = "fail"
     on_frozen_generator: Literal["fail", "warn"] = "fail"
     on_exploding_critic: Literal["fail", "warn"] = "warn"
     on_collapse: Literal["fail", "warn"] = "warn"
@@ -55,3 +62,5 @@ class TrainParams(Section):
     dcgan: DcganParams = DcganParams()
     wgan: WganParams = WganParams()
     wgan_gp: WganGpParams = Field(default=WganGpParams(), alias="wgan-gp")
+    gan: GanParams = GanParams()
+    rpgan: RpganParams = RpganParams()

@@ -38,6 +38,7 @@ def evaluate(params: Params, paths: Paths) -> list[str]:
 
 def _evaluate(params: Params, paths: Paths) -> list[str]:
     from monge.evaluation import document, drawn
+    from monge.objectives import watch_of
     from monge.serving.sampler import Sampler
     from monge.stages import agreement
     from monge.tracking.rebuild import rebuild
@@ -49,7 +50,7 @@ def _evaluate(params: Params, paths: Paths) -> list[str]:
     judgement = judge(params, paths, sampler)
     drawn.write(
         judgement,
-        paths.checkpoints / HISTORY,
+        drawn.Curve(paths.checkpoints / HISTORY, watch_of(params.train).headline.label),
         paths.reports,
         lambda rows, steps: _walks(sampler, params.evaluate.seed, rows, steps),
         {"evaluate": params.evaluate.model_dump(by_alias=True), "generator": sampler.model_hash},

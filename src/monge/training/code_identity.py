@@ -39,7 +39,7 @@ LOOKING = frozenset({
     "monge.params", "monge.training.fingerprint",
     # What a method says of its trainings.
     "monge.objectives.watch_of", "monge.objectives.WATCHES", "monge.objectives.watch",
-    "monge.objectives.wasserstein_watch",
+    "monge.objectives.wasserstein_watch", "monge.objectives.adversarial_watch",
     # When to stop, and how much memory is free: resident and streamed images are the same.
     "monge.training.interrupt", "monge.data.budget",
     # The refusals, which end a training or let it be.

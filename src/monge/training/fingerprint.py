@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from monge.data.packed import PackedDataset
-from monge.params import NET_SECTIONS, OBJECTIVE_SECTIONS, TrainParams
+from monge.params import NET_SECTIONS, OBJECTIVE_SECTIONS, TrainParams, anneals
 
 _WITHOUT_EFFECT = {
     "data", "device", "devices", "capture", "threads", "log_every", "grid_every",
@@ -22,15 +22,16 @@ def fingerprint(train: TrainParams, dataset: PackedDataset) -> dict[str, Any]:
 def deciding(section: Mapping[str, Any]) -> dict[str, Any]:
     """Of the section `train`, dotted: what decides the weights; unused sections are left out.
 
-    `steps` counts only when the learning rate decays towards it: otherwise more steps continue the
-    same training. `quality_every` counts, for it decides which checkpoint is the best one, which
-    is what is exported. `init_from` counts by its name, and only where there is one; so does
-    `conditional`.
+    `steps` counts only when the learning rate or the method's losses change towards it: otherwise
+    more steps continue the same training. `quality_every` counts, for it decides which checkpoint
+    is the best one, which is what is exported. `init_from` counts by its name, and only where
+    there is one; so does `conditional`.
     """
-    used = {NET_SECTIONS[section["net"]], OBJECTIVE_SECTIONS[section["objective"]]}
+    method = OBJECTIVE_SECTIONS[section["objective"]]
+    used = {NET_SECTIONS[section["net"]], method}
     sections = {*NET_SECTIONS.values(), *OBJECTIVE_SECTIONS.values()}
     unused = _WITHOUT_EFFECT | (sections - used)
-    if section["learning_rate_decay"] == "none":
+    if section["learning_rate_decay"] == "none" and not anneals(section[method]):
         unused.add("steps")
     unused |= {key for key in ("init_from", "conditional") if not section[key]}
     flat: dict[str, Any] = {}

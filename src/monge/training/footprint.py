@@ -22,6 +22,9 @@ from monge.params import TrainParams
 
 Networks = dict[str, nn.Module]
 
+_HELD = {"parametrizations"}
+"""What a layer has for a child when its weight is computed from another (spectral norm)."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -69,12 +72,13 @@ def layers(network: nn.Module, inputs: tuple[int, ...], classes: int = 0) -> lis
 
     def note(name: str, module: nn.Module, output: Tensor) -> None:
         weights = sum(weight.numel() for weight in module.parameters())
-        found.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), weights))
+        kind = type(module).__name__.removeprefix("Parametrized")
+        found.append(Layer(name, kind, tuple(output.shape[1:]), weights))
 
     hooks = [
         module.register_forward_hook(lambda m, _, output, name=name: note(name, m, output))
         for name, module in network.named_modules()
-        if next(module.children(), None) is None
+        if "parametrizations" not in name and set(dict(module.named_children())) <= _HELD
     ]
     conditioned(network, torch.empty(2, *inputs, device="meta"), _meta_labels(2, classes))
     for hook in hooks:
@@ -138,6 +142,7 @@ class _MetaNoise(Noise):
 
     def __init__(self, latent_dim: int) -> None:
         self.latent_dim = latent_dim
+        self.progress = torch.zeros((), device="meta")
 
     def normal(self, n: int, *shape: int) -> Tensor:
         return torch.empty(n, *shape, device="meta")

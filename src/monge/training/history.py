@@ -1,6 +1,8 @@
 """The curve on disk: history.csv, the same whether a training was interrupted or not.
 
-It holds no clock times, and on a resume it is cut back to the checkpoint's step.
+It holds no clock times, and on a resume it is cut back to the checkpoint's step. Its last columns
+have the method's headline once more, by names that are the same for all of them: what draws a
+curve, `dvc plots` too, need not know the method.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from pathlib import Path
 from monge.files import detach, write_whole
 
 HISTORY = "history.csv"
+CURVE = ("headline", "headline_held_out")
+"""The columns that every method has: the headline, and the same of held-out images."""
+
 MEDIAN_ROWS = 11
 """Rows of the median-filtered view; the papers plot their curves through such a filter."""
 
@@ -40,13 +45,15 @@ class History:
         median = statistics.median(self._recent)
         first = {self.headline: value, f"{self.headline}_median": median}
         row = first | written
+        curve = (value, written.get(f"{self.headline}_held_out", math.nan))
+        cells = [*row.values(), *curve]
         detach(self.path)  # DVC may have linked it to its cache, even since the last row
         new = not self.path.exists()
         with self.path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             if new:
-                writer.writerow(["step", *row])
-            writer.writerow([step, *(f"{v:.9g}" if math.isfinite(v) else "" for v in row.values())])
+                writer.writerow(["step", *row, *CURVE])
+            writer.writerow([step, *(f"{v:.9g}" if math.isfinite(v) else "" for v in cells)])
         return {name: value for name, value in row.items() if math.isfinite(value)}
 
 

@@ -21,7 +21,7 @@ from monge.training.journal import Journal
 from monge.training.quality import Quality
 from monge.training.ranks import join
 from monge.training.resume import resume
-from monge.training.schedule import set_learning_rate
+from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
 from monge.training.writer import CheckpointWriter
 
@@ -64,7 +64,7 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     with batches, threads(params, state.weights), StopRequest() as stop, checkpoints:
         while state.step < params.steps and not stopping:
             factor = guards.rate_factor(state.step)
-            set_learning_rate(state.optimizers, objective.rates, params, state.step, factor)
+            set_schedules(state, objective.rates, params, factor)
             readings = ranks.mean(iterate(reals))
             state.advance(params.batch_size)
             guards.watch(state, readings)

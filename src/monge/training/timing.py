@@ -19,7 +19,7 @@ from monge.training.capture import WARM_UP, launcher
 from monge.training.device import threads
 from monge.training.execution import execution
 from monge.training.ranks import Ranks
-from monge.training.schedule import set_learning_rate
+from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
 
 TIMED_ITERATIONS = 20
@@ -90,7 +90,7 @@ def timed(
         done, ended_s = 0, began_s
         try:
             while done < most and not (done and reals.over):
-                set_learning_rate(state.optimizers, objective.rates, train, step)
+                set_schedules(state, objective.rates, train)
                 iterate(reals)
                 state.average.update(train.batch_size, train.batch_size)
                 done, ended_s = done + 1, time.monotonic()

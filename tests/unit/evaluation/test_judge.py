@@ -231,10 +231,10 @@ def test_more_repeats_than_the_images_carry_are_refused(digits: PackedDataset, c
         judge(_copies(digits), digits, params, cache, generator_hash="x")
 
 
-def _history(path: Path) -> Path:
+def _history(path: Path) -> drawn.Curve:
     rows = [f"{50 * i},{4 / i},1.0" for i in range(1, 40)]
-    path.write_text("\n".join(["step,wasserstein_estimate,rate", *rows, "2000,nan,1", "2050,"]))
-    return path
+    path.write_text("\n".join(["step,headline,rate", *rows, "2000,nan,1", "2050,"]))
+    return drawn.Curve(path, "Wasserstein estimate (critic units)")
 
 
 def _interpolations(rows: int, steps: int) -> np.ndarray:
@@ -325,16 +325,14 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(
         drawn.write(good, None, tmp_path / "file", None)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "step\n1\n2\n", "step,wasserstein_estimate\n1,nan\n2,inf\n", None]
-)
+@pytest.mark.parametrize("text", ["", "step\n1\n2\n", "step,headline\n1,nan\n2,inf\n", None])
 def test_a_history_without_a_curve_is_said_and_skipped(
     good: Judgement, tmp_path: Path, text: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     history = tmp_path / "history.csv"
     if text is not None:
         history.write_text(text)
-    drawn.write(good, history, tmp_path / "r", None)
+    drawn.write(good, drawn.Curve(history, "estimate"), tmp_path / "r", None)
     assert not (tmp_path / "r" / drawn.PICTURES / drawn.LEARNING_CURVE).exists()
     assert "history.csv" in caplog.text
 

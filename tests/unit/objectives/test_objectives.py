@@ -7,36 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from monge import nets, objectives
 from monge.objectives import Noise
 from monge.objectives.slope import gradient_norms, interpolates
 from monge.objectives.wasserstein import wasserstein_estimate
-from monge.params import TrainParams
-
-CPU = torch.device("cpu")
-SHAPE = (2, 8, 8)
+from tests.unit.objectives.small import CPU, SHAPE, make, real_batches
 
 
-def make(objective, net="mlp", classes=0, **extra):
-    train = TrainParams.model_validate(
-        {
-            "net": net, "objective": objective, "latent_dim": 4, "batch_size": 6,
-            "mlp": {"depth": 2, "width": 16}, "dcgan": {"features": 4}, **extra,
-        }
-    )  # fmt: skip
-    torch.manual_seed(1)
-    networks = {r: nets.build(r, train, SHAPE, classes) for r in ("generator", "critic")}
-    return train, networks, objectives.build(train)
-
-
-def real_batches(classes=0):
-    generator = torch.Generator().manual_seed(2)
-    while True:
-        images = torch.rand((6, *SHAPE), generator=generator) * 2 - 1
-        yield images, torch.randint(classes, (6,), generator=generator) if classes else None
-
-
-def algorithm_1(networks, objective, steps, classes=0):
+def algorithm_1(networks, objective, steps, classes=0, one_sided=False):
     """Both papers' Algorithm 1 as a student writes it: separate passes, weight by weight."""
     generator, critic = networks["generator"], networks["critic"]
     given = (lambda y: (y,)) if classes else (lambda y: ())
@@ -58,7 +35,8 @@ def algorithm_1(networks, objective, steps, classes=0):
                 x_hat = (eps * x + (1 - eps) * x_tilde).requires_grad_()
                 (gradient,) = torch.autograd.grad(critic(x_hat, *y).sum(), x_hat, create_graph=True)
                 norms = torch.stack([g.reshape(-1).pow(2).sum().sqrt() for g in gradient])
-                loss = loss + 10.0 * ((norms - 1) ** 2).mean()
+                too_steep = torch.where(norms > 1, norms - 1, 0) if one_sided else norms - 1
+                loss = loss + 10.0 * (too_steep**2).mean()
             optimizer_w.zero_grad()
             loss.backward()
             optimizer_w.step()
@@ -69,14 +47,6 @@ def algorithm_1(networks, objective, steps, classes=0):
         optimizer_theta.zero_grad()
         loss.backward()
         optimizer_theta.step()
-
-
-@pytest.fixture
-def _float64():
-    """Adam's and RMSProp's first steps are lr * sign(gradient): float32 would flip tiny ones."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.usefixtures("_float64")
@@ -95,6 +65,24 @@ def test_iterations_move_every_weight_as_algorithm_1_does(name, net, classes):
         ours, theirs = networks[role].state_dict(), textbook[role].state_dict()
         for key in ours:
             torch.testing.assert_close(ours[key], theirs[key], rtol=0, atol=1e-9)
+
+
+@pytest.mark.usefixtures("_float64")
+def test_the_one_sided_penalty_leaves_flat_critics_alone():
+    _, networks, objective = make("wgan-gp", **{"wgan-gp": {"penalty": "one-sided"}})
+    textbook = copy.deepcopy(networks)
+    for network in (networks, textbook):
+        for weight in network["critic"].parameters():
+            weight.data *= 2.2  # some slopes are above 1, some below
+    reals = real_batches()
+    norms = gradient_norms(networks["critic"], next(real_batches())[0])
+    assert norms.min() < 1 < norms.max()
+    objective.iterate(networks, objective.optimizers(networks), reals, Noise(3, 4, CPU), 5)
+    algorithm_1(textbook, "wgan-gp", 1, one_sided=True)
+    for ours, theirs in zip(
+        networks["critic"].parameters(), textbook["critic"].parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
 def test_a_critic_with_batch_norm_scores_real_and_fake_apart():

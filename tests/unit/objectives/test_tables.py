@@ -26,5 +26,7 @@ def test_a_method_names_its_own_section_and_a_rate_for_each_of_its_networks(obje
 
 @pytest.mark.parametrize("net", NET_SECTIONS)
 def test_a_role_that_a_net_does_not_build_is_refused(net):
-    with pytest.raises(InputError, match=f"{net} has no encoder.* It has: critic, generator"):
+    with pytest.raises(
+        InputError, match=f"{net} has no encoder.* It has: critic, discriminator, generator"
+    ):
         nets.build("encoder", TrainParams(net=net), (1, 8, 8))

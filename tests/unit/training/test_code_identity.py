@@ -12,7 +12,7 @@ import pytest
 
 import monge
 from monge import params
-from monge.params import TrainParams
+from monge.params import OBJECTIVE_SECTIONS, TrainParams
 from monge.training import code_identity
 from monge.training.code_identity import CodeIdentity, changed
 from monge.training.code_sources import Sources
@@ -24,7 +24,7 @@ DCGAN = TrainParams(net="dcgan", objective="wgan")
 EVERY = [
     TrainParams(net=net, objective=objective)
     for net in ("mlp", "dcgan", "dcgan-plain")
-    for objective in ("wgan", "wgan-gp")
+    for objective in OBJECTIVE_SECTIONS
 ]
 
 
@@ -158,7 +158,7 @@ def test_two_classes_that_look_the_same_are_not_one(root):
         "    try:\n        raise First\n    except First:\n        base = 0.0\n"
         "    except Second:\n        base = 1.0\n"
     )
-    edit(root, "training/schedule.py", "def set_learning_rate", f"{twins}def set_learning_rate")
+    edit(root, "training/schedule.py", "def set_schedules", f"{twins}def set_schedules")
     edit(
         root,
         "training/schedule.py",
@@ -261,7 +261,7 @@ def test_parameters_are_values_alone():
 
 def test_it_imports_no_torch():
     script = (
-        "import sys; from monge.params import TrainParams; "
+        "import sys; from monge.params import OBJECTIVE_SECTIONS, TrainParams; "
         "from monge.training.code_identity import code_identity; "
         "code_identity(TrainParams()); assert 'torch' not in sys.modules"
     )

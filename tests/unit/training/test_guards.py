@@ -20,7 +20,7 @@ from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import guards, loop
 from monge.training.guards import DIVERGENCE, Guards
-from monge.training.schedule import set_learning_rate
+from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
 
 
@@ -224,13 +224,13 @@ def rates(monkeypatch):
     """One wild step after step 7, unless the rate has been halved; notes (step, rate)."""
     seen: list[tuple[int, float]] = []
 
-    def wild(optimizers, rates, params, step, factor):
+    def wild(state, rates, params, factor):
         rate = rates["critic"] * factor
-        seen.append((step, rate))
-        factor = 1e33 if (step, rate) == (7, 1e-3) else factor
-        set_learning_rate(optimizers, rates, params, step, factor)
+        seen.append((state.step, rate))
+        factor = 1e33 if (state.step, rate) == (7, 1e-3) else factor
+        set_schedules(state, rates, params, factor)
 
-    monkeypatch.setattr(loop, "set_learning_rate", wild)
+    monkeypatch.setattr(loop, "set_schedules", wild)
     return seen
 
 

@@ -28,7 +28,7 @@ from monge.training import checkpoint, lock, loop, record, resume
 from monge.training.average import Average
 from monge.training.device import choose_device
 from monge.training.fingerprint import differences, fingerprint
-from monge.training.schedule import set_learning_rate
+from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
 
 
@@ -347,7 +347,9 @@ def test_the_linear_decay_starts_full_and_ends_one_step_above_zero(dataset):
     state = TrainingState(params, objectives.build(params), (1, 8, 8), torch.device("cpu"))
     rates = []
     for step in range(10):
-        set_learning_rate(state.optimizers, {"critic": 2.0, "generator": 6.0}, params, step, 0.5)
+        state.step = step
+        set_schedules(state, {"critic": 2.0, "generator": 6.0}, params, 0.5)
+        assert float(state.noise.progress) == pytest.approx(step / 10)
         rates.append([state.optimizers[r].param_groups[0]["lr"] for r in ("critic", "generator")])
     expected = [1.0 - step / 10 for step in range(10)]
     assert [critic for critic, _ in rates] == pytest.approx(expected)
