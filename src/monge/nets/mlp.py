@@ -77,6 +77,10 @@ class Critic(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return score(self.net(images), labels)
 
+    def follow(self) -> None:
+        """Once before each step of the optimizer: let the spectral norm follow the weights."""
+        spectral.follow(self)
+
     def features(self, images: Tensor) -> Tensor:
         """The last hidden layer, [n, k]."""
         hidden: Tensor = self.net[:-1](images)

@@ -11,6 +11,7 @@ the labels of the real ones in the batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from monge.objectives.objective import (
     Execution,
+    Follows,
     Labels,
     Networks,
     Noise,
@@ -81,6 +83,9 @@ class Adversarial:
         labels: Labels,
         noise: Noise,
     ) -> Readings:
+        opponent = networks[self.opponent]
+        if isinstance(opponent, Follows):
+            opponent.follow()
         optimizers[self.opponent].zero_grad(set_to_none=True)
         draws = self.opponent_draws(noise, real)
         readings = []
@@ -88,8 +93,8 @@ class Adversarial:
             loss, seen = self.opponent_loss(networks, some, theirs, *drawn)
             torch.autograd.backward(loss / self.how.parts)
             readings.append(seen)
-        self._update(networks[self.opponent], optimizers[self.opponent])
-        self.project(networks[self.opponent])
+        self._update(opponent, optimizers[self.opponent])
+        self.project(opponent)
         return _mean(readings)
 
     def _generator_step(
@@ -156,10 +161,16 @@ class Adversarial:
             return conditioned(networks["generator"], latents, labels).to(latents.dtype)
 
     def scores(
-        self, opponent: Callable[..., Tensor], real: Tensor, fake: Tensor, labels: Labels
+        self,
+        opponent: Callable[..., Tensor],
+        real: Tensor,
+        fake: Tensor,
+        labels: Labels,
+        *,
+        exact: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """The opponent's scores [n] of real and of fake images."""
-        with self.how.fast():
+        """The opponent's scores [n] of real and of fake images; `exact` ones in float32."""
+        with nullcontext() if exact else self.how.fast():
             if self.one_pass:
                 both = None if labels is None else torch.cat([labels, labels])
                 of_both = conditioned(opponent, torch.cat([real, fake]), both)

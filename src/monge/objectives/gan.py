@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -140,27 +141,27 @@ class Gan(Adversarial):
         latents: Tensor,
         *draws: Tensor,
     ) -> Tensor:
-        """What deceives the discriminator, as it is or as it will be."""
-        with self.how.fast():
+        """What deceives the discriminator, as it is or as it will be.
+
+        Looking ahead is in float32: Adam divides a gradient by its own size, and roundings with it.
+        """
+        steps, pull = self.params.unroll_steps, self.params.historical_averaging
+        precision = nullcontext if steps else self.how.fast
+        with precision():
             fake = conditioned(networks["generator"], latents, labels)
         real, fake = _noised(real, fake.to(real.dtype), draws)
-        network = networks["discriminator"]
+        discriminator: Any = networks["discriminator"]
 
         def loss_of(later: Ahead) -> Tensor:
-            return self._loss(*self.scores(later, real, fake, labels))
+            return self._loss(*self.scores(later, real, fake, labels, exact=True))
 
-        steps = self.params.unroll_steps
-        pull = self.params.historical_averaging
-        discriminator: Any = (
-            ahead(network, optimizers["discriminator"], loss_of, steps, betas=BETAS, pull=pull)
-            if steps
-            else network
-        )
-        if self.params.feature_matching:
-            with self.how.fast():
+        if steps:
+            own = optimizers["discriminator"]
+            discriminator = ahead(discriminator, own, loss_of, steps, betas=BETAS, pull=pull)
+        with precision():
+            if self.params.feature_matching:
                 apart = discriminator.features(real) - discriminator.features(fake)
-            return _matched(apart.to(real.dtype), labels)
-        with self.how.fast():
+                return _matched(apart.to(real.dtype), labels)
             scores = conditioned(discriminator, fake, labels)
         return self._deceiving(scores.to(real.dtype))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,14 @@ Reals = Iterator[tuple[Tensor, Labels]]
 def conditioned(network: Callable[..., Tensor], inputs: Tensor, labels: Labels) -> Tensor:
     """What a network makes of its inputs and, where it is conditional, their labels."""
     return network(inputs) if labels is None else network(inputs, labels)
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A network with something that follows its weights, once before each step of its optimizer."""
+
+    def follow(self) -> None:
+        """Before the step."""
 
 
 class Noise:

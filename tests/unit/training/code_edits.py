@@ -52,7 +52,7 @@ OTHER: dict[str, tuple[str, str, str, str]] = {
     "how it is compared": ("metrics/pyramid.py", "ceil_mode=True", "ceil_mode=False", "metrics.pyramid.levels"),
     "latents that stay": ("normals.py", "0x9E3779B9", "0x9E3779B8", "normals._KEY_STEPS"),
     "a decorator": ("training/average.py", "@torch.no_grad()\n", "@torch.enable_grad()\n", "training.average.Average"),
-    "a statement that is gone": ("objectives/adversarial.py", "        self.project(networks[self.opponent])\n", "", "objectives.adversarial.Adversarial"),
+    "a statement that is gone": ("objectives/adversarial.py", "        self.project(opponent)\n", "", "objectives.adversarial.Adversarial"),
     "the order of statements": ("training/loop.py", "            guards.watch(state, readings)\n            journal.record(state, readings)\n", "            journal.record(state, readings)\n            guards.watch(state, readings)\n", "training.loop.train"),
     "a draw within a log line": ("objectives/wgan_gp.py", "        (position,) = draws\n", "        import logging\n        (position,) = draws\n        logging.info('%s', torch.rand(()))\n", "objectives.wgan_gp.WganGp"),
     "a draw within a log line's text": ("objectives/wgan_gp.py", "        (position,) = draws\n", "        import logging\n        (position,) = draws\n        logging.info(f'{torch.rand(())}')\n", "objectives.wgan_gp.WganGp"),

@@ -12,18 +12,17 @@ from monge.params import TrainParams
 from monge.training.capture import launcher
 from monge.training.precision import choose_precision, fast
 from monge.training.state import TrainingState
+from tests.kinds import KINDS, WHOLE, of_kind
 
 CPU = torch.device("cpu")
 SHAPE = (3, 16, 16)
 SETTINGS = {
     "latent_dim": 8, "batch_size": 8, "mlp": {"depth": 2, "width": 32}, "dcgan": {"features": 4},
 }  # fmt: skip
-NETS = ("mlp", "dcgan", "dcgan-plain")
-OBJECTIVES = ("wgan", "wgan-gp")
+SUMS = [kind for kind in KINDS if kind not in WHOLE]
 everything = [
-    pytest.param(net, objective, id=f"{net}-{objective}")
-    for net in NETS
-    for objective in OBJECTIVES
+    *(pytest.param(net, kind, id=f"{net}-{kind}") for net in ("mlp", "dcgan") for kind in KINDS),
+    pytest.param("dcgan-plain", "wgan-gp", id="dcgan-plain-wgan-gp"),
 ]
 
 
@@ -33,15 +32,15 @@ def reals():
         yield torch.rand((8, *SHAPE), generator=generator) * 2 - 1, None
 
 
-def begin(net, objective, precision="fp32", **extra):
-    train = TrainParams.model_validate(SETTINGS | {"net": net, "objective": objective} | extra)
+def begin(net, kind, precision="fp32", **extra):
+    train = TrainParams.model_validate(of_kind(kind, **SETTINGS, net=net, **extra))
     how = Execution(train.accumulate, fast(precision, CPU))
     built = objectives.build(train, how)
     return train, built, TrainingState(train, built, SHAPE, CPU)
 
 
-def run(net, objective, iterations, **extra):
-    train, built, state = begin(net, objective, **extra)
+def run(net, kind, iterations, **extra):
+    train, built, state = begin(net, kind, **extra)
     iterate, images, readings = launcher(train, built, state), reals(), {}
     for _ in range(iterations):
         readings = iterate(images)
@@ -49,9 +48,9 @@ def run(net, objective, iterations, **extra):
     return state, readings
 
 
-def gradients(net, objective, precision="fp32", **extra):
-    """Of one critic step and one generator step, whose updates are left out."""
-    _, built, state = begin(net, objective, precision, **extra)
+def gradients(net, kind, precision="fp32", **extra):
+    """Of one step of the opponent and one generator step, whose updates are left out."""
+    _, built, state = begin(net, kind, precision, **extra)
     found = {}
     for role, optimizer in state.optimizers.items():
         optimizer.step = lambda role=role: found.update(
@@ -70,10 +69,10 @@ def relative(found, wanted):
     )
 
 
-@pytest.mark.parametrize(("net", "objective"), everything)
-def test_the_buffers_of_a_recorded_iteration_give_the_same_bits(net, objective, caplog):
-    plain, seen = run(net, objective, 5, capture="off")
-    recorded, seen_too = run(net, objective, 5, capture="graph")
+@pytest.mark.parametrize(("net", "kind"), everything)
+def test_the_buffers_of_a_recorded_iteration_give_the_same_bits(net, kind, caplog):
+    plain, seen = run(net, kind, 5, capture="off")
+    recorded, seen_too = run(net, kind, 5, capture="graph")
     assert "a CPU records nothing" in caplog.text
     ours, theirs = recorded.tensors(), plain.tensors()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -81,13 +80,13 @@ def test_the_buffers_of_a_recorded_iteration_give_the_same_bits(net, objective, 
 
 
 def test_a_longer_iteration_leaves_the_recorded_one_alone():
-    extra = {"extra_critic_steps": "authors", "objective": "wgan"}
-    train, built, state = begin("mlp", **extra, capture="graph")
+    extra = {"extra_critic_steps": "authors"}
+    train, built, state = begin("mlp", "wgan", **extra, capture="graph")
     assert [built.batches_at(step) for step in (0, 24, 25, 499, 500)] == [100, 100, 5, 5, 100]
     iterate, images = launcher(train, built, state), reals()
     for state.step in (24, 25, 26):
         iterate(images)
-    other, plain, twin = begin("mlp", **extra, capture="off")
+    other, plain, twin = begin("mlp", "wgan", **extra, capture="off")
     iterate, images = launcher(other, plain, twin), reals()
     for twin.step in (24, 25, 26):
         iterate(images)
@@ -96,22 +95,27 @@ def test_a_longer_iteration_leaves_the_recorded_one_alone():
     )
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_the_authors_schedule_is_counted_as_it_is_run(objective):
-    _, built, _ = begin("mlp", objective, extra_critic_steps="authors")
+@pytest.mark.parametrize(("kind", "each"), [("wgan", 5), ("wgan-gp", 5), ("gan", 1), ("rpgan", 1)])
+def test_the_authors_schedule_is_counted_as_it_is_run(kind, each):
+    _, built, _ = begin("mlp", kind, extra_critic_steps="authors")
     counted = [0, *itertools.accumulate(built.batches_at(step) for step in range(1100))]
     assert [built.batches_before(step) for step in range(1101)] == counted
-    _, plain, _ = begin("mlp", objective)
-    assert plain.batches_before(1000) == 5000
+    _, plain, _ = begin("mlp", kind)
+    assert plain.batches_before(1000) == each * 1000
 
 
 @pytest.mark.parametrize(
-    "extra",
-    [{"extra_critic_steps": "authors"}, {"accumulate": 4}, {"capture": "graph"}],
-    ids=lambda extra: next(iter(extra)),
+    ("kind", "extra"),
+    [
+        *((kind, {"accumulate": 1 if kind in WHOLE else 4}) for kind in KINDS),
+        *(
+            ("wgan-gp", extra)
+            for extra in ({"extra_critic_steps": "authors"}, {"capture": "graph"})
+        ),
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_snapshot_goes_on_at_the_same_bits(objective, extra):
+def test_a_snapshot_goes_on_at_the_same_bits(kind, extra):
     """In convolutions whose weights are channels-last, as are their optimizers' moments."""
 
     def go_on(train, built, state, until):
@@ -121,34 +125,34 @@ def test_a_snapshot_goes_on_at_the_same_bits(objective, extra):
             iterate(images)
             state.advance(8)
 
-    train, built, state = begin("dcgan", objective, **extra)
+    train, built, state = begin("dcgan", kind, **extra)
     state.step = 23
     go_on(train, built, state, 24)
     snapshot = state.tensors()
     go_on(train, built, state, 27)
-    _, again, resumed = begin("dcgan", objective, **extra)
+    _, again, resumed = begin("dcgan", kind, **extra)
     resumed.restore(snapshot, 24)
     go_on(train, again, resumed, 27)
     ours, theirs = resumed.tensors(), state.tensors()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    moments = [v for v in resumed.optimizers["critic"].state.values() for v in v.values()]
+    moments = [v for v in resumed.optimizers[built.opponent].state.values() for v in v.values()]
     assert any(m.is_contiguous(memory_format=torch.channels_last) for m in moments if m.dim() == 4)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("kind", SUMS)
 @pytest.mark.parametrize("net", ["mlp", "dcgan-plain"])  # batch norm sees a part at a time
-def test_a_batch_in_parts_has_the_gradients_of_the_whole(net, objective):
-    whole, seen = gradients(net, objective)
-    parts, seen_in_parts = gradients(net, objective, accumulate=4)
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(net, kind):
+    whole, seen = gradients(net, kind)
+    parts, seen_in_parts = gradients(net, kind, accumulate=4)
     assert relative(parts, whole) < 2e-5
     for name in seen:
         torch.testing.assert_close(seen_in_parts[name], seen[name], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("net", "objective"), everything)
-def test_bf16_keeps_the_direction_of_every_gradient(net, objective):
-    exact, readings = gradients(net, objective)
-    rounded, seen = gradients(net, objective, "bf16")
+@pytest.mark.parametrize(("net", "kind"), everything)
+def test_bf16_keeps_the_direction_of_every_gradient(net, kind):
+    exact, readings = gradients(net, kind)
+    rounded, seen = gradients(net, kind, "bf16")
     assert any(not torch.equal(rounded[name], exact[name]) for name in exact)
     assert all(tensor.dtype == torch.float32 for tensor in (*rounded.values(), *seen.values()))
     for name, wanted in exact.items():
@@ -158,14 +162,14 @@ def test_bf16_keeps_the_direction_of_every_gradient(net, objective):
             )
             assert apart > 0.98
             assert 0.8 < rounded[name].norm() / wanted.norm() < 1.25
-    if objective == "wgan-gp":  # the critic and so its slope are float32: only the fakes differ
+    if kind == "wgan-gp":  # the critic and so its slope are float32: only the fakes differ
         assert float(seen["gradient_norm"]) == pytest.approx(float(readings["gradient_norm"]), 0.02)
 
 
-@pytest.mark.parametrize(("net", "objective"), everything)
-def test_tf32_is_float32_where_there_is_no_tf32(net, objective):
-    exact, _ = gradients(net, objective)
-    allowed, _ = gradients(net, objective, "tf32")
+@pytest.mark.parametrize(("net", "kind"), everything)
+def test_tf32_is_float32_where_there_is_no_tf32(net, kind):
+    exact, _ = gradients(net, kind)
+    allowed, _ = gradients(net, kind, "tf32")
     fast("fp32", CPU)
     assert all(torch.equal(allowed[name], exact[name]) for name in exact)
 

@@ -1,0 +1,33 @@
+"""Every method with each of its options, as changes of the section `train`."""
+
+from typing import Any
+
+_EVERY_OPTION = {"label_smoothing": 0.1, "instance_noise": 0.5, "historical_averaging": 0.1}
+_SPECTRAL = {"mlp": {"critic_norm": "spectral"}, "dcgan": {"critic_norm": "spectral"}}
+
+KINDS: dict[str, dict[str, Any]] = {
+    "wgan": {"objective": "wgan"},
+    "wgan, spectral": {"objective": "wgan", "wgan": {"clip": 0.0}, **_SPECTRAL},
+    "wgan-gp": {"objective": "wgan-gp"},
+    "wgan-gp, one-sided": {"objective": "wgan-gp", "wgan-gp": {"penalty": "one-sided"}},
+    "rpgan": {"objective": "rpgan", "rpgan": {"penalty_weight_end": 0.1}},
+    "gan": {"objective": "gan"},
+    "gan, minimax": {"objective": "gan", "gan": {"loss": "minimax"}},
+    "gan, hinge": {"objective": "gan", "gan": {"loss": "hinge"}, **_SPECTRAL},
+    "gan, held back": {"objective": "gan", "gan": _EVERY_OPTION},
+    "gan, matched": {"objective": "gan", "gan": {"feature_matching": True}},
+    "gan, unrolled": {"objective": "gan", "gan": {"unroll_steps": 2}},
+}
+
+WHOLE = ("gan, matched", "gan, unrolled")
+"""Those whose loss is no sum over the batch."""
+
+
+def of_kind(kind: str, **more: Any) -> dict[str, Any]:
+    """The section `train` of a kind, with `more` laid over it, section by section."""
+    train: dict[str, Any] = {**KINDS[kind]}
+    for key, value in more.items():
+        known = train.get(key)
+        merges = isinstance(value, dict) and isinstance(known, dict)
+        train[key] = {**value, **known} if merges and known else value
+    return train

@@ -1,0 +1,35 @@
+"""Protects: nothing in an iteration reads a number from the device, which a CUDA graph rests on.
+
+Under torch's FakeTensorMode tensors have no numbers, and asking for one raises.
+"""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from monge import nets, objectives
+from monge.objectives import Noise
+from monge.params import TrainParams
+from tests.kinds import KINDS, of_kind
+
+SIZES = {"latent_dim": 4, "mlp": {"depth": 2, "width": 16}, "dcgan": {"features": 4}}
+
+
+def iterate(train, classes):
+    built = objectives.build(train)
+    networks = {role: nets.build(role, train, (2, 16, 16), classes) for role in built.roles}
+    optimizers, noise = built.optimizers(networks), Noise(0, 4, torch.device("cpu"))
+    labels = torch.zeros(6, dtype=torch.int64) if classes else None
+    reals = iter(lambda: (torch.zeros(6, 2, 16, 16), labels), None)
+    for _ in range(3):  # the first makes the optimizers' state
+        readings = built.iterate(networks, optimizers, reals, noise, 2)
+    return readings
+
+
+@pytest.mark.parametrize(("net", "classes"), [("mlp", 0), ("dcgan", 3)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_iteration_reads_no_number(kind, net, classes):
+    with FakeTensorMode():
+        readings = iterate(TrainParams.model_validate(of_kind(kind, net=net, **SIZES)), classes)
+        with pytest.raises(DataDependentOutputException):
+            float(readings["generator_loss"])
