@@ -31,6 +31,8 @@ def parameters(net, objective, data):
             "latent_dim": 4, "threads": 1, "log_every": 3, "grid_every": 1000,
             "checkpoint_every": 5, "keep_checkpoints": 2, "quality_every": 7,
             "mlp": {"depth": 2, "width": 32}, "dcgan": {"features": 4},
+            "gan": {"instance_noise": 0.5, "historical_averaging": 0.1},
+            "rpgan": {"penalty_weight_end": 0.1},
         }
     )  # fmt: skip
 

@@ -29,7 +29,8 @@ def checkpoints(folder):
 
 
 @pytest.mark.parametrize(
-    ("net", "objective", "kills"), [("mlp", "wgan-gp", 20), ("dcgan", "wgan", 6)]
+    ("net", "objective", "kills"),
+    [("mlp", "wgan-gp", 20), ("dcgan", "wgan", 6), ("mlp", "gan", 4), ("mlp", "rpgan", 4)],
 )
 def test_a_training_killed_many_times_ends_at_the_bits_of_an_undisturbed_one(
     packed_digits, tmp_path, net, objective, kills

@@ -22,8 +22,8 @@ CPU = torch.device("cpu")
 CASES = [
     (net, objective, norm)
     for net, norm in (("mlp", "none"), ("dcgan", "instance"), ("dcgan", "batch"))
-    for objective in ("wgan", "wgan-gp")
-    if (norm, objective) != ("batch", "wgan-gp")
+    for objective in ("wgan", "wgan-gp", "gan", "rpgan")
+    if norm != "batch" or objective in ("wgan", "gan")
 ]
 
 
@@ -37,6 +37,7 @@ def main():
                 "net": net, "objective": objective_name, "batch_size": 16, "latent_dim": 8,
                 "mlp": {"depth": 2, "width": 32}, "flip": True,
                 "dcgan": {"features": 4, "critic_norm": norm},
+                "gan": {"instance_noise": 0.5, "label_smoothing": 0.1},
             }
         )  # fmt: skip
         objective = objectives.build(train, execution(train, CPU, ranks))
