@@ -154,7 +154,7 @@ def test_dvc_alone_needs_no_prefect_and_shows_figures_and_pictures(finished):
     page = project.run("dvc", "plots", "show").stdout.strip().splitlines()[-1]
     html = Path(page.removeprefix("file://")).read_text("utf-8")
     assert "samples.png" in html
-    assert "wasserstein_estimate" in html
+    assert "headline_held_out" in html
 
 
 def test_mlflow_holds_one_run_with_everything(finished):

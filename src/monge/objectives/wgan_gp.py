@@ -40,14 +40,15 @@ class WganGp(WassersteinObjective):
         """
         (position,) = draws
         norms = gradient_norms(critic, interpolates(real, fake, position), labels)
-        above = norms - 1.0
-        if self.one_sided:  # Gulrajani et al. 2017, section 4: max(0, |grad| - 1)^2
-            above = above.clamp(min=0.0)
-        penalty = self.penalty_weight * above.square().mean()
+        penalty = self.penalty_weight * self._counted(norms - 1.0).square().mean()
         return penalty, {
             "gradient_penalty": penalty.detach(),
             "gradient_norm": norms.detach().mean(),
         }
+
+    def _counted(self, above: Tensor) -> Tensor:
+        """All of the slope's distance from 1 or, one-sided, what is above (section 4)."""
+        return above.clamp(min=0.0) if self.one_sided else above
 
 
 class WganGpWatch(WassersteinWatch):

@@ -29,6 +29,9 @@ TAG = "monge.rebuilt"
 TABLES = ("history.csv", "quality.csv")
 """The curves beside the checkpoints, with a column `step`."""
 
+_TWICE = ("headline", "headline_held_out")
+"""Columns that are there under the method's own names, too, by which they were logged."""
+
 log = logging.getLogger(__name__)
 
 
@@ -129,6 +132,8 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, float]]]:
         for row in csv.DictReader(file):
             values = {}
             for name, text in row.items():
+                if name in _TWICE:
+                    continue
                 with suppress(ValueError, TypeError):
                     values[mlflow_store.plain(name)] = float(text)
             step = values.pop("step", math.nan)
