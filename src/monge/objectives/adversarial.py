@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from monge.eager import step
 from monge.objectives.objective import (
     Execution,
     Follows,
@@ -118,7 +119,7 @@ class Adversarial:
     def _update(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         if self.how.average is not None:
             self.how.average(network)
-        optimizer.step()
+        step(optimizer)
 
     def _parts(self, *rows: Any) -> Iterator[tuple[Any, ...]]:
         """Cut tensors of one length into the parts that are computed one after the other."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from monge.eager import step
 from monge.objectives.objective import Networks
 
 
@@ -54,7 +55,7 @@ class HistoricalAdam(torch.optim.Adam):
         for weight in weights:
             if "mean" in self.state[weight]:
                 weight.grad.add_(weight - self.state[weight]["mean"], alpha=2.0 * self.pull)
-        super().step()
+        step(self, torch.optim.Adam)
         for weight in weights:
             kept = self.state[weight]
             mean = kept.setdefault("mean", weight.clone())

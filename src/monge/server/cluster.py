@@ -32,6 +32,11 @@ _STORE_BYTES = 256 << 20
 _LONGEST_FOLDER = 30  # Ray makes sockets 70 characters deeper, and a socket's path ends at 107
 _REGISTRY = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
+# On a busy machine its web server takes longer to start than the five seconds that Ray gives it.
+_PATIENT = {
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
+}
 _CLOSED = {
     "RAY_AUTH_MODE": "token",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a Ray of one machine: everything on loopback
@@ -113,7 +118,7 @@ def _check_cluster(token: str | None, port: int) -> None:
 
 def _set_environment(there: str | None) -> None:
     """Ray reads its environment when it is imported."""
-    for name, value in _QUIET.items():
+    for name, value in (_QUIET | _PATIENT).items():
         os.environ.setdefault(name, value)
     if not there:
         os.environ.update(_CLOSED, RAY_AUTH_TOKEN=secrets.token_hex(32))

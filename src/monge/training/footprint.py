@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from monge import nets, objectives
+from monge.eager import leave_compiler_out, step
 from monge.objectives import Noise, Objective, conditioned
 from monge.params import TrainParams
 
@@ -108,7 +109,7 @@ def _moments(objective: Objective) -> int:
     linear = nn.Linear(64, 64, bias=False, device="meta").to_empty(device="cpu")  # draws no numbers
     optimizers = objective.optimizers(dict.fromkeys(objective.roles, linear))
     linear.weight.grad = torch.zeros(64, 64)
-    optimizers["generator"].step()
+    step(optimizers["generator"])
     kept = optimizers["generator"].state.values()
     numbers: list[int] = [v.numel() for values in kept for v in values.values()]
     return sum(numbers) // 64**2
@@ -124,6 +125,7 @@ def _peak(
     """Bytes that two iterations allocate at their peak: gradients and activations."""
     images = torch.empty(train.batch_size, *image_shape, device="meta")
     real = (images, _meta_labels(train.batch_size, classes))
+    leave_compiler_out()
     still = {role: torch.optim.SGD(net.parameters(), lr=0.0) for role, net in built.items()}
     with _Allocations() as allocations:
         for _ in range(2):  # the second finds the first one's gradients

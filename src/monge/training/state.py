@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from monge import nets
 from monge.data.budget import free_bytes
 from monge.data.packed import PackedDataset
+from monge.eager import leave_compiler_out
 from monge.errors import InputError
 from monge.objectives import Noise, Objective
 from monge.params import NET_SECTIONS, TrainParams
@@ -43,6 +44,7 @@ class TrainingState:
             for role, net in built.items()
         }
         self.average = Average(self.networks["generator"], train.average_half_life)
+        leave_compiler_out()
         self.optimizers = objective.optimizers(self.networks)
         self.noise = Noise(train.seed, train.latent_dim, device, share)
         self.step = 0
