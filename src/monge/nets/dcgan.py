@@ -30,6 +30,8 @@ def _doublings(image_shape: tuple[int, int, int]) -> int:
 def _initialise(module: nn.Module) -> None:
     """Convolutions from N(0, 0.02), as in Radford et al. 2016, section 4."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        if module.weight.is_meta:
+            return  # no numbers to draw, and torch's way to draw none takes a second
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
