@@ -10,6 +10,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "wgan, spectral": {"objective": "wgan", "wgan": {"clip": 0.0}, **_SPECTRAL},
     "wgan-gp": {"objective": "wgan-gp"},
     "wgan-gp, one-sided": {"objective": "wgan-gp", "wgan-gp": {"penalty": "one-sided"}},
+    "wgan-gp, augmented": {"objective": "wgan-gp", "augment": "diffaugment"},
+    "rpgan, adaptive": {"objective": "rpgan", "augment": "ada"},
     "rpgan": {"objective": "rpgan", "rpgan": {"penalty_weight_end": 0.1}},
     "gan": {"objective": "gan"},
     "gan, minimax": {"objective": "gan", "gan": {"loss": "minimax"}},

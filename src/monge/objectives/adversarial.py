@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from monge.eager import step
+from monge.objectives import augment
 from monge.objectives.objective import (
     Execution,
     Follows,
@@ -52,6 +53,7 @@ class Adversarial:
         self.batches_at = schedule.at
         self.batches_before = schedule.before
         self.how = how
+        self.augmented = train.augment != "none"
         self.one_pass = train.net == "mlp" or train.dcgan.critic_norm != "batch"
 
     @property
@@ -90,8 +92,8 @@ class Adversarial:
         optimizers[self.opponent].zero_grad(set_to_none=True)
         draws = self.opponent_draws(noise, real)
         readings = []
-        for some, theirs, *drawn in self._parts(real, labels, *draws):
-            loss, seen = self.opponent_loss(networks, some, theirs, *drawn)
+        for some, theirs, shown, *drawn in self._parts(networks, real, labels, noise, draws):
+            loss, seen = self.opponent_loss(shown, some, theirs, *drawn)
             torch.autograd.backward(loss / self.how.parts)
             readings.append(seen)
         self._update(opponent, optimizers[self.opponent])
@@ -109,8 +111,8 @@ class Adversarial:
         optimizers["generator"].zero_grad(set_to_none=True)
         draws = self.generator_draws(noise, real)
         readings = []
-        for some, theirs, *drawn in self._parts(real, labels, *draws):
-            loss = self.generator_loss(networks, optimizers, some, theirs, *drawn)
+        for some, theirs, shown, *drawn in self._parts(networks, real, labels, noise, draws):
+            loss = self.generator_loss(shown, optimizers, some, theirs, *drawn)
             torch.autograd.backward(loss / self.how.parts)
             readings.append({"loss": loss.detach()})
         self._update(networks["generator"], optimizers["generator"])
@@ -121,11 +123,31 @@ class Adversarial:
             self.how.average(network)
         step(optimizer)
 
-    def _parts(self, *rows: Any) -> Iterator[tuple[Any, ...]]:
-        """Cut tensors of one length into the parts that are computed one after the other."""
+    def _parts(
+        self,
+        networks: Networks,
+        real: Tensor,
+        labels: Labels,
+        noise: Noise,
+        draws: tuple[Tensor, ...],
+    ) -> Iterator[tuple[Any, ...]]:
+        """The batch in the parts that are computed one after the other, as the opponent sees it.
+
+        Real images, their labels, the networks, and the draws. Where images are augmented, these
+        real ones are, and those that the generator among these networks makes.
+        """
+        seen = augment.views(noise, len(real)) if self.augmented else ()
         parts = self.how.parts
+        rows = (real, labels, *seen, *draws)
         cut = ([None] * parts if tensor is None else tensor.chunk(parts) for tensor in rows)
-        return zip(*cut, strict=True)
+        for some, theirs, *drawn in zip(*cut, strict=True):
+            if not self.augmented:
+                yield some, theirs, networks, *drawn
+                continue
+            of_real, of_fake, drawn = drawn[:2], drawn[2:4], drawn[4:]
+            generator = augment.Shown(networks["generator"], *of_fake)
+            shown = {**networks, "generator": generator}
+            yield augment.transformed(some, *of_real), theirs, shown, *drawn
 
     def opponent_draws(self, noise: Noise, real: Tensor) -> tuple[Tensor, ...]:
         """The random numbers of an opponent's step, an image's in each row; the latents first."""

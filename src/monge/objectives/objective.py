@@ -34,7 +34,8 @@ class Noise:
     """Every random number of a training, drawn on one device from one generator.
 
     The generator's state is in the checkpoint, so that a resumed training draws the same numbers.
-    `progress` is the share of the training's steps that is done, where recorded graphs can read it.
+    `progress` is the share of the training's steps that is done, and `chance` that of each
+    transformation of an augmented image; both are where recorded graphs can read them.
     `share` is this rank's part of each batch: every rank draws for all and keeps its own, so that
     the numbers do not depend on how many ranks there are.
     """
@@ -47,6 +48,7 @@ class Noise:
         self.rank, self.ranks = share
         self.generator = torch.Generator(device).manual_seed(seed)
         self.progress = torch.zeros((), device=device)
+        self.chance = torch.ones((), device=device)
 
     def latents(self, n: int) -> Tensor:
         """Standard normal latents [n, z]."""

@@ -40,6 +40,7 @@ class TrainParams(Section):
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
     accumulate: Annotated[int, Field(ge=1, le=65536)] = 1
     flip: bool = False
+    augment: Literal["none", "diffaugment", "ada"] = "none"
     data: Literal["auto", "resident", "streamed"] = "auto"
     extra_critic_steps: Literal["none", "authors"] = "none"
     learning_rate_decay: Literal["none", "linear"] = "linear"

@@ -43,6 +43,8 @@ class Curves:
             for network in state.networks.values():
                 stack.enter_context(untouched(network))
             measured = self.watch.measure(state.networks, self._held_out)
+        if state.adapts:
+            measured["augment_chance"] = state.noise.chance
         return {**measured, **_norms(state.networks)}
 
     @functools.cached_property

@@ -25,7 +25,7 @@ def deciding(section: Mapping[str, Any]) -> dict[str, Any]:
     `steps` counts only when the learning rate or the method's losses change towards it: otherwise
     more steps continue the same training. `quality_every` counts, for it decides which checkpoint
     is the best one, which is what is exported. `init_from` counts by its name, and only where
-    there is one; so does `conditional`.
+    there is one; so do `conditional` and `augment`.
     """
     method = OBJECTIVE_SECTIONS[section["objective"]]
     used = {NET_SECTIONS[section["net"]], method}
@@ -34,6 +34,7 @@ def deciding(section: Mapping[str, Any]) -> dict[str, Any]:
     if section["learning_rate_decay"] == "none" and not anneals(section[method]):
         unused.add("steps")
     unused |= {key for key in ("init_from", "conditional") if not section[key]}
+    unused |= {"augment"} if section["augment"] == "none" else set()
     flat: dict[str, Any] = {}
     for key, value in section.items():
         if key in unused:

@@ -145,6 +145,7 @@ class _MetaNoise(Noise):
     def __init__(self, latent_dim: int) -> None:
         self.latent_dim = latent_dim
         self.progress = torch.zeros((), device="meta")
+        self.chance = torch.ones((), device="meta")
 
     def normal(self, n: int, *shape: int) -> Tensor:
         return torch.empty(n, *shape, device="meta")

@@ -12,6 +12,7 @@ from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 from monge.tracking import Run
 from monge.training import record
+from monge.training.adaptation import Adaptation
 from monge.training.capture import launcher
 from monge.training.device import choose_device, threads
 from monge.training.execution import execution
@@ -53,6 +54,7 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     ranks.start_together(state)
     resumed_from, stopping = state.step, False
     iterate = launcher(params, objective, state)
+    adaptation = Adaptation(params, dataset, device)
     journal = Journal(params, objective, dataset, folder, run, state)
     guards = Guards(params, dataset, folder, run)
     quality = Quality(params, dataset, folder, run, state)
@@ -67,6 +69,7 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
             set_schedules(state, objective.rates, params, factor)
             readings = ranks.mean(iterate(reals))
             state.advance(params.batch_size)
+            adaptation.follow(state)
             guards.watch(state, readings)
             journal.record(state, readings)
             stopping = ranks.agree(state, stop)

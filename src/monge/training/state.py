@@ -47,6 +47,9 @@ class TrainingState:
         leave_compiler_out()
         self.optimizers = objective.optimizers(self.networks)
         self.noise = Noise(train.seed, train.latent_dim, device, share)
+        self.adapts = train.augment == "ada"
+        if self.adapts:
+            self.noise.chance.zero_()
         self.step = 0
 
     @classmethod
@@ -80,6 +83,8 @@ class TrainingState:
                 for key, value in values.items():
                     named[f"optimizer.{role}.{index}.{key}"] = torch.as_tensor(value)
         named["noise"] = self.noise.generator.get_state()
+        if self.adapts:
+            named["noise.chance"] = self.noise.chance
         return {name: tensor.detach().to("cpu", copy=True) for name, tensor in named.items()}
 
     def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
@@ -92,6 +97,8 @@ class TrainingState:
         for role, optimizer in self.optimizers.items():
             self._restore_optimizer(optimizer, f"optimizer.{role}.", tensors)
         self.noise.generator.set_state(tensors["noise"])
+        if self.adapts:
+            self.noise.chance.copy_(tensors["noise.chance"])
         self.step = step
 
     def _module_tensors(self) -> Iterator[tuple[str, Tensor]]:

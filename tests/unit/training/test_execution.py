@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from monge import objectives
-from monge.objectives import Execution
+from monge.objectives import Execution, adversarial
 from monge.params import TrainParams
 from monge.training.capture import launcher
 from monge.training.precision import choose_precision, fast
@@ -51,12 +51,18 @@ def run(net, kind, iterations, **extra):
 def gradients(net, kind, precision="fp32", **extra):
     """Of one step of the opponent and one generator step, whose updates are left out."""
     _, built, state = begin(net, kind, precision, **extra)
+    roles = {id(optimizer): role for role, optimizer in state.optimizers.items()}
     found = {}
-    for role, optimizer in state.optimizers.items():
-        optimizer.step = lambda role=role: found.update(
+
+    def keep(optimizer):
+        role = roles[id(optimizer)]
+        found.update(
             {f"{role}.{n}": p.grad.clone() for n, p in state.networks[role].named_parameters()}
         )
-    readings = built.iterate(state.networks, state.optimizers, reals(), state.noise, 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adversarial, "step", keep)
+        readings = built.iterate(state.networks, state.optimizers, reals(), state.noise, 1)
     return found, readings
 
 
