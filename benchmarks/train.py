@@ -40,7 +40,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -102,8 +102,8 @@ class Files(Dataset[Tensor]):
 
 def textbook(
     case: Case, device: torch.device, reals: Iterator[Tensor], *, detached: bool = True
-) -> Step:
-    """Algorithm 1 of both papers, written plainly."""
+) -> tuple[Step, nn.Module]:
+    """Algorithm 1 of both papers, written plainly: an iteration, and the generator it trains."""
     params = case.params
     torch.manual_seed(0)
     generator = nets.build("generator", params, case.shape).to(device)
@@ -152,7 +152,7 @@ def textbook(
         loss.backward()
         optimizers[1].step()
 
-    return iteration
+    return iteration, generator
 
 
 def ours(case: Case, device: torch.device, split: Split) -> Step:
@@ -203,9 +203,9 @@ def contenders(case: Case, device: torch.device, folder: Path) -> dict[str, Call
                     yield resident[part]
 
     return {
-        "tutorial": lambda: textbook(case, device, from_files(), detached=False),
-        "textbook": lambda: textbook(case, device, from_files()),
-        "resident": lambda: textbook(case, device, from_memory()),
+        "tutorial": lambda: textbook(case, device, from_files(), detached=False)[0],
+        "textbook": lambda: textbook(case, device, from_files())[0],
+        "resident": lambda: textbook(case, device, from_memory())[0],
         "monge": lambda: ours(case, device, _packed(images, folder / "prepared")),
     }
 
