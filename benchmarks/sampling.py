@@ -24,6 +24,7 @@ from the start of the process `monge sample` to its end, with 64 images on disk,
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import platform
 import random
@@ -54,6 +55,7 @@ Draw = Callable[[Any], object]
 
 CASES: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "digits": ({"net": "mlp", "latent_dim": 64, "mlp": {"depth": 3, "width": 128}}, (1, 8, 8)),
+    "tiny": ({"net": "dcgan", "latent_dim": 8, "dcgan": {"features": 4}}, (3, 16, 16)),
     "small": ({"net": "dcgan", "latent_dim": 64, "dcgan": {"features": 16}}, (3, 32, 32)),
     "dcgan64": ({"net": "dcgan", "latent_dim": 100, "dcgan": {"features": 64}}, (3, 64, 64)),
 }
@@ -78,14 +80,28 @@ def files(name: str, folder: Path) -> tuple[torch.nn.Module, dict[str, Path]]:
     for layer in plain.modules():
         if isinstance(layer, nets.dcgan.Upsample):
             layer.__class__ = torch.nn.ConvTranspose2d  # type: ignore[assignment]
+    _export(plain, torch.zeros(2, params.latent_dim), paths["standard"])
+    return plain, paths
+
+
+def has_newer_exporter() -> bool:
+    """Whether torch's newer exporter has what it needs."""
+    return importlib.util.find_spec("onnxscript") is not None
+
+
+def _export(network: torch.nn.Module, example: torch.Tensor, path: Path) -> None:
+    """As torch does it, by its older exporter where the newer one's onnxscript is missing."""
+    newer = has_newer_exporter()
+    how: dict[str, Any] = (
+        {"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},), "external_data": False}
+        if newer
+        else {"dynamic_axes": {"latents": {0: "n"}}}
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            plain, (torch.zeros(2, params.latent_dim),), paths["standard"], dynamo=True,
-            input_names=["latents"], dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-            external_data=False, verbose=False,
-        )  # fmt: skip
-    return plain, paths
+            network, (example,), path, dynamo=newer, input_names=["latents"], verbose=False, **how
+        )
 
 
 def contenders(network: torch.nn.Module, paths: dict[str, Path], compiled: bool) -> dict[str, Draw]:
@@ -247,7 +263,7 @@ def main() -> None:
         "cases": [],
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        for name in chosen.case or list(CASES):
+        for name in chosen.case or ["digits", "small", "dcgan64"]:
             result = measure(name, chosen.rounds, chosen.compile, Path(folder))
             report["cases"].append(result)
             tell(result)

@@ -1,6 +1,6 @@
 """The speed of the training beside what a user would write instead.
 
-    python benchmarks/train.py [--case digits ...] [--rounds 5] [--seconds 4] [--out FILE.json]
+    python -m benchmarks.train [--case digits ...] [--rounds 5] [--seconds 4] [--out FILE.json]
 
 Contenders, all with the same networks, objective, batch and device:
 
@@ -31,13 +31,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -69,17 +70,26 @@ class Case:
 
 DIGITS = {"net": "mlp", "latent_dim": 64, "mlp": {"depth": 3, "width": 128}}
 DCGAN = {"net": "dcgan", "latent_dim": 100, "dcgan": {"features": 64}}
+TINY = {"net": "dcgan", "latent_dim": 8, "batch_size": 8, "dcgan": {"features": 4}}
 CASES = {
     "digits": Case(DIGITS | {"objective": "wgan-gp"}, (1, 8, 8), "PNG", 1438),
     "digits-wgan": Case(DIGITS | {"objective": "wgan"}, (1, 8, 8), "PNG", 1438),
     "dcgan64-wgan": Case(DCGAN | {"objective": "wgan"}, (3, 64, 64), "JPEG", 512),
     "dcgan64-wgan-gp": Case(DCGAN | {"objective": "wgan-gp"}, (3, 64, 64), "JPEG", 512),
+    "dcgan64-rpgan": Case(DCGAN | {"objective": "rpgan"}, (3, 64, 64), "JPEG", 512),
     "dcgan64-wgan-256": Case(
         DCGAN | {"objective": "wgan", "batch_size": 256}, (3, 64, 64), "JPEG", 1024
     ),
     "dcgan64-wgan-gp-256": Case(
         DCGAN | {"objective": "wgan-gp", "batch_size": 256}, (3, 64, 64), "JPEG", 1024
     ),
+    "dcgan64-rpgan-256": Case(
+        DCGAN | {"objective": "rpgan", "batch_size": 256}, (3, 64, 64), "JPEG", 1024
+    ),
+    **{
+        f"tiny-{method}": Case(TINY | {"objective": method}, (3, 16, 16), "PNG", 32)
+        for method in ("wgan-gp", "rpgan")
+    },
 }
 
 
@@ -111,43 +121,58 @@ def textbook(
         if isinstance(layer, nets.dcgan.Upsample):  # a textbook has torch's own
             layer.__class__ = torch.nn.ConvTranspose2d  # type: ignore[assignment]
     critic = nets.build("critic", params, case.shape).to(device)
-    gp = params.objective == "wgan-gp"
-    rate = params.wgan_gp.learning_rate if gp else params.wgan.learning_rate
+    method = params.objective
+    sections = {"wgan": params.wgan, "wgan-gp": params.wgan_gp, "rpgan": params.rpgan}
+    section: Any = sections[method]
+    weight = 0.0 if method == "wgan" else float(section.penalty_weight)
+    weight = weight / 2 if method == "rpgan" else weight
+    betas = {"wgan-gp": (0.0, 0.9), "rpgan": (0.0, 0.99)}
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Adam(network.parameters(), lr=rate, betas=(0.0, 0.9))
-        if gp
-        else torch.optim.RMSprop(network.parameters(), lr=rate)
+        torch.optim.Adam(network.parameters(), lr=section.learning_rate, betas=betas[method])
+        if method in betas
+        else torch.optim.RMSprop(network.parameters(), lr=section.learning_rate)
         for network in (critic, generator)
     ]
 
-    def penalty(real: Tensor, fake: Tensor) -> Tensor:
-        eps = torch.rand(len(real), 1, 1, 1, device=device)
-        mixed = (eps * real + (1 - eps) * fake).requires_grad_(True)
-        mixed = mixed.view_as(mixed)  # torch's counter of operations wants no leaf here
-        scores = critic(mixed)
+    def slopes(images: Tensor) -> Tensor:
+        images = images.requires_grad_(True)
+        images = images.view_as(images)  # torch's counter of operations wants no leaf here
+        scores = critic(images)
         (gradient,) = torch.autograd.grad(
-            scores, mixed, torch.ones_like(scores), create_graph=True, retain_graph=True
+            scores, images, torch.ones_like(scores), create_graph=True, retain_graph=True
         )
-        norms = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-        mean: Tensor = ((norms - 1) ** 2).mean()
-        return mean
+        norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+        return norms
+
+    def penalty(real: Tensor, fake: Tensor) -> Tensor:
+        if method == "rpgan":
+            return (slopes(real).square() + slopes(fake).square()).mean()
+        eps = torch.rand(len(real), 1, 1, 1, device=device)
+        return (slopes(eps * real + (1 - eps) * fake) - 1).square().mean()
+
+    def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+        if method == "rpgan":
+            return F.softplus(critic(fake) - critic(real)).mean()
+        difference: Tensor = critic(fake).mean() - critic(real).mean()
+        return difference
 
     def iteration() -> None:
-        for _ in range(5):
+        for _ in range(section.critic_steps):
             real = next(reals).to(device)
             fake = generator(torch.randn(len(real), params.latent_dim, device=device))
             fake = fake.detach() if detached else fake
-            loss = critic(fake).mean() - critic(real).mean()
-            if gp:
-                loss = loss + params.wgan_gp.penalty_weight * penalty(real, fake)
+            loss: Tensor = critic_loss(real, fake)
+            if weight:
+                loss = loss + weight * penalty(real, fake)
             optimizers[0].zero_grad()
-            loss.backward(retain_graph=not detached)
+            loss.backward(retain_graph=not detached)  # type: ignore[no-untyped-call]
             optimizers[0].step()
-            if not gp:
-                for weight in critic.parameters():
-                    weight.data.clamp_(-params.wgan.clip, params.wgan.clip)
+            if method == "wgan":
+                for parameter in critic.parameters():
+                    parameter.data.clamp_(-params.wgan.clip, params.wgan.clip)
         noise = torch.randn(params.batch_size, params.latent_dim, device=device)
-        loss = -critic(generator(noise)).mean()
+        fake = generator(noise)
+        loss = critic_loss(fake, real) if method == "rpgan" else -critic(fake).mean()
         optimizers[1].zero_grad()
         loss.backward()
         optimizers[1].step()
@@ -271,7 +296,7 @@ def busy_share(step: Step, device: torch.device, iterations: int) -> float:
 def memory_bytes(name: str, contender: str, device: torch.device) -> int:
     """The most that two iterations of one contender take, in a process of its own."""
     arguments = ["--memory", contender, "--case", name, "--device", device.type]
-    command = [sys.executable, __file__, *arguments]
+    command = [sys.executable, "-m", "benchmarks.train", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 
@@ -289,13 +314,19 @@ def _run_alone(name: str, contender: str, device: torch.device) -> int:
 
 
 def measure(
-    name: str, device: torch.device, rounds: int, at_least_s: float, threads: int
+    name: str,
+    device: torch.device,
+    rounds: int,
+    at_least_s: float,
+    threads: int,
+    without: Container[str] = (),
 ) -> dict[str, Any]:
-    """All contenders of one case, interleaved."""
+    """All contenders of one case save those `without`, interleaved."""
     case = CASES[name]
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        steps = {name: make() for name, make in contenders(case, device, Path(folder)).items()}
+        made = contenders(case, device, Path(folder))
+        steps = {name: make() for name, make in made.items() if name not in without}
         with FlopCounterMode(display=False) as counter:
             steps["resident"]()
         for step in steps.values():
@@ -308,7 +339,7 @@ def measure(
                 times[contender].append(seconds_an_iteration(steps[contender], device, at_least_s))
         busy = busy_share(steps["monge"], device, 20 if device.type == "cuda" else 2)
     peak = matrix_peak_flops(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
-    images = 5 * case.params.batch_size
+    images = objectives.build(case.params).batches * case.params.batch_size
     result: dict[str, Any] = {
         "case": name, "threads": threads, "matrix_peak_gflops": peak / 1e9, "busy": busy,
         "contenders": {},
@@ -343,6 +374,21 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def tell(name: str, result: Mapping[str, Any]) -> None:
+    """Print one case's figures."""
+    print(f"{name:20} busy {result['busy']:.1%}")
+    for contender, figures in result["contenders"].items():
+        print(
+            f"{name:20} {contender:10} {figures['images_per_s']:9.1f} images/s "
+            f"({figures['images_per_s_least']:.1f} to {figures['images_per_s_most']:.1f})  "
+            f"{figures['ms_an_iteration']:8.1f} ms  "
+            f"{figures['memory_bytes'] / 2**20:7,.0f} MiB  "
+            f"{figures['share_of_matrix_peak']:6.1%} of peak  "
+            f"monge x{figures['monge_is_faster_by']:.2f}",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Measure and print a table; write JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -364,17 +410,7 @@ def main() -> None:
         threads = 1 if name.startswith("digits") else cores
         result = measure(name, device, chosen.rounds, chosen.seconds, threads)
         report["cases"].append(result)
-        print(f"{name:20} busy {result['busy']:.1%}")
-        for contender, figures in result["contenders"].items():
-            print(
-                f"{name:20} {contender:10} {figures['images_per_s']:9.1f} images/s "
-                f"({figures['images_per_s_least']:.1f} to {figures['images_per_s_most']:.1f})  "
-                f"{figures['ms_an_iteration']:8.1f} ms  "
-                f"{figures['memory_bytes'] / 2**20:7,.0f} MiB  "
-                f"{figures['share_of_matrix_peak']:6.1%} of peak  "
-                f"monge x{figures['monge_is_faster_by']:.2f}",
-                flush=True,
-            )
+        tell(name, result)
     if chosen.out:
         chosen.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

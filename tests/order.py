@@ -27,6 +27,7 @@ SLOW = (
     "tests/unit/registry/test_moved.py",
     "tests/pipeline/test_rebuilt_run.py",
     "tests/pipeline/test_every_parameter.py",
+    "tests/unit/test_gpu_benchmark.py",
     "tests/unit/cli/test_train.py",
     "tests/unit/cli/test_cli.py",
     "tests/unit/training/test_code_identity.py",

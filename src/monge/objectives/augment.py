@@ -14,6 +14,8 @@ always (`diffaugment`), or with a chance that follows how much the opponent over
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +39,8 @@ def transformed(images: Tensor, draws: Tensor, chance: Tensor) -> Tensor:
     Differentiable, and in the draws' precision. No number is read from the device.
     """
     applied = (draws[:, -_OPERATIONS:] < chance[:, None]).to(draws.dtype)
-    with torch.autocast(images.device.type, enabled=False):
+    # Shapes alone, on the meta device, have no precision to be kept.
+    with nullcontext() if images.is_meta else torch.autocast(images.device.type, enabled=False):
         seen = _coloured(images.to(draws.dtype), draws[:, :3], applied[:, :3])
         seen = _translated(seen, draws[:, 3:5], applied[:, 3])
         return seen * _kept(seen, draws[:, 5:7], applied[:, 4])

@@ -176,12 +176,15 @@ def test_the_folder_holds_nothing_but_the_dataset_afterwards(tmp_path: Path) -> 
 
 
 LONG_RUN = """
+import signal
 import sys
 from pathlib import Path
 from monge.data import pool
 from monge.data.prepare import prepare
 from monge.params import PrepareParams
 pool.PATIENCE_S = -1.0
+# As on a terminal: a shell lets what it starts in the background, tests too, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if len(sys.argv) > 2:  # dies with the new folder complete but not in place
     import os, signal
     from monge.data.replacement import FolderReplacement

@@ -18,6 +18,7 @@ from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import footprint, lock, loop, plan, timing
 from monge.training.state import TrainingState
+from tests.kinds import KINDS, of_kind
 
 CPU = torch.device("cpu")
 
@@ -185,6 +186,14 @@ def test_activations_are_near_what_torchs_profiler_sees_allocated(changes, size)
     real = max(itertools.accumulate(sizes))
     estimate = footprint.footprint(params, shape).activations
     assert 0.6 * real < estimate < 1.3 * real, (estimate, real)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_game_has_a_plan(dataset, tmp_path, kind):
+    params = small(**of_kind(kind))
+    lines = "\n".join(plan.describe(params, dataset, tmp_path / "here", tmp_path / "lock"))
+    assert "6 to do" in lines
+    assert "ms an iteration" in lines
 
 
 def test_activations_grow_with_the_batch_and_shrink_with_its_parts():
