@@ -19,9 +19,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "gan, held back": {"objective": "gan", "gan": _EVERY_OPTION},
     "gan, matched": {"objective": "gan", "gan": {"feature_matching": True}},
     "gan, unrolled": {"objective": "gan", "gan": {"unroll_steps": 2}},
-}
+    "gan, compared": {
+        "objective": "gan", "mlp": {"minibatch_kernels": 3}, "dcgan": {"minibatch_kernels": 3},
+    },
+}  # fmt: skip
 
-WHOLE = ("gan, matched", "gan, unrolled")
+WHOLE = ("gan, matched", "gan, unrolled", "gan, compared")
 """Those whose loss is no sum over the batch."""
 
 

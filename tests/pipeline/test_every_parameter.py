@@ -30,9 +30,9 @@ pytestmark = pytest.mark.timeout(300)
 BASE: dict[str, dict[str, Any]] = {
     "prepare": {"workers": 1},
     "train": {
-        "steps": 4, "batch_size": 16, "latent_dim": 4, "device": "cpu", "log_every": 2,
-        "grid_every": 4, "quality_every": 2, "checkpoint_every": 2, "average_half_life": 16,
-        "mlp": {"depth": 1, "width": 4}, "dcgan": {"features": 1},
+        "objective": "wgan", "steps": 4, "batch_size": 16, "latent_dim": 4, "device": "cpu",
+        "log_every": 2, "grid_every": 4, "quality_every": 2, "checkpoint_every": 2,
+        "average_half_life": 16, "mlp": {"depth": 1, "width": 4}, "dcgan": {"features": 1},
     },
     "export": {},
     "evaluate": {
@@ -45,7 +45,7 @@ OTHER: dict[str, Any] = {
     "prepare.colour": "rgb", "prepare.fit": "pad", "prepare.background": "#102030",
     "prepare.validation_fraction": 0.25, "prepare.seed": 1, "prepare.max_rejected_fraction": 0.5,
     "prepare.max_images": 2000, "prepare.max_pixels": 64, "prepare.workers": 2,
-    "train.net": "dcgan", "train.objective": "wgan", "train.conditional": True,
+    "train.net": "dcgan", "train.objective": "gan", "train.conditional": True,
     "train.latent_dim": 5, "train.steps": 3, "train.batch_size": 8, "train.accumulate": 2,
     "train.flip": True, "train.augment": "diffaugment", "train.data": "streamed",
     "train.extra_critic_steps": "authors",
@@ -59,7 +59,8 @@ OTHER: dict[str, Any] = {
     "train.guards.on_vanishing_gradient": "warn", "train.guards.on_exploding_critic": "fail",
     "train.guards.on_collapse": "fail",
     "train.mlp.depth": 2, "train.mlp.width": 5, "train.mlp.critic_width": 6,
-    "train.mlp.critic_norm": "spectral", "train.dcgan.features": 2,
+    "train.mlp.critic_norm": "spectral", "train.mlp.minibatch_kernels": 2,
+    "train.dcgan.minibatch_kernels": 2, "train.dcgan.features": 2,
     "train.dcgan.critic_features": 3,
     "train.dcgan.critic_norm": "none", "train.wgan.learning_rate": 0.001,
     "train.wgan.critic_steps": 4, "train.wgan.clip": 0.02, "train.wgan-gp.learning_rate": 0.002,

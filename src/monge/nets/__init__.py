@@ -41,7 +41,8 @@ def _plain_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn
 
 def _dcgan_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
     features = train.dcgan.critic_features or train.dcgan.features
-    return dcgan.Critic(image_shape, features, train.dcgan.critic_norm, classes)
+    how = train.dcgan
+    return dcgan.Critic(image_shape, features, how.critic_norm, classes, how.minibatch_kernels)
 
 
 def _mlp_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
@@ -51,7 +52,9 @@ def _mlp_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.M
 
 def _mlp_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
     width = train.mlp.critic_width or train.mlp.width
-    return mlp.Critic(image_shape, train.mlp.depth, width, train.mlp.critic_norm, classes)
+    how = train.mlp
+    norm, kernels = how.critic_norm, how.minibatch_kernels
+    return mlp.Critic(image_shape, how.depth, width, norm, classes, kernels)
 
 
 FAMILIES: dict[str, dict[str, Build]] = {

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from monge.nets import spectral
 from monge.nets.labels import joined, score
+from monge.nets.minibatch import MinibatchDiscrimination
 
 CriticNorm = Literal["instance", "batch", "spectral", "none"]
 
@@ -104,7 +105,8 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """Images [n, C, H, W] to scores [n]: no norm on the first layer, no sigmoid at the end.
 
-    With `classes`, images come with labels [n].
+    With `kernels` it sees how alike a batch's images are. With `classes`, images come with labels
+    [n].
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Critic(nn.Module):
         features: int,
         norm: CriticNorm = "instance",
         classes: int = 0,
+        kernels: int = 0,
     ) -> None:
         super().__init__()
         doublings = _doublings(image_shape)
@@ -121,7 +124,13 @@ class Critic(nn.Module):
             inputs, width = features * 2 ** (k - 1), features * 2**k
             layers.append(nn.Conv2d(inputs, width, 4, 2, 1, bias=norm in ("none", "spectral")))
             layers += [*_norm(norm, width), nn.LeakyReLU(0.2)]
-        layers += [nn.Conv2d(features * 2 ** (doublings - 1), 1 + classes, 4, 2, 0), nn.Flatten()]
+        width = features * 2 ** (doublings - 1)
+        if kernels:  # of the 4x4 maps as one vector; the last layer is then that of an mlp
+            discrimination = MinibatchDiscrimination(16 * width, kernels)
+            layers += [nn.Flatten(), discrimination]
+            layers.append(nn.Linear(16 * width + kernels, 1 + classes))
+        else:
+            layers += [nn.Conv2d(width, 1 + classes, 4, 2, 0), nn.Flatten()]
         self.net = nn.Sequential(*layers)
         self.apply(_initialise)
         if norm == "spectral":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from monge.nets import spectral
 from monge.nets.labels import joined, score
+from monge.nets.minibatch import MinibatchDiscrimination
 
 
 def _hidden(inputs: int, depth: int, width: int) -> list[nn.Module]:
@@ -54,7 +55,8 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """Images [n, C, H, W] to scores [n]: `depth` ReLU layers of `width`, no sigmoid.
 
-    `norm` is none or spectral. With `classes`, images come with labels [n].
+    `norm` is none or spectral. With `kernels` it sees how alike a batch's images are. With
+    `classes`, images come with labels [n].
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class Critic(nn.Module):
         width: int,
         norm: Literal["none", "spectral"] = "none",
         classes: int = 0,
+        kernels: int = 0,
     ) -> None:
         super().__init__()
         self.net = nn.Sequential(
             nn.Flatten(),
             *_hidden(math.prod(image_shape), depth, width),
-            nn.Linear(width, 1 + classes),
+            *([MinibatchDiscrimination(width, kernels)] if kernels else []),
+            nn.Linear(width + kernels, 1 + classes),
         )
         if norm == "spectral":
             spectral.hold(self)

@@ -39,7 +39,7 @@ class Adversarial:
     """Algorithm 1 of Goodfellow et al. 2014 and of Arjovsky et al. 2017, for any two losses.
 
     Real and fake images are scored as one batch, which is the same mathematics in one call fewer,
-    as long as the opponent holds no batch statistics.
+    as long as the opponent does not tie the images of a batch together.
     """
 
     roles: tuple[str, ...] = ("generator", "critic")
@@ -54,7 +54,7 @@ class Adversarial:
         self.batches_before = schedule.before
         self.how = how
         self.augmented = train.augment != "none"
-        self.one_pass = train.net == "mlp" or train.dcgan.critic_norm != "batch"
+        self.one_pass = not _ties(train)
 
     @property
     def opponent(self) -> str:
@@ -202,6 +202,12 @@ class Adversarial:
                 of_real = conditioned(opponent, real, labels)
                 of_fake = conditioned(opponent, fake, labels)
         return of_real.to(real.dtype), of_fake.to(real.dtype)
+
+
+def _ties(train: TrainParams) -> bool:
+    """Whether an image's score rests on the rest of its batch."""
+    of_net = train.mlp if train.net == "mlp" else train.dcgan
+    return of_net.critic_norm == "batch" or of_net.minibatch_kernels > 0
 
 
 def _mean(readings: list[Readings]) -> Readings:

@@ -19,6 +19,7 @@ class MlpParams(Section):
     width: Annotated[int, Field(ge=1, le=65536)] = 512
     critic_width: Annotated[int, Field(ge=0, le=65536)] = 0
     critic_norm: Literal["none", "spectral"] = "none"
+    minibatch_kernels: Annotated[int, Field(ge=0, le=4096)] = 0
 
 
 class DcganParams(Section):
@@ -27,3 +28,4 @@ class DcganParams(Section):
     features: Annotated[int, Field(ge=1, le=1024)] = 64
     critic_features: Annotated[int, Field(ge=0, le=1024)] = 0
     critic_norm: Literal["instance", "batch", "spectral", "none"] = "instance"
+    minibatch_kernels: Annotated[int, Field(ge=0, le=4096)] = 0

@@ -6,19 +6,29 @@ from monge.params.nets import NET_SECTIONS
 from monge.params.train import TrainParams
 from monge.params.whole import Params
 
+_TYING = {
+    "critic_norm": ("batch ", "batch norm", "Use instance or none."),
+    "minibatch_kernels": ("", "it", "Set it to 0."),
+}
+
 
 def impossible_pairs(params: Params) -> list[str]:
     """Combinations that are each valid alone but not together."""
     problems = []
     train, prepare = params.train, params.prepare
     convolutional = NET_SECTIONS[train.net] == "dcgan"
-    penalised = train.objective in ("wgan-gp", "rpgan")
-    if convolutional and penalised and train.dcgan.critic_norm == "batch":
+    tying = _tying(train)
+    if tying and train.objective in ("wgan-gp", "rpgan"):
+        named, ties, way = _TYING[tying.rpartition(".")[2]]
         problems.append(
-            f"train.dcgan.critic_norm: batch cannot be used with train.objective: "
-            f"{train.objective}, because the penalty is on each image's own gradient and batch "
-            "norm ties the images of a batch together (Gulrajani et al. 2017, section 4). Use "
-            "instance or none."
+            f"{tying}: {named}cannot be used with train.objective: {train.objective}, "
+            f"because the penalty is on each image's own gradient and {ties} ties the images of a "
+            f"batch together (Gulrajani et al. 2017, section 4). {way}"
+        )
+    if tying.endswith("kernels") and train.accumulate * train.devices > 1:
+        problems.append(
+            f"{tying}: compares all images of a batch, which cannot be summed up from its "
+            "parts. Set train.accumulate: 1 and train.devices: 1."
         )
     problems += _of_the_method(train)
     if convolutional and prepare.resolution not in (8, 16, 32, 64, 128):
@@ -77,3 +87,12 @@ def _of_the_method(train: TrainParams) -> list[str]:
                 "up from its parts. Set train.accumulate: 1 and train.devices: 1."
             )
     return problems
+
+
+def _tying(train: TrainParams) -> str:
+    """The key that makes an image's score rest on the rest of its batch; empty where none does."""
+    section = NET_SECTIONS[train.net]
+    of_net = train.dcgan if section == "dcgan" else train.mlp
+    if of_net.minibatch_kernels:
+        return f"train.{section}.minibatch_kernels"
+    return f"train.{section}.critic_norm" if of_net.critic_norm == "batch" else ""

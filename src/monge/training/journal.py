@@ -62,8 +62,11 @@ class Journal:
             self._figures(state, readings)
         self.grids.record(state)
 
-    def close(self) -> None:
-        """End the progress bar."""
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the progress bar, also where the training ends with an error."""
         self.bar.close()
 
     def _figures(self, state: TrainingState, readings: Mapping[str, Tensor]) -> None:

@@ -11,8 +11,7 @@ from monge.data.batches import Batches
 from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 from monge.tracking import Run
-from monge.training import record
-from monge.training.adaptation import Adaptation
+from monge.training import adaptation, record
 from monge.training.capture import launcher
 from monge.training.device import choose_device, threads
 from monge.training.execution import execution
@@ -54,7 +53,7 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     ranks.start_together(state)
     resumed_from, stopping = state.step, False
     iterate = launcher(params, objective, state)
-    adaptation = Adaptation(params, dataset, device)
+    augmentation = adaptation.Adaptation(params, dataset, device)
     journal = Journal(params, objective, dataset, folder, run, state)
     guards = Guards(params, dataset, folder, run)
     quality = Quality(params, dataset, folder, run, state)
@@ -63,13 +62,12 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
     batches = Batches(dataset.train, params, device, share=ranks.share)
     reals = batches.starting_at(objective.batches_before(state.step))
 
-    with batches, threads(params, state.weights), StopRequest() as stop, checkpoints:
+    with journal, batches, threads(params, state.weights), StopRequest() as stop, checkpoints:
         while state.step < params.steps and not stopping:
-            factor = guards.rate_factor(state.step)
-            set_schedules(state, objective.rates, params, factor)
+            set_schedules(state, objective.rates, params, guards.rate_factor(state.step))
             readings = ranks.mean(iterate(reals))
             state.advance(params.batch_size)
-            adaptation.follow(state)
+            augmentation.follow(state)
             guards.watch(state, readings)
             journal.record(state, readings)
             stopping = ranks.agree(state, stop)
@@ -77,7 +75,6 @@ def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -
                 guards.check_finite(state)
                 checkpoints.save(state, quality.records)
 
-    journal.close()
     if stopping and state.step < params.steps:
         raise stop.interrupted(state.step, params.steps)
     return Outcome(state.step, resumed_from, time.monotonic() - began_s)

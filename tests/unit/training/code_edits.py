@@ -39,7 +39,7 @@ OTHER: dict[str, tuple[str, str, str, str]] = {
     "a constant": ("training/average.py", "WARM_UP = 0.05", "WARM_UP = 0.06", "training.average.WARM_UP"),
     "a constant of another type": ("training/schedule.py", "base *= 1.0 -", "base *= 1 -", "training.schedule.set_schedules"),
     "the learning rate": ("training/schedule.py", "step / train.steps", "step / (train.steps + 1)", "training.schedule.set_schedules"),
-    "where it is called": ("training/loop.py", "params, factor)\n            readings", "params, 1.0 + factor)\n            readings", "training.loop.train"),
+    "where it is called": ("training/loop.py", "params, guards.rate_factor(state.step))\n", "params, 1.0 + guards.rate_factor(state.step))\n", "training.loop.train"),
     "the order of the data": ("data/order.py", "default_rng([self.seed, epoch]).", "default_rng([epoch, self.seed]).", "data.order.Order"),
     "a word of a seed": ("data/order.py", "_MIRRORED = 1", "_MIRRORED = 2", "data.order._MIRRORED"),
     "the range of the images": ("data/batches.py", "div_(127.5).sub_(1.0)", "div_(255.0)", "data.batches.normalise"),

@@ -166,7 +166,8 @@ def test_bf16_keeps_the_direction_of_every_gradient(net, kind):
             apart = torch.nn.functional.cosine_similarity(
                 rounded[name].flatten(), wanted.flatten(), dim=0
             )
-            assert apart > 0.98
+            # Closeness is the exponential of a difference, which rounds more than a product.
+            assert apart > (0.96 if kind == "gan, compared" else 0.98)
             assert 0.8 < rounded[name].norm() / wanted.norm() < 1.25
     if kind == "wgan-gp":  # the critic and so its slope are float32: only the fakes differ
         assert float(seen["gradient_norm"]) == pytest.approx(float(readings["gradient_norm"]), 0.02)
