@@ -39,11 +39,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.train import Case, conditions, textbook
+from benchmarks.textbook import Textbook
+from benchmarks.train import conditions
 from monge import objectives
 from monge.data.batches import Batches
 from monge.data.packed import PackedDataset, Split, SplitName
 from monge.data.writer import PackedWriter
+from monge.errors import InputError, MongeError
 from monge.metrics.classifier import load_or_train
 from monge.metrics.features import Extractor
 from monge.metrics.frechet import Gaussian, Moments, frechet_distance
@@ -71,7 +73,7 @@ def parameters(*ways: str) -> TrainParams:
 
 def fewer(dataset: PackedDataset, count: int, folder: Path) -> PackedDataset:
     """So many training images, and a tenth as many held-out ones, from all over their splits."""
-    counts: dict[SplitName, int] = {"train": count, "validation": count // 10}
+    counts: dict[SplitName, int] = {"train": count, "validation": max(1, count // 10)}
     with PackedWriter(folder, dataset.image_shape, dataset.class_names) as writer:
         for name, n in counts.items():
             split: Split = getattr(dataset, name)
@@ -157,16 +159,15 @@ def ours(way: str, seconds: float, dataset: PackedDataset, judge: Judge) -> Poin
 
 def theirs(way: str, seconds: float, dataset: PackedDataset, judge: Judge) -> Points:
     """The same along the textbook's loop with the paper's settings."""
-    train = parameters(way, PAPER).model_dump(by_alias=True)
-    case = Case(train, dataset.image_shape, "PNG", 0)
-    step, generator = textbook(case, CPU, shuffled(dataset.train, case.params.batch_size))
+    train = parameters(way, PAPER)
+    step = Textbook(train, dataset.image_shape, CPU, shuffled(dataset.train, train.batch_size))
     points, spent = [], 0.0
     for look in range(1, LOOKS + 1):
         began = time.process_time()
         while spent + time.process_time() - began < seconds * look / LOOKS:
             step()
         spent += time.process_time() - began
-        points.append((spent, judge.distance(drawn(generator, case.params, dataset))))
+        points.append((spent, judge.distance(drawn(step.generator, train, dataset))))
     return points
 
 
@@ -234,6 +235,10 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     """Every way with every seed."""
     dataset = PackedDataset.open(chosen.data)
+    if dataset.train.labels is None:
+        raise InputError(f"{chosen.data}: has no classes, by which images are judged. Use others.")
+    for way in chosen.way or []:
+        parameters(way.partition(":")[2])  # a wrong one is said before anything is trained
     judge = Judge(dataset)  # trains the classifier, once for all
     held_out = dataset.validation.take(spread(dataset.validation, GENERATED))
     ways = {way.partition(":")[0]: way for way in chosen.way or ["default:"]}
@@ -284,7 +289,10 @@ def main() -> None:
     if chosen.child is not None:
         child(chosen.way[0], chosen.child, chosen.seconds, chosen.data, chosen.child_data)
         return
-    report = measure(chosen)
+    try:
+        report = measure(chosen)
+    except MongeError as error:
+        sys.exit(f"quality: {error}")
     if chosen.out:
         chosen.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         draw(report, chosen.out.with_suffix(".png"))

@@ -38,14 +38,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from monge import nets, objectives
+from benchmarks.textbook import Textbook
+from monge import objectives
 from monge.data.batches import Batches
 from monge.data.packed import Split
 from monge.data.writer import PackedWriter
@@ -110,76 +110,6 @@ class Files(Dataset[Tensor]):
         return torch.from_numpy(pixels.transpose(2, 0, 1) / 127.5 - 1.0)
 
 
-def textbook(
-    case: Case, device: torch.device, reals: Iterator[Tensor], *, detached: bool = True
-) -> tuple[Step, nn.Module]:
-    """Algorithm 1 of both papers, written plainly: an iteration, and the generator it trains."""
-    params = case.params
-    torch.manual_seed(0)
-    generator = nets.build("generator", params, case.shape).to(device)
-    for layer in generator.modules():
-        if isinstance(layer, nets.dcgan.Upsample):  # a textbook has torch's own
-            layer.__class__ = torch.nn.ConvTranspose2d  # type: ignore[assignment]
-    critic = nets.build("critic", params, case.shape).to(device)
-    method = params.objective
-    sections = {"wgan": params.wgan, "wgan-gp": params.wgan_gp, "rpgan": params.rpgan}
-    section: Any = sections[method]
-    weight = 0.0 if method == "wgan" else float(section.penalty_weight)
-    weight = weight / 2 if method == "rpgan" else weight
-    betas = {"wgan-gp": (0.0, 0.9), "rpgan": (0.0, 0.99)}
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Adam(network.parameters(), lr=section.learning_rate, betas=betas[method])
-        if method in betas
-        else torch.optim.RMSprop(network.parameters(), lr=section.learning_rate)
-        for network in (critic, generator)
-    ]
-
-    def slopes(images: Tensor) -> Tensor:
-        images = images.requires_grad_(True)
-        images = images.view_as(images)  # torch's counter of operations wants no leaf here
-        scores = critic(images)
-        (gradient,) = torch.autograd.grad(
-            scores, images, torch.ones_like(scores), create_graph=True, retain_graph=True
-        )
-        norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-        return norms
-
-    def penalty(real: Tensor, fake: Tensor) -> Tensor:
-        if method == "rpgan":
-            return (slopes(real).square() + slopes(fake).square()).mean()
-        eps = torch.rand(len(real), 1, 1, 1, device=device)
-        return (slopes(eps * real + (1 - eps) * fake) - 1).square().mean()
-
-    def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
-        if method == "rpgan":
-            return F.softplus(critic(fake) - critic(real)).mean()
-        difference: Tensor = critic(fake).mean() - critic(real).mean()
-        return difference
-
-    def iteration() -> None:
-        for _ in range(section.critic_steps):
-            real = next(reals).to(device)
-            fake = generator(torch.randn(len(real), params.latent_dim, device=device))
-            fake = fake.detach() if detached else fake
-            loss: Tensor = critic_loss(real, fake)
-            if weight:
-                loss = loss + weight * penalty(real, fake)
-            optimizers[0].zero_grad()
-            loss.backward(retain_graph=not detached)  # type: ignore[no-untyped-call]
-            optimizers[0].step()
-            if method == "wgan":
-                for parameter in critic.parameters():
-                    parameter.data.clamp_(-params.wgan.clip, params.wgan.clip)
-        noise = torch.randn(params.batch_size, params.latent_dim, device=device)
-        fake = generator(noise)
-        loss = critic_loss(fake, real) if method == "rpgan" else -critic(fake).mean()
-        optimizers[1].zero_grad()
-        loss.backward()
-        optimizers[1].step()
-
-    return iteration, generator
-
-
 def ours(case: Case, device: torch.device, split: Split) -> Step:
     """One iteration as the training loop runs it."""
     from monge.training.capture import launcher
@@ -228,9 +158,9 @@ def contenders(case: Case, device: torch.device, folder: Path) -> dict[str, Call
                     yield resident[part]
 
     return {
-        "tutorial": lambda: textbook(case, device, from_files(), detached=False)[0],
-        "textbook": lambda: textbook(case, device, from_files())[0],
-        "resident": lambda: textbook(case, device, from_memory())[0],
+        "tutorial": lambda: Textbook(case.params, case.shape, device, from_files(), detached=False),
+        "textbook": lambda: Textbook(case.params, case.shape, device, from_files()),
+        "resident": lambda: Textbook(case.params, case.shape, device, from_memory()),
         "monge": lambda: ours(case, device, _packed(images, folder / "prepared")),
     }
 

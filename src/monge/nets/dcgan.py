@@ -126,8 +126,7 @@ class Critic(nn.Module):
             layers += [*_norm(norm, width), nn.LeakyReLU(0.2)]
         width = features * 2 ** (doublings - 1)
         if kernels:  # of the 4x4 maps as one vector; the last layer is then that of an mlp
-            discrimination = MinibatchDiscrimination(16 * width, kernels)
-            layers += [nn.Flatten(), discrimination]
+            layers += [nn.Flatten(), MinibatchDiscrimination(16 * width, kernels)]
             layers.append(nn.Linear(16 * width + kernels, 1 + classes))
         else:
             layers += [nn.Conv2d(width, 1 + classes, 4, 2, 0), nn.Flatten()]

@@ -62,7 +62,7 @@ class Adaptation:
     @torch.no_grad()
     def _mean_scores(self, state: TrainingState) -> tuple[Tensor, Tensor, Tensor]:
         """Of training, held-out and generated images."""
-        generator, opponent = (state.networks[role] for role in state.networks)
+        generator, opponent = state.networks.values()
         chance = state.noise.chance.expand(IMAGES)
         with ExitStack() as stack:
             for network in (generator, opponent):

@@ -34,7 +34,8 @@ def deciding(section: Mapping[str, Any]) -> dict[str, Any]:
     if section["learning_rate_decay"] == "none" and not anneals(section[method]):
         unused.add("steps")
     unused |= {key for key in ("init_from", "conditional") if not section[key]}
-    unused |= {"augment"} if section["augment"] == "none" else set()
+    if section["augment"] == "none":
+        unused.add("augment")
     flat: dict[str, Any] = {}
     for key, value in section.items():
         if key in unused:
