@@ -5,6 +5,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export SET ?=
+export IMAGES ?=
+export PRODUCT ?=
+export MINUTES ?= 30
 CRON ?= 0 3 * * *
 
 # Byte code makes every start two to three times faster.
@@ -24,8 +27,12 @@ export MOVED_FROM := $(shell made=$$(sed -n 's/^command = .* --clear //p' .venv/
 
 .PHONY: run test test-anywhere soak lint format lock mlflow prefect schedule clean help moved
 
-run: .venv/ready ## The chain. SET="section.key=value ..." changes params.yaml first.
-	@MONGE_SET="$$SET" $(BIN)/python -m pipelines
+run: .venv/ready ## The chain. IMAGES=your/pictures MINUTES=30; PRODUCT=name; SET="section.key=value ...".
+ifneq ($(value IMAGES),)
+	@MONGE_SET="$$SET" $(BIN)/monge new "$$PRODUCT" "$$IMAGES" --minutes "$$MINUTES"
+else
+	@MONGE_SET="$$SET" $(BIN)/python -m pipelines --product "$$PRODUCT" --minutes "$$MINUTES"
+endif
 
 # A file's tests stay in one process: they share what its fixtures start. tests/order.py: which first.
 PYTEST = $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder $(TESTS)

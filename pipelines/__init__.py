@@ -7,6 +7,8 @@ Each is a default: what the environment already says wins.
 import os
 from pathlib import Path
 
+from monge.products import home
+
 _DEFAULTS = {
     # Nothing calls home.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -15,7 +17,7 @@ _DEFAULTS = {
     "DVC_NO_ANALYTICS": "1",
     "ORT_DISABLE_TELEMETRY": "1",
     # Prefect keeps its database in the project, and may take its time to make it.
-    "PREFECT_HOME": str(Path.cwd() / ".prefect"),
+    "PREFECT_HOME": str(home(Path.cwd()) / ".prefect"),
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
 for _name, _value in _DEFAULTS.items():

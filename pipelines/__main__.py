@@ -1,6 +1,6 @@
 """What `make run` starts: checks what can be checked at once, then runs the flow and guards it.
 
-    python -m pipelines [--set section.key=value ...]
+    python -m pipelines [--set section.key=value ...] [--product NAME] [--minutes 30]
 
 The flow gets a session of its own, because Ctrl-C at a terminal goes to a whole process group: it
 would end Prefect's embedded server before the flow, which could then not even say that it stops.
@@ -16,9 +16,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import FrameType
 
+from monge import products
 from monge.errors import InputError, MongeError, ServiceError
 from monge.params import PARAMS_FILE
 from pipelines import settings
@@ -29,10 +31,16 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Check parameters and server, run the flow, pass Ctrl-C on to it."""
+    began_s = time.time()
     parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--product", default="", metavar="NAME", help="that of products/NAME")
+    parser.add_argument("--minutes", type=float, default=settings.MINUTES, help="for `auto`")
+    asked = parser.parse_args()
     try:
-        changes = parser.parse_args().set + _changes_of_make()
+        changes = asked.set + _changes_of_make()
+        if asked.product:
+            _enter(asked.product)
         settings.checked(changes, Path(settings.FILE), Path.cwd())
         _check_server()
         parameters = settings.keep(changes, Path.cwd(), print)
@@ -42,7 +50,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / settings.FILE
         file.write_text(parameters, encoding="utf-8")
-        return _guarded(os.environ | {PARAMS_FILE: str(file)})
+        ours = {PARAMS_FILE: str(file), settings.UNTIL: str(began_s + asked.minutes * 60)}
+        return _guarded(os.environ | ours)
+
+
+def _enter(product: str) -> None:
+    """Work in a product's folder, with this package still to be found. Raises InputError."""
+    place = products.existing(Path.cwd(), product)
+    if products.write_stages(place):
+        print(f"products/{product}/{products.STAGES}: written anew, for the checkout's own changed")
+    searched = [str(products.home(place)), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(part for part in searched if part)
+    os.chdir(place)
 
 
 def _guarded(environment: dict[str, str]) -> int:

@@ -70,6 +70,19 @@ def run_stage(stage: str, parameters: str) -> Any:
     return Failed(message=STOPPED) if child.stopping else _failed(stage, ended)
 
 
+@task(task_run_name="choose {stage}", cache_policy=NO_CACHE)
+def choose(stage: str, parameters: str) -> Any:
+    """Fill in what is `auto` for a stage, in this run's parameters and in the project's file."""
+    if child.stopping:
+        return Failed(message=STOPPED)
+    command = ["monge", "choose", "--minutes", f"{settings.minutes_left():.2f}"]
+    ended = child.run(command, get_run_logger().info, **{PARAMS_FILE: parameters})
+    if ended.code:
+        return Failed(message=STOPPED) if child.stopping else _failed(f"choose {stage}", ended)
+    settings.keep_chosen(Path(parameters), Path.cwd())
+    return None
+
+
 def _run_alone(command: list[str], log: Callable[[str], None], parameters: str) -> Ended:
     """Run it, and while somebody's DVC is at work on the same files wait and run it again.
 
@@ -167,6 +180,10 @@ def _chain(parameters: str, log: Callable[[str], None]) -> Any:
         dvc_lock.distrust(Paths(Path.cwd()), stage)
         log(f"dvc.lock was wrong about {stage} ({how}): it runs again")
     for stage in (*FILE_STAGES, "promote"):
+        if stage in ("prepare", "train") and settings.unchosen(Path(parameters), stage):
+            state = choose(stage, parameters, return_state=True)
+            if not state.is_completed():
+                return Failed(message=state.message)
         state = run_stage(stage, parameters, return_state=True)
         if not state.is_completed():
             return Failed(message=state.message)

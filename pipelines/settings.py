@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 
 from monge.errors import SourceError
 from monge.files import locked, write_whole
-from monge.params import PARAMS_FILE, Params, load
+from monge.params import PARAMS_FILE, Params, auto, load
+from monge.params.edit import laid_over
+from monge.params.file import read
 from monge.paths import Paths
 
 FILE = "params.yaml"
+UNTIL = "MONGE_UNTIL"
+"""The environment variable with the time, in seconds of the epoch, that a run would end at."""
+
+MINUTES = 30.0
+"""What a run may take that nobody gave a time: for values of params.yaml that are `auto`."""
 
 
 def checked(changes: Sequence[str], path: Path, root: Path) -> Params:
     """The parameters with the changes laid over them. Raises ParamsError, SourceError."""
-    params = load(path, list(changes))
+    params = load(path, list(changes), chosen=())
     if not (root / params.prepare.path).exists():  # DVC watches it, whatever the source
         raise SourceError(
             f"prepare.path: {params.prepare.path}: no such folder or file. Name the one that holds "
@@ -54,20 +60,29 @@ def keep(changes: Sequence[str], root: Path, log: Callable[[str], None]) -> str:
         return text
 
 
+def minutes_left() -> float:
+    """What is left of the minutes that this run may take."""
+    until = float(os.environ.get(UNTIL) or time.time() + MINUTES * 60)
+    return max(1.0, (until - time.time()) / 60)
+
+
+def unchosen(path: Path, section: str) -> bool:
+    """Whether a parameter file has values of a section that are still to be chosen."""
+    return bool(auto.unchosen(read(path), section))
+
+
+def keep_chosen(path: Path, root: Path) -> None:
+    """Write into `params.yaml` what was chosen for this run and is still open there."""
+    chosen = read(path)
+    with locked(Paths(root).own_state / "params.lock"):
+        there = root / FILE
+        values = {key: auto.value(chosen, key) for key in auto.unchosen(read(there))}
+        kept = {key: value for key, value in values.items() if value not in (None, auto.AUTO)}
+        text = laid_over(there.read_text(encoding="utf-8"), kept, lambda _: None)
+        write_whole(there, text.encode("utf-8"))
+
+
 def _laid_over(text: str, changes: Sequence[str], log: Callable[[str], None]) -> str:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    document = yaml.load(text) or CommentedMap()
-    for change in changes:
-        name, _, value = change.partition("=")
-        *sections, key = name.strip().split(".")
-        target = document
-        for section in sections:
-            target = target.setdefault(section, CommentedMap())
-        before, target[key] = target.get(key), yaml.load(value)
-        if before != target[key]:
-            log(f"{FILE}: {name.strip()}: {before} -> {target[key]}")
-    written = io.StringIO()
-    yaml.dump(document, written)
-    return written.getvalue()
+    pairs = (change.partition("=") for change in changes)
+    values = {name.strip(): YAML().load(value) for name, _, value in pairs}
+    return laid_over(text, values, lambda line: log(f"{FILE}: {line}"))

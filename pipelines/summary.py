@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from monge import products
 from monge.evaluation import document
 from monge.paths import Paths
 
 
 def lines(root: Path) -> list[str]:
     """The closing lines of a run: pictures, figures, champion, and what to do next."""
-    paths = Paths(root)
+    paths, root = Paths(root), products.home(root)
     promotion = promotion_facts(paths)
     rows = [
         (
@@ -24,12 +25,7 @@ def lines(root: Path) -> list[str]:
         ("champion", promotion["sentence"]),
         ("sample", f".venv/bin/monge sample {promotion['champion']} -n 64 --seed 7 -o grid.png"),
         ("history", "make mlflow (runs, curves, registry), make prefect (flow runs, schedules)"),
-        (
-            "your images",
-            'make run SET="prepare.source=folder prepare.path=DIR prepare.resolution=64 '
-            "prepare.colour=rgb train.net=dcgan train.wgan-gp.learning_rate=1e-4 "
-            'promote.name=mine"',
-        ),
+        ("your images", 'make run IMAGES="/path/to/pictures" MINUTES=30'),
     ]
     return ["", *(f"  {label:<12} {text}" for label, text in rows)]
 

@@ -16,6 +16,7 @@ SLOW = (
     "tests/pipeline/test_killed_chain.py",
     "tests/pipeline/test_default_chain.py",
     "tests/pipeline/test_true_claims.py",
+    "tests/pipeline/test_products.py",
     "tests/pipeline/test_lock.py",
     "tests/pipeline/test_other_images.py",
     "tests/pipeline/test_outage.py",

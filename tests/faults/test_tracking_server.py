@@ -64,7 +64,7 @@ def test_a_training_outlives_its_tracking_server(
 
     assert statistics.median(calls_s) < 0.002
     assert statistics.quantiles(calls_s, n=100)[-1] < 0.1  # the side thread, other processes
-    client = mlflow_store.connect(tmp_path, tmp_path / "state")
+    client = mlflow_store.connect(tmp_path)
     found, logged = steps(client, "outlives")
     assert logged == list(range(1200))
     assert len(client.get_metric_history(found.info.run_id, "odd")) == 1200
@@ -115,7 +115,7 @@ def test_a_killed_writer_continues_its_run_with_every_step_once(
     assert (tmp_path / "state/spool/killed/events.jsonl").exists()
     with writer(200, 600, 599) as last:
         assert last.wait(120) == 0
-    client = mlflow_store.connect(tmp_path, tmp_path / "state")
+    client = mlflow_store.connect(tmp_path)
     found, logged = steps(client, "killed")
     assert logged == list(range(600))
     assert found.info.status == "FINISHED"

@@ -36,7 +36,7 @@ def clone(made, tmp_path, monkeypatch):
 
 
 def client(project):
-    return mlflow_store.connect(project.folder, project.folder / ".monge")
+    return mlflow_store.connect(project.folder)
 
 
 def only_run(project):

@@ -16,7 +16,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         root = tmp_path_factory.mktemp("database")
-        mlflow_store.connect(root, root / ".monge")
+        mlflow_store.connect(root)
     return root / "mlflow.db"
 
 

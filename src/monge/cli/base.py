@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from monge import __version__
+from monge.errors import InputError
 
 app = typer.Typer(
     name="monge",
@@ -50,12 +51,20 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    folder: Annotated[
+        Path | None,
+        typer.Option("-C", metavar="FOLDER", help="Work in this folder, as products/NAME."),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Options of every command."""
+    if folder is not None:
+        if not folder.is_dir():
+            raise InputError(f"-C {folder}: no such folder.")
+        os.chdir(folder)
 
 
 def run_stage(
@@ -86,7 +95,8 @@ def run_stage(
     if params == Path("params.yaml"):
         params = Path(os.environ.get(PARAMS_FILE, params))
     try:
-        return stage(load(params, override, sections), paths, **options)
+        chosen = ("prepare",) if section == "prepare" else ("prepare", "train")
+        return stage(load(params, override, sections, chosen=chosen), paths, **options)
     except MadeOtherwise as other:
         if dvc_lock.runs_this() and other.stage != name and dvc_lock.distrust(paths, other.stage):
             other.args = (f"{other} dvc.lock had it otherwise: that entry is taken out, and the "

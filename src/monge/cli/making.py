@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from monge.cli.base import RANK, Exactly, Overrides, ParamsFile, app, run_stage
+from monge.durations import duration
 
 
 class IfChanged(StrEnum):
@@ -70,7 +71,7 @@ def train(
     else:
         done = outcome.step - outcome.resumed_from
         typer.echo(
-            f"step {outcome.step}: {done} iterations in {outcome.seconds:.0f} s "
+            f"step {outcome.step}: {done} iterations in {duration(outcome.seconds)} "
             f"({done / outcome.seconds:.1f}/s)"
         )
 

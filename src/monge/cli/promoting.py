@@ -41,6 +41,7 @@ def rollback(
 
 @app.command()
 def models(
+    name: Annotated[str, typer.Argument(help="One model's; else all there are.")] = "",
     params: ParamsFile = Path("params.yaml"),
     override: Overrides = None,
     show: Annotated[
@@ -48,8 +49,8 @@ def models(
         typer.Option(metavar="N", help="One version: its origin, and how to make it again."),
     ] = None,
 ) -> None:
-    """List the registered versions: aliases, figures, data, age."""
-    asked: dict[str, Any] = {} if show is None else {"which": show}
+    """List the registered models and their versions: aliases, figures, data, age."""
+    asked: dict[str, Any] = {"only": name} if show is None else {"which": show}
     for line in run_stage("models" if show is None else "show", params, override, **asked):
         typer.echo(line)
 

@@ -130,7 +130,7 @@ def decode_chunk(chunk: list[Encoded], recipe: Recipe) -> Decoded:
 
 def decode(encoded: Encoded, recipe: Recipe) -> NDArray[np.uint8]:
     """One image as uint8 [C, size, size]; raises RejectedError or what a decoder raises."""
-    image = _open(encoded)
+    image = opened(encoded)
     if image.width * image.height > recipe.max_pixels:
         raise RejectedError(
             f"{image.width} x {image.height} pixels are over the limit {recipe.max_pixels}"
@@ -157,7 +157,8 @@ def _formats() -> tuple[str, ...]:
     return tuple(kind for kind in FORMATS if kind in Image.OPEN)
 
 
-def _open(encoded: Encoded) -> Image.Image:
+def opened(encoded: Encoded) -> Image.Image:
+    """Open an image, its header alone; raises RejectedError or what a decoder raises."""
     if isinstance(encoded, Unreadable):
         raise RejectedError(encoded.reason)
     if isinstance(encoded, np.ndarray):

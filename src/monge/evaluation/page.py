@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from importlib import resources
 
+from monge.durations import duration
 from monge.evaluation import drawn
 from monge.evaluation.catalogue import CATALOGUE
 from monge.evaluation.document import rows
@@ -134,20 +135,13 @@ def _cost(facts: Facts) -> str:
     if facts.images_seen is not None:
         cards.append(("real images seen", f"{facts.images_seen:,}"))
     if "seconds" in facts.cost:
-        cards.append(("training time", _duration(facts.cost["seconds"])))
+        cards.append(("training time", duration(facts.cost["seconds"])))
     if "joules" in facts.cost:
         cards.append(("energy, whole machine", f"{facts.cost['joules'] / 3.6e6:.3g} kWh"))
     else:
         cards.append(("energy", "not measurable here"))
     shown = "".join(f'<div class="card">{name}<b>{value}</b></div>' for name, value in cards)
     return f'<h2>Cost</h2><div class="cards">{shown}</div>'
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def _again(facts: Facts) -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from monge.errors import ParamsError
+from monge.params import auto
 from monge.params.pairs import impossible_pairs
 from monge.params.whole import Params
 
@@ -42,13 +43,33 @@ def load(
     path: Path | str = "params.yaml",
     overrides: list[str] | None = None,
     exactly: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    chosen: Sequence[str] = ("prepare", "train"),
 ) -> Params:
     """Read a parameter file and lay `section.key=value` overrides over it.
 
-    `exactly` has whole sections that stand in the place of the file's.
+    `exactly` has whole sections that stand in the place of the file's. A value that is still to be
+    chosen (`auto`) is a problem in the sections `chosen`; in others its default stands in.
     Raises ParamsError with every problem of file and overrides, each with its dotted path.
     """
     path = Path(path)
+    document = read(path) | dict(exactly or {})
+    problems = []
+    for override in overrides or []:
+        problem = _apply(document, override)
+        if problem:
+            problems.append(problem)
+    problems += [
+        f"{key}: auto is filled in by `monge choose`, which `make run` calls. Run that, or name a "
+        "value."
+        for section in chosen
+        for key in auto.unchosen(document, section)
+    ]
+    return _validate(auto.without(document), problems, str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a parameter file as it is. Raises ParamsError."""
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
@@ -62,13 +83,7 @@ def load(
         document = {}
     if not isinstance(document, dict):
         raise ParamsError(f"{path}: must be a mapping of stages, got {type(document).__name__}")
-    document |= exactly or {}
-    problems = []
-    for override in overrides or []:
-        problem = _apply(document, override)
-        if problem:
-            problems.append(problem)
-    return _validate(document, problems, str(path))
+    return document
 
 
 def scalar(text: str) -> Any:

@@ -15,6 +15,7 @@ from monge.errors import InputError, MissingExtra, ModelFileError, ServiceError
 from monge.files import locked, write_whole
 from monge.operators import check_operators
 from monge.paths import Paths
+from monge.products import home
 from monge.registry.logged_model import MODEL_FILE, log_model
 from monge.registry.turn import SUFFIX, turn
 from monge.tracking import mlflow_store
@@ -46,8 +47,9 @@ class Registry:
     def __init__(self, root: Path, name: str) -> None:
         self.root, self.name = root, name
         self.state = Paths(root).state
+        self.shared = Paths(home(root)).own_state  # what all products of a checkout have in common
         with _answering(root):
-            self._client = mlflow_store.connect(root, self.state)
+            self._client = mlflow_store.connect(root)
 
     def versions(self) -> list[Version]:
         """All whole versions, oldest first; empty when the name is unknown."""
@@ -95,7 +97,7 @@ class Registry:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Be the only one who moves aliases: on this machine, and on a server's other clients."""
-        with locked(self.state / "promote.lock"):
+        with locked(self.shared / "promote.lock"):
             if not mlflow_store.address(self.root).startswith("http"):
                 yield
                 return
@@ -118,7 +120,7 @@ class Registry:
         """
         model_hash = _sha256(model)
         check_operators(model.read_bytes(), model)
-        with locked(self.state / "registry.lock"):
+        with locked(self.shared / "registry.lock"):
             known = next((v for v in self.versions() if v.model_hash == model_hash), None)
             if known is not None:
                 return known
@@ -187,7 +189,7 @@ class Registry:
 
         Raises ModelFileError when the registry's bytes are not those that were registered.
         """
-        cached = self.state / "models" / f"{version.model_hash}.onnx"
+        cached = self.shared / "models" / f"{version.model_hash}.onnx"
         if cached.exists() and _sha256(cached) == version.model_hash:
             return cached
         with _answering(self.root), tempfile.TemporaryDirectory() as folder:
@@ -263,6 +265,14 @@ def fetch(address: str, root: Path | None = None) -> Path:
     """The generator.onnx that an address names now, on this disk. Raises what `resolve` raises."""
     registry, version = resolve(address, root)
     return registry.fetch(version)
+
+
+def known_names(root: Path) -> list[str]:
+    """Every name in the registry of a folder; asking makes none. Raises ServiceError."""
+    where = mlflow_store.address(root)
+    if where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).exists():
+        return []
+    return Registry(root, "").names()
 
 
 def _what_exists(registry: Registry) -> str:

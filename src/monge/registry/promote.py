@@ -12,6 +12,7 @@ from monge.errors import InputError
 from monge.params import PromoteParams
 from monge.registry.conditions import judge
 from monge.registry.gate import Figure, Verdict, read
+from monge.registry.kind import KIND_TAG, Kind, require_kind
 from monge.registry.models import EXPERIMENT, Registry, Version
 
 Report = Mapping[str, Any]
@@ -37,6 +38,7 @@ def promote(
     *,
     run_key: str,
     tags: Mapping[str, str],
+    kind: Kind | None = None,
     rejudge: Callable[[Path], Report],
     beside: Mapping[str, bytes] | None = None,
     describe: Callable[[str], str] = str,
@@ -49,9 +51,13 @@ def promote(
     is a person's reason to promote whatever the gate says. `beside` are files kept with it, and
     `describe` makes the version's description of the verdict's reason. Aliases move last,
     champion's last of all: killed anywhere, the next call completes it. Raises what the registry
-    raises, and InputError when the report lacks a figure that a condition names.
+    raises, and InputError when the report lacks a figure that a condition names, or when the name
+    is for images of another `kind`.
     """
     candidate = _figures(report, params)
+    if kind is not None:
+        require_kind(registry, kind)
+        tags = {**tags, KIND_TAG: kind.to_tag()}
     version = registry.register(
         model, run_key=run_key, tags=tags, experiment=experiment, beside=beside
     )

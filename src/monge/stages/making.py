@@ -48,7 +48,8 @@ def train(
     training: refuse with the differences, or set them aside and start afresh.
     """
     from monge.stages import agreement
-    from monge.training import cost, launch, lock, loop, record, resume
+    from monge.stages.standing import require_name
+    from monge.training import checkpoint, cost, launch, lock, loop, record, resume
 
     if not launch.is_first():
         return _follow(params, paths)
@@ -57,6 +58,8 @@ def train(
         dataset = agreement.prepared(params, paths)
         afresh = fresh or (if_changed == "fresh" and resume.is_other(params.train, dataset, folder))
         resume.look_ahead(params.train, dataset, folder, afresh=afresh)
+        if afresh or checkpoint.latest(folder) is None:
+            require_name(params, paths, dataset)
         if afresh:
             resume.set_aside(folder)
         key = record.run_key(folder)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monge.errors import InputError, MissingExtra, ServiceError
 from monge.files import write_whole
 from monge.params import Params
 from monge.paths import Paths
@@ -15,9 +17,12 @@ from monge.stages.tracking import keep_lineage, tracked
 
 if TYPE_CHECKING:
     from monge.contract import Contract
+    from monge.data.packed import PackedDataset
     from monge.registry.promote import Promotion
 
 _COMPARED = 64
+
+log = logging.getLogger(__name__)
 
 
 def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
@@ -28,6 +33,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     """
     from monge.evaluation import document
     from monge.evaluation.card import card, comment
+    from monge.registry.kind import Kind
     from monge.registry.logged_model import CARD_FILE
     from monge.registry.models import Registry
     from monge.registry.promote import promote as decide
@@ -57,6 +63,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
         params.promote,
         run_key=key,
         tags=_tags(params, paths, contract),
+        kind=Kind.of(contract),
         rejudge=lambda path: rejudged(params, paths, path, facts.figures),
         beside={
             CARD_FILE: card(facts).encode("utf-8"),
@@ -75,6 +82,27 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
         if contract.export_revision:
             run.tags({"git.export_revision": contract.export_revision})
     return sentence
+
+
+def require_name(params: Params, paths: Paths, dataset: PackedDataset) -> None:
+    """Raise InputError when the registry has the product's name for images of another kind.
+
+    A registry that does not answer is not waited for: promotion will ask again.
+    """
+    from monge.tracking.run import is_switched_off
+
+    if is_switched_off():
+        return
+    from monge.registry.kind import Kind, require_kind
+    from monge.registry.models import Registry, known_names
+
+    channels, height, width = dataset.image_shape
+    kind = Kind((height, width, channels), tuple(dataset.class_names), params.train.conditional)
+    try:
+        if params.promote.name in known_names(paths.root):
+            require_kind(Registry(paths.root, params.promote.name), kind)
+    except (MissingExtra, ServiceError) as error:
+        log.warning("whether the name %s is free was not checked: %s", params.promote.name, error)
 
 
 def _tags(params: Params, paths: Paths, contract: Contract) -> dict[str, str]:
@@ -121,16 +149,24 @@ def rollback(params: Params, paths: Paths, *, reason: str, to: int | None = None
     return f"{name} version {now} is champion again; version {before} is `previous` now."
 
 
-def models(params: Params, paths: Paths) -> list[str]:
-    """The registered versions, newest first, as the lines of a table."""
+def models(params: Params, paths: Paths, *, only: str = "") -> list[str]:
+    """The registered versions of a name, or of every name, as a table each, the newest first."""
     from monge.registry import compare
     from monge.registry.models import Registry
 
-    versions = Registry(paths.root, params.promote.name).versions()
-    if not versions:
-        return [f"{params.promote.name} has no version yet. `monge promote` registers the first."]
-    metrics = [condition.metric for condition in params.promote.conditions]
-    return compare.listing(versions, list(dict.fromkeys(metrics)))
+    known = Registry(paths.root, params.promote.name).names()
+    if only and only not in known:
+        there = f"There are: {', '.join(known)}." if known else "There is none yet."
+        raise InputError(f"no model is called {only}. {there}")
+    if not known:
+        return ["no model has a version yet. `monge promote` registers the first."]
+    metrics = list(dict.fromkeys(condition.metric for condition in params.promote.conditions))
+    lines: list[str] = []
+    for each in [only] if only else known:
+        versions = Registry(paths.root, each).versions()
+        lines += ["", each] if lines else [each]
+        lines += compare.listing(versions, metrics) if versions else ["  no version"]
+    return lines
 
 
 def compare(params: Params, paths: Paths, first: str, second: str, picture: Path) -> list[str]:

@@ -73,7 +73,7 @@ class Courier:
     def _round(self, closing: bool) -> None:
         """Everything that waits now: ours, then what others left."""
         if self._client is None:
-            self._client = mlflow_store.connect(self.root, self.state)
+            self._client = mlflow_store.connect(self.root)
         if not self.delivered.is_set():
             self._deliver(self.spool)
         if closing and not self.delivered.is_set():

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from monge.files import locked
-from monge.original import original
+from monge.paths import Paths
+from monge.products import home
 from monge.tracking import location
 from monge.tracking.memory import recall, remember
 from monge.tracking.spool import Event
@@ -46,14 +47,14 @@ class RunGoneError(Exception):
 
 
 def address(root: Path) -> str:
-    """MLFLOW_TRACKING_URI, else the database beside `params.yaml` as an absolute address.
+    """MLFLOW_TRACKING_URI, else the database in the checkout's folder as an absolute address.
 
-    A temporary copy that DVC made for an experiment has none: it is the project's.
+    A product has none of its own, and neither has a temporary copy that DVC made for an experiment.
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{original(root) / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{home(root) / 'mlflow.db'}"
 
 
-def connect(root: Path, state: Path) -> Any:
+def connect(root: Path) -> Any:
     """An MlflowClient for tracking and registry; imports MLflow, makes the database if absent."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -65,11 +66,12 @@ def connect(root: Path, state: Path) -> Any:
     from mlflow import MlflowClient
 
     where = address(root)
-    with locked(state / "connect.lock"):
+    shared = Paths(home(root)).own_state
+    with locked(shared / "connect.lock"):
         if where.startswith(_SQLITE):
             database = Path(where.removeprefix(_SQLITE))
-            _make_whole(database, state / "new.db")
-            if database == original(root) / "mlflow.db":
+            _make_whole(database, shared / "new.db")
+            if database == home(root) / "mlflow.db":
                 location.settle(database)
         return MlflowClient(where, os.environ.get("MLFLOW_REGISTRY_URI") or where)
 
@@ -130,7 +132,7 @@ def _experiment(client: Any, root: Path, name: str) -> str:
     # A server knows where its artifacts go; a bare database would put them into the current folder.
     # As a URI, because MLflow takes `#` and `%` in a path for more than letters.
     bare = address(root).startswith("sqlite:")
-    place = (original(root) / "mlartifacts").as_uri() if bare else None
+    place = (home(root) / "mlartifacts").as_uri() if bare else None
     try:
         return str(client.create_experiment(name, artifact_location=place))
     except MlflowException as error:

@@ -46,7 +46,7 @@ def rebuild(
     if is_switched_off():
         return False
     try:
-        client = mlflow_store.connect(paths.root, paths.state)
+        client = mlflow_store.connect(paths.root)
         with locked(paths.state / "runs" / "rebuild.lock"):
             run_id = mlflow_store.find_or_create_run(
                 client, paths.root, paths.state, key, experiment

@@ -10,6 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from monge.products import home
+
 CHANGED = "+changed"
 """Behind a commit: the files were not those of the commit."""
 
@@ -19,7 +21,7 @@ MOST_BYTES = 4 << 20
 # What a run writes itself, or what is kept word for word beside every run: no difference of code.
 _NOT_CODE = (
     ":(exclude)params.yaml", ":(exclude)dvc.lock", ":(exclude,glob)**/*.dvc",
-    ":(exclude,glob)**/.gitignore", ":(exclude)reports",
+    ":(exclude,glob)**/.gitignore", ":(exclude)reports", ":(exclude)products",
 )  # fmt: skip
 _CODE = ("src", "pipelines", "dvc.yaml", "pyproject.toml")
 """Where a file that git does not know yet counts."""
@@ -37,7 +39,8 @@ class Revision:
 
 
 def revision(root: Path) -> Revision | None:
-    """Where `root` stands; None outside a repository, before its first commit, or without git."""
+    """Where the checkout of `root` is; None outside a repository, before a commit, without git."""
+    root = home(root)
     git = functools.partial(_git, root.resolve())
     try:
         commit = git("rev-parse", "--verify", "--quiet", "HEAD").decode("ascii").strip()

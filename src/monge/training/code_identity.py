@@ -33,8 +33,9 @@ NETWORKS = ("monge.nets.build",)
 
 LOOKING = frozenset({
     # What is told, and where it is kept.
-    "monge.tracking", "monge.files", "monge.training.journal", "monge.training.diagnosis",
-    "monge.training.checkpoint", "monge.training.writer", "monge.training.record",
+    "monge.tracking", "monge.files", "monge.durations", "monge.training.journal",
+    "monge.training.diagnosis", "monge.training.checkpoint", "monge.training.writer",
+    "monge.training.record",
     # Parameters: their values are in the fingerprint.
     "monge.params", "monge.training.fingerprint",
     # What a method says of its trainings.

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from monge.data.packed import PackedDataset
+from monge.durations import duration
 from monge.objectives import Objective, watch_of
 from monge.params import TrainParams
 from monge.tracking import Run
@@ -98,9 +99,9 @@ class Journal:
         self._last_line_s = now = time.monotonic()
         steps_per_s = (step - self._began.step) / max(now - self._began.wall_s, 1e-9)
         log.info(
-            "step %d of %d, %s %.4g, %.3g it/s, %.0f s left",
+            "step %d of %d, %s %.4g, %.3g it/s, %s left",
             step, self.train.steps, self.headline.title.lower(), value, steps_per_s,
-            (self.train.steps - step) / max(steps_per_s, 1e-9),
+            duration((self.train.steps - step) / max(steps_per_s, 1e-9)),
         )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from monge import objectives
 from monge.data.batches import Batches
 from monge.data.budget import free_bytes
 from monge.data.packed import PackedDataset
+from monge.durations import duration
 from monge.params import TrainParams
 from monge.training import checkpoint, labels, lock, resume
 from monge.training.device import choose_device
@@ -159,7 +160,7 @@ def _time_lines(train: TrainParams, start: Start, timing: Timing) -> Iterator[st
     objective = objectives.build(train)
     batches = objective.batches_before(train.steps) - objective.batches_before(start.step)
     yield (
-        f"time       about {_duration(timing.each_s * batches / objective.batches)}: "
+        f"time       about {duration(timing.each_s * batches / objective.batches)}: "
         f"{timing.each_s * 1000:,.1f} ms an iteration, {timing.found_from}"
     )
     yield "           (figures, pictures, looks at the quality and checkpoints come on top)"
@@ -183,10 +184,3 @@ def _shape(shape: Sequence[int]) -> str:
 
 def _size(size_bytes: float) -> str:
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes < 1e9 else f"{size_bytes / 1e9:,.1f} GB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -29,7 +29,7 @@ def test_the_registered_file_comes_back_byte_for_byte_and_mlflow_can_load_it(
     assert version.model_hash == hashlib.sha256(model.read_bytes()).hexdigest()
     assert version.tags["dataset"] == "d" * 64
 
-    client = mlflow_store.connect(project, project / ".monge")
+    client = mlflow_store.connect(project)
     assert client.get_run(version.run_id).data.tags["monge.key"] == "run"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store.address(project))
     import mlflow.models
@@ -71,7 +71,7 @@ def test_dying_before_the_version_leaves_nothing_and_the_next_call_completes(
 
 def test_a_version_without_our_hash_is_not_ours(project: Path, generator: Generator) -> None:
     registry = Registry(project, "digits")
-    client = mlflow_store.connect(project, project / ".monge")
+    client = mlflow_store.connect(project)
     client.create_registered_model("digits")
     client.create_model_version("digits", str(project), await_creation_for=0)
     assert registry.versions() == []

@@ -67,7 +67,7 @@ def digest(project: Path) -> dict[str, str]:
 
 
 def notes(project: Path, key: str) -> list[str]:
-    client: Any = mlflow_store.connect(project, project / ".monge")
+    client: Any = mlflow_store.connect(project)
     experiment = client.get_experiment_by_name("digits").experiment_id
     (run,) = client.search_runs([experiment], f"tags.`monge.key` = '{key}'")
     place = project / "mlartifacts" / run.info.run_id
@@ -152,7 +152,7 @@ def test_only_paths_of_the_project_are_rewritten(project: Path, generator: Gener
     ours = len([place for place in places(project) if place.startswith(project.as_uri() + "/")])
     assert ours == 5, "of the experiment, the run, the model, and two of the version"
     moved = project.rename(project.with_name("now here"))
-    mlflow_store.connect(moved, moved / ".monge")
+    mlflow_store.connect(moved)
     found = places(moved)
     assert set(others) <= set(found)
     assert f"{moved.as_uri()}/mlartifacts/a%20b%23c" in found
@@ -220,7 +220,7 @@ def test_a_database_of_somebodys_own_is_left_alone(
     own = tmp_path / "own.db"
     shutil.copyfile(project / "mlflow.db", own)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{own}")
-    mlflow_store.connect(project, project / ".monge")
+    mlflow_store.connect(project)
     with sqlite3.connect(own) as database:
         kept = database.execute(f"SELECT uri FROM {location._TABLE}").fetchall()
     assert kept != [(own.parent.as_uri(),)]
@@ -229,4 +229,4 @@ def test_a_database_of_somebodys_own_is_left_alone(
 def test_a_damaged_database_is_one_line(project: Path) -> None:
     (project / "mlflow.db").write_bytes(b"no database" * 1000)
     with pytest.raises(StorageError, match=r"mlflow\.db: cannot be used \(file is not a database"):
-        mlflow_store.connect(project, project / ".monge")
+        mlflow_store.connect(project)

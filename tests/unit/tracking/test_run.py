@@ -29,7 +29,7 @@ def opened(project: Path) -> Callable[..., Run]:
 
 
 def client(project: Path) -> Any:
-    return mlflow_store.connect(project, project / ".monge")
+    return mlflow_store.connect(project)
 
 
 def only_run(project: Path, key: str = "k") -> Any:
@@ -332,7 +332,7 @@ def test_a_kill_while_the_database_is_made_leaves_none_that_cannot_be_opened(tmp
 
     code = (
         "import sys; from pathlib import Path; from monge.tracking import mlflow_store\n"
-        "root = Path(sys.argv[1]); print(len(mlflow_store.connect(root, root / '.monge')"
+        "root = Path(sys.argv[1]); print(len(mlflow_store.connect(root)"
         ".search_experiments()))"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

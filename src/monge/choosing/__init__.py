@@ -1,0 +1,1 @@
+"""Choosing what `auto` stands for: from the images, this machine, and what was measured."""

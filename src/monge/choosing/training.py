@@ -1,0 +1,122 @@
+"""How to train on packed images in so many minutes of this machine.
+
+The settings and their limits come from `benchmarks/quality.py`; docs/reference/methods.md has the
+figures under "What you have, what to take".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from monge.choosing.choice import Choice
+from monge.durations import duration
+
+FEW_IMAGES = 2000
+"""Below so many training images the opponent learns them by heart within minutes."""
+
+_CLASSES, _OF_A_CLASS = 100, 100
+"""Images of a class are asked for where there are at most so many, each of at least so many."""
+
+_ENOUGH = 4000
+"""Iterations that a wider network must be given to be better than a narrower one."""
+
+_WIDTHS = (64, 32, 16, 8)
+_LEAST_STEPS, _MOST_STEPS = 200, 200_000
+
+
+@dataclass(frozen=True)
+class Images:
+    """The packed training images: how many, [C, H, W], and how many of each class."""
+
+    count: int
+    shape: tuple[int, int, int]
+    of_a_class: tuple[int, ...] = ()
+
+
+Timed = Callable[[Mapping[str, object]], float]
+"""Seconds of an iteration with these parameters of `train`, by their dotted keys."""
+
+
+def choices(images: Images, seconds: float, timed: Timed, fixed: dict[str, object]) -> list[Choice]:
+    """Choose every parameter of `train` that can be chosen, for a training of so many seconds.
+
+    `fixed` has those that somebody chose already, which the others are chosen to suit.
+    """
+    chosen = [_net(images), _conditional(images), _augment(images)]
+    values = {choice.key: choice.value for choice in chosen} | fixed
+    chosen += _method(values["train.net"])
+    values |= {choice.key: choice.value for choice in chosen} | fixed
+    width, each_s = _width(values, seconds, timed)
+    steps = _rounded(seconds / each_s)
+    chosen += [width, Choice("train.steps", steps, f"{_each(each_s)} here: {duration(seconds)}")]
+    return chosen + _looks(fixed.get("train.steps", steps))
+
+
+def _net(images: Images) -> Choice:
+    channels, height, width = images.shape
+    convolutional = height == width and height in (16, 32, 64, 128)
+    why = f"{width}x{height} pixels, {'colour' if channels == 3 else 'grey'}"
+    return Choice("train.net", "dcgan" if convolutional else "mlp", why)
+
+
+def _method(net: object) -> list[Choice]:
+    """The recommended settings of a net, as measured."""
+    if net == "mlp":
+        rates = {"wgan-gp.learning_rate": 1e-3, "wgan-gp.critic_steps": 5, "batch_size": 64,
+                 "average_half_life": 20_000}  # fmt: skip
+    else:
+        rates = {"wgan-gp.learning_rate": 1e-3, "wgan-gp.critic_steps": 2, "batch_size": 32,
+                 "average_half_life": 5000}  # fmt: skip
+    reason = "soonest good with this net, measured"
+    first = Choice("train.objective", "wgan-gp", "the surest, and " + reason)
+    return [first, *(Choice(f"train.{key}", value, reason) for key, value in rates.items())]
+
+
+def _conditional(images: Images) -> Choice:
+    counts = images.of_a_class
+    if not counts:
+        return Choice("train.conditional", False, "the images have no classes")
+    if len(counts) > _CLASSES or min(counts) < _OF_A_CLASS:
+        why = f"{len(counts)} classes, the smallest of {min(counts)} images: too few to draw one"
+        return Choice("train.conditional", False, why)
+    return Choice("train.conditional", True, f"{len(counts)} classes: one can be asked for")
+
+
+def _augment(images: Images) -> Choice:
+    if images.count < FEW_IMAGES:
+        return Choice("train.augment", "ada", f"{images.count:,} images are soon known by heart")
+    return Choice("train.augment", "none", f"{images.count:,} images are enough without")
+
+
+def _width(values: Mapping[str, object], seconds: float, timed: Timed) -> tuple[Choice, float]:
+    """The widest network that the time suffices for, and its seconds of an iteration."""
+    key = "train.dcgan.features"
+    if key in values or values["train.net"] != "dcgan":
+        return Choice(key, 64, f"not used by {values['train.net']}"), timed(values)
+    for width in _WIDTHS:
+        each_s = timed({**values, key: width})
+        if seconds / each_s >= _ENOUGH:
+            return Choice(key, width, f"the widest with {_ENOUGH:,} iterations in the time"), each_s
+    return Choice(key, width, f"the narrowest: {_each(each_s)}"), each_s
+
+
+def _each(each_s: float) -> str:
+    return f"{each_s * 1000:.1f} ms an iteration"
+
+
+def _looks(steps: Any) -> list[Choice]:
+    """How often figures, pictures, the quality and checkpoints: alike in every length."""
+    tenth = max(1, steps // 10)
+    every = {"log": max(1, steps // 100), "grid": tenth, "quality": tenth, "checkpoint": tenth}
+    return [
+        Choice(f"train.{name}_every", value, f"of {steps} steps") for name, value in every.items()
+    ]
+
+
+def _rounded(steps: float) -> int:
+    """Two digits are as true as the timing, and a multiple of ten gives even tenths."""
+    bounded = int(min(max(steps, _LEAST_STEPS), _MOST_STEPS))
+    unit: int = 10 ** (len(str(bounded)) - 2)
+    return max(10, bounded // unit * unit // 10 * 10)

@@ -1,0 +1,57 @@
+"""Values that are still to be chosen: `auto` in params.yaml, filled in before a stage runs.
+
+A stage works with plain values alone, so that `dvc repro` is as reproducible as without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+AUTO = "auto"
+KEYS = (
+    "prepare.resolution", "prepare.colour", "prepare.fit", "prepare.background",
+    "train.net", "train.objective", "train.conditional", "train.augment", "train.batch_size",
+    "train.steps", "train.average_half_life", "train.dcgan.features",
+    "train.wgan-gp.learning_rate", "train.wgan-gp.critic_steps", "train.log_every",
+    "train.grid_every", "train.quality_every", "train.checkpoint_every",
+)  # fmt: skip
+"""The keys that can be chosen. `auto` of any other key is a value like the others."""
+
+Document = dict[str, Any]
+
+
+def unchosen(document: Document, section: str = "") -> list[str]:
+    """The keys that have `auto`, of a section or of all."""
+    asked = [key for key in KEYS if key.startswith(section)]
+    return [
+        key for key in asked if any(keys.get(name) == AUTO for keys, name in _at(document, key))
+    ]
+
+
+def without(document: Document) -> Document:
+    """Leave the keys out that have `auto`; their defaults stand in then."""
+    kept = {name: dict(keys) if isinstance(keys, dict) else keys for name, keys in document.items()}
+    for name, section in kept.items():
+        if isinstance(section, dict):
+            inner = {key: dict(v) if isinstance(v, dict) else v for key, v in section.items()}
+            kept[name] = inner
+    for key in unchosen(kept):
+        for keys, name in _at(kept, key):
+            del keys[name]
+    return kept
+
+
+def value(document: Document, key: str) -> Any:
+    """What a document has for a dotted key; None where it has nothing."""
+    return next((keys.get(name) for keys, name in _at(document, key)), None)
+
+
+def _at(document: Document, key: str) -> Iterator[tuple[Document, str]]:
+    """Yield the mapping that a dotted key is in and its last part, if there is such a mapping."""
+    *sections, name = key.split(".")
+    keys: Any = document
+    for section in sections:
+        keys = keys.get(section) if isinstance(keys, dict) else None
+    if isinstance(keys, dict) and name in keys:
+        yield keys, name

@@ -1,0 +1,79 @@
+"""A product is a folder of its own, products/NAME: parameters, stages, data, checkpoints, reports.
+
+Several of them in one checkout share its code, its environment, DVC's cache, and MLflow's database,
+which lie in the checkout's own folder, and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+
+from monge.errors import InputError
+from monge.files import write_whole
+from monge.original import original
+
+FOLDER = "products"
+PARAMS, STAGES = "params.yaml", "dvc.yaml"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_HEADER = (
+    "# Written by monge from the checkout's own dvc.yaml, and again when that one changes. Edit\n"
+    "# params.yaml beside it.\n"
+)
+
+
+def home(root: Path) -> Path:
+    """The checkout that a folder belongs to: of products/NAME the one around it, else itself.
+
+    Of a temporary copy that DVC made for an experiment it is the project's. Resolved.
+    """
+    root = original(root)
+    around = root.parent.parent
+    return around if root.parent.name == FOLDER and (around / STAGES).is_file() else root
+
+
+def folder(root: Path, name: str) -> Path:
+    """The folder of a product by its name. Raises InputError for what is no name."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} cannot name a product: take up to 63 small letters, digits, '.', '_' or "
+            "'-', the first one a letter or a digit."
+        )
+    return home(root) / FOLDER / name
+
+
+def existing(root: Path, name: str) -> Path:
+    """The folder of a product that there is. Raises InputError with those there are."""
+    place = folder(root, name)
+    if (place / PARAMS).is_file():
+        return place
+    there = sorted(found.parent.name for found in place.parent.glob(f"*/{PARAMS}"))
+    known = f"There are: {', '.join(there)}" if there else "There is none yet"
+    raise InputError(f"no product is called {name}. {known}; `monge new NAME IMAGES` makes one.")
+
+
+def write_stages(place: Path) -> bool:
+    """Write a product's dvc.yaml as the checkout's own is now; whether it was another."""
+    text = stages_of((home(place) / STAGES).read_text(encoding="utf-8")).encode("utf-8")
+    file = place / STAGES
+    if file.is_file() and file.read_bytes() == text:
+        return False
+    write_whole(file, text)
+    return True
+
+
+def stages_of(text: str) -> str:
+    """A checkout's dvc.yaml as one for a product, two folders further down."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    moved = [re.sub(r"(?<=\s)(src|pipelines)/", r"../../\1/", line) for line in lines]
+    return _HEADER + "\n".join(moved) + "\n"
+
+
+def name_for(images: Path) -> str:
+    """A product's name from that of its images: `My Cats.tar.gz` is `my-cats`."""
+    stem = re.sub(r"(\.tar)?\.[A-Za-z0-9]{1,4}$", "", images.name)
+    plain = unicodedata.normalize("NFKD", stem.casefold()).encode("ascii", "ignore").decode("ascii")
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].strip("-")
+    return slug or "pictures"

@@ -1,0 +1,193 @@
+"""Filling in every `auto` of a parameter file, and making a product of a set of images."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monge import products
+from monge.errors import InputError, SourceError
+from monge.files import write_whole
+from monge.params import Params, TrainParams, auto, load
+from monge.params.edit import laid_over
+from monge.params.file import read
+from monge.paths import Paths
+
+if TYPE_CHECKING:
+    from monge.choosing.choice import Choice
+    from monge.data.packed import PackedDataset
+
+AFTERWARDS_S = 60.0
+"""What the chain takes after the training, about: export, judging, promotion."""
+
+TRAINING_SHARE = 0.9
+"""Of the time that is left: looks at the quality, pictures and checkpoints take the rest."""
+
+LEAST_TRAINING_S = 30.0
+
+
+def choose(file: Path, paths: Paths, *, minutes: float) -> Iterator[str]:
+    """Choose what is `auto` in a parameter file, and write it; a line for each choice.
+
+    The parameters of `prepare` come from the images and those of `train` from the packed ones, so
+    that a file with both takes two calls, with `prepare` between. Raises ParamsError, SourceError.
+    """
+    document = read(file)
+    section = next((s for s in ("prepare", "train") if auto.unchosen(document, s)), None)
+    if section is None:
+        yield "nothing is auto: every value is there"
+        return
+    params = load(file, chosen=())
+    found = (_packing if section == "prepare" else _training)(params, paths, document, minutes)
+    wanted = set(auto.unchosen(document, section))
+    chosen = [choice for choice in found if choice.key in wanted]
+    values = {choice.key: choice.value for choice in chosen}
+    text = laid_over(file.read_text(encoding="utf-8"), values, lambda _: None)
+    write_whole(file, text.encode("utf-8"))
+    load(file, chosen=("prepare",) if section == "prepare" else ("prepare", "train"))
+    yield from map(str, chosen)
+
+
+def _packing(
+    params: Params, paths: Paths, document: auto.Document, minutes: float
+) -> Sequence[Choice]:
+    from monge.choosing import packing
+    from monge.choosing.look import look
+    from monge.data.sources import open_source
+
+    del document
+    source = open_source(params.prepare, paths.root, paths.downloads)
+    seen = look(source.items, params.prepare.max_pixels)
+    if not seen.looked_at:
+        raise SourceError(
+            f"{params.prepare.path}: none of its {seen.pictures} images can be read. "
+            "`monge prepare` says why of each."
+        )
+    return packing.choices(seen, minutes, gpu=_has_gpu(params))
+
+
+def _training(
+    params: Params, paths: Paths, document: auto.Document, minutes: float
+) -> Sequence[Choice]:
+    from monge.choosing import training
+    from monge.stages import agreement
+
+    dataset = agreement.prepared(params, paths)
+    fixed = {
+        key: auto.value(document, key)
+        for key in auto.KEYS
+        if auto.value(document, key) not in (None, auto.AUTO)
+    }
+    seconds = max(LEAST_TRAINING_S, (minutes * 60 - AFTERWARDS_S) * TRAINING_SHARE)
+
+    def timed(given: Mapping[str, object]) -> float:
+        return _each_s(_with(params, given).train, dataset)
+
+    return training.choices(_images(dataset), seconds, timed, fixed)
+
+
+def _each_s(train: TrainParams, dataset: PackedDataset) -> float:
+    """Seconds of an iteration on this machine, and not a line about it."""
+    from monge.data.batches import Batches
+    from monge.training.device import choose_device
+    from monge.training.timing import timed
+
+    logging.disable(logging.INFO)
+    try:
+        device = choose_device(train.device)
+        with Batches(dataset.train, train, device) as batches:
+            return timed(train, dataset, batches, device, 0).each_s
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _images(dataset: PackedDataset) -> Any:
+    import numpy as np
+
+    from monge.choosing.training import Images
+
+    labels = dataset.train.labels
+    counts = () if labels is None else np.bincount(labels, minlength=len(dataset.class_names))
+    return Images(len(dataset.train), dataset.image_shape, tuple(int(n) for n in counts))
+
+
+def _with(params: Params, values: Mapping[str, Any]) -> Params:
+    """The parameters with others by dotted key."""
+    document = params.model_dump(by_alias=True)
+    for name, value in values.items():
+        *sections, key = name.split(".")
+        target = document
+        for section in sections:
+            target = target[section]
+        target[key] = value
+    return Params.model_validate(document)
+
+
+def _has_gpu(params: Params) -> bool:
+    from monge.training.device import choose_device
+
+    return choose_device(params.train.device).type == "cuda"
+
+
+def new(root: Path, name: str, images: Path, overrides: Sequence[str]) -> Iterator[str]:
+    """Make the folder of a product, with everything that can be chosen still `auto`; lines.
+
+    The folder that is there for the same images already is kept. Raises InputError, SourceError,
+    ParamsError.
+    """
+    home = products.home(root)
+    if not (home / products.STAGES).is_file():
+        raise InputError(f"{home}: has no dvc.yaml. Run this in a checkout of monge.")
+    images = Path(os.path.abspath(images.expanduser()))
+    if not images.exists():
+        raise SourceError(f"{images}: no such folder or archive. Name the one with your images.")
+    place = products.folder(root, name)
+    path = os.path.relpath(images, place) if images.is_relative_to(home) else str(images)
+    if (place / products.PARAMS).exists():
+        there = load(place / products.PARAMS, chosen=()).prepare.path
+        if there != path:
+            raise InputError(
+                f"products/{name} is of other images ({there}). Take another name, or go on with "
+                f"those: make run PRODUCT={name}"
+            )
+        yield f"products/{name} is there already: going on with it"
+        return
+    _free_name(home, name)
+    values = dict.fromkeys(auto.KEYS, auto.AUTO) | {
+        "prepare.source": "archive" if images.is_file() else "folder",
+        "prepare.path": path, "promote.name": name,
+    }  # fmt: skip
+    text = laid_over((home / products.PARAMS).read_text(encoding="utf-8"), values, lambda _: None)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        text = laid_over(text, {key.strip(): auto.AUTO if value == auto.AUTO else _scalar(value)},
+                         lambda _: None)  # fmt: skip
+    place.mkdir(parents=True)
+    try:
+        write_whole(place / products.PARAMS, text.encode("utf-8"))
+        load(place / products.PARAMS, chosen=())
+    except BaseException:
+        (place / products.PARAMS).unlink(missing_ok=True)
+        place.rmdir()
+        raise
+    products.write_stages(place)
+    yield f"made products/{name}: its parameters, its stages, and all that it will make are there"
+
+
+def _scalar(text: str) -> Any:
+    from monge.params import scalar
+
+    return scalar(text)
+
+
+def _free_name(home: Path, name: str) -> None:
+    """Raise InputError where the registry has a model of that name, which is of other images."""
+    from monge.registry.models import known_names
+
+    if name in known_names(home):
+        raise InputError(
+            f"the registry has a model that is called {name}, of other images. Take another name."
+        )

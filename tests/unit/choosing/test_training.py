@@ -1,0 +1,76 @@
+"""Protects: a training is chosen that suits the images, the time and this machine's speed."""
+
+import pytest
+
+from monge.choosing.training import FEW_IMAGES, Images, choices
+from monge.params import auto
+
+PHOTOS = Images(5000, (3, 32, 32), (500,) * 10)
+
+
+def fast(values) -> float:
+    """Of a machine where an iteration takes 4 ms a feature."""
+    return 0.004 * values.get("train.dcgan.features", 1)
+
+
+def chosen(images=PHOTOS, seconds=600.0, timed=fast, **fixed):
+    fixed = {f"train.{key}": value for key, value in fixed.items()}
+    return {choice.key: choice.value for choice in choices(images, seconds, timed, fixed)}
+
+
+def test_every_key_of_a_training_that_can_be_chosen_is():
+    assert set(chosen()) == {key for key in auto.KEYS if key.startswith("train.")}
+
+
+def test_the_steps_fill_the_time_and_no_more():
+    for seconds in (40, 600, 36_000):
+        values = chosen(seconds=seconds)
+        used = values["train.steps"] * fast(values)
+        assert 0.9 * seconds <= used <= seconds, seconds
+
+
+def test_the_network_is_as_wide_as_the_time_suffices_for():
+    widths = [chosen(seconds=s)["train.dcgan.features"] for s in (30, 140, 300, 600, 6000)]
+    assert widths == [8, 8, 16, 32, 64]
+
+
+def test_classes_are_learned_where_each_has_enough_images():
+    assert chosen()["train.conditional"] is True
+    assert chosen(Images(5000, (3, 32, 32)))["train.conditional"] is False
+    assert chosen(Images(5000, (3, 32, 32), (4990, 10)))["train.conditional"] is False
+    assert chosen(Images(50_000, (3, 32, 32), (250,) * 200))["train.conditional"] is False
+
+
+def test_few_images_are_augmented():
+    assert chosen()["train.augment"] == "none"
+    assert chosen(Images(FEW_IMAGES - 1, (3, 32, 32)))["train.augment"] == "ada"
+
+
+def test_what_dcgan_does_not_draw_is_for_mlp():
+    assert chosen(Images(5000, (1, 8, 8)))["train.net"] == "mlp"
+    assert chosen(Images(5000, (3, 32, 48)))["train.net"] == "mlp"
+
+
+def test_what_somebody_chose_is_what_the_others_suit():
+    seen = []
+
+    def timed(values):
+        seen.append(values)
+        return 0.01
+
+    values = chosen(timed=timed, net="mlp", steps=1000, conditional=False)
+    assert values["train.wgan-gp.critic_steps"] == 5  # those of mlp
+    assert values["train.grid_every"] == 100
+    assert len(seen) == 1
+    assert seen[0]["train.net"] == "mlp"
+    assert seen[0]["train.conditional"] is False
+    seen.clear()
+    chosen(timed=timed, **{"dcgan.features": 24})
+    assert [each["train.dcgan.features"] for each in seen] == [24]
+
+
+@pytest.mark.parametrize("each_s", [1e-9, 1e9])
+def test_a_very_fast_or_slow_machine_gets_a_training_all_the_same(each_s):
+    values = chosen(timed=lambda _: each_s)
+    assert 200 <= values["train.steps"] <= 200_000
+    assert values["train.log_every"] >= 1
