@@ -22,7 +22,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from monge import files
+from monge import files, terminal
 from monge.errors import InputError
 from monge.params import PARAMS_FILE
 from monge.paths import Paths
@@ -105,6 +105,7 @@ def _tell(line: str, log: Callable[[str], None]) -> None:
     """Pass a line on, save what DVC says to people only, and a command without its parameters."""
     if not (_hint(line) or _busy(line)):
         log(line.partition(" -- ")[0] if line.startswith("> ") else line)
+        terminal.show_named(line, sys.stderr)
 
 
 def _busy(line: str) -> bool:

@@ -35,7 +35,7 @@ LOOKING = frozenset({
     # What is told, and where it is kept.
     "monge.tracking", "monge.files", "monge.durations", "monge.training.journal",
     "monge.training.diagnosis", "monge.training.checkpoint", "monge.training.writer",
-    "monge.training.record",
+    "monge.training.record", "monge.training.nearness",
     # Parameters: their values are in the fingerprint.
     "monge.params", "monge.training.fingerprint",
     # What a method says of its trainings.

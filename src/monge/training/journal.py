@@ -25,6 +25,8 @@ from monge.training.history import History
 from monge.training.state import TrainingState
 
 _LOG_LINE_EVERY_S = 10.0
+_SPEED_KNOWN_S = 20.0
+_LONG_S = 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +53,14 @@ class Journal:
             disable=not sys.stderr.isatty(),
         )  # fmt: skip
         self._last = self._began = _Moment(state.step)
+        self._long_is_told = False
         self._last_line_s = self._began.wall_s - _LOG_LINE_EVERY_S / 2
 
     def record(self, state: TrainingState, readings: Mapping[str, Tensor]) -> None:
         """After each iteration: log what is due."""
         self.bar.update()
         step = state.step
+        self._warn_if_long(step)
         if self.bar.disable and time.monotonic() - self._last_line_s >= _LOG_LINE_EVERY_S:
             self._line(step, float(readings.get(self.headline.name, math.nan)))
         if step % self.train.log_every == 0 or step == self.train.steps:
@@ -96,13 +100,32 @@ class Journal:
 
     def _line(self, step: int, value: float) -> None:
         """Progress where there is no terminal, by the clock: the first line comes soon."""
-        self._last_line_s = now = time.monotonic()
-        steps_per_s = (step - self._began.step) / max(now - self._began.wall_s, 1e-9)
+        self._last_line_s = time.monotonic()
+        steps_per_s = self._steps_per_s(step)
         log.info(
             "step %d of %d, %s %.4g, %.3g it/s, %s left",
             step, self.train.steps, self.headline.title.lower(), value, steps_per_s,
             duration((self.train.steps - step) / max(steps_per_s, 1e-9)),
         )  # fmt: skip
+
+    def _steps_per_s(self, step: int) -> float:
+        passed_s = time.monotonic() - self._began.wall_s
+        return (step - self._began.step) / max(passed_s, 1e-9)
+
+    def _warn_if_long(self, step: int) -> None:
+        """Once, when the speed is known: a training of hours is a thing to decide about."""
+        if self._long_is_told or time.monotonic() - self._began.wall_s < _SPEED_KNOWN_S:
+            return
+        self._long_is_told = True
+        steps_per_s = self._steps_per_s(step)
+        left_s = (self.train.steps - step) / max(steps_per_s, 1e-9)
+        if left_s > _LONG_S:
+            log.warning(
+                "this training takes about %s more on this machine. An hour is enough for "
+                "train.steps=%d; a narrower network or smaller images (train.dcgan.features, "
+                "prepare.resolution) make more of it. `auto` chooses them for MINUTES",
+                duration(left_s), max(1, round(_LONG_S * steps_per_s)),
+            )  # fmt: skip
 
 
 class _Moment:

@@ -25,6 +25,7 @@ from monge.metrics.pyramid import NAME, PyramidMoments, pyramid_distance
 from monge.params import TrainParams
 from monge.tracking import Run
 from monge.training import labels
+from monge.training.nearness import Nearness
 from monge.training.state import TrainingState
 
 TABLE = "quality.csv"
@@ -94,6 +95,7 @@ class Quality:
         self.looks.append(Look(state.step, figure))
         self._write()
         self.run.metrics({NAME: figure}, state.step)
+        self._nearness.tell(figure, state.step, self.train.steps, self.table.parent)
         return self.records[-1] == state.step
 
     def _figure(self, state: TrainingState) -> float:
@@ -105,6 +107,10 @@ class Quality:
     @functools.cached_property
     def _inputs(self) -> labels.Inputs:
         return labels.fixed(self.train, self.dataset, _LATENT_SEED, IMAGES, self.device)
+
+    @functools.cached_property
+    def _nearness(self) -> Nearness:
+        return Nearness(self.dataset, self._held_out)
 
     @functools.cached_property
     def _held_out(self) -> list[Gaussian]:

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import re
 import statistics
 
 import pytest
@@ -15,7 +16,7 @@ from monge.data.packed import PackedDataset
 from monge.objectives.slope import gradient_norms, interpolates
 from monge.params import TrainParams
 from monge.tracking import NullRun
-from monge.training import checkpoint, loop
+from monge.training import checkpoint, journal, loop
 from monge.training.curves import Curves, untouched
 from monge.training.grids import FRAMES
 from monge.training.state import TrainingState
@@ -156,3 +157,19 @@ def test_a_continued_training_thins_its_frames(dataset, tmp_path):
     kept = [int(path.stem[5:]) for path in (tmp_path / "grids").iterdir()]
     assert len(kept) <= FRAMES + 1
     assert max(kept) == 400
+
+
+def test_a_training_of_hours_is_said_to_be_one_with_what_would_fit(
+    dataset, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(journal, "_SPEED_KNOWN_S", 0.01)
+    monkeypatch.setattr(journal, "_LONG_S", 0.2)
+    train(settings(steps=400), dataset, tmp_path / "long")
+    (told,) = [line for line in caplog.messages if "this training takes about" in line]
+    found = re.search(r"about (\d+) s more on this machine.*train.steps=(\d+);", told)
+    assert found, told
+    assert 0 < int(found[2]) < 400
+    caplog.clear()
+    monkeypatch.setattr(journal, "_LONG_S", 3600.0)
+    train(settings(), dataset, tmp_path / "short")
+    assert "this training takes about" not in caplog.text
