@@ -15,6 +15,7 @@ from monge.params import PARAMS_FILE, Params, auto, load
 from monge.params.edit import laid_over
 from monge.params.file import read
 from monge.paths import Paths
+from pipelines import watched
 
 FILE = "params.yaml"
 UNTIL = "MONGE_UNTIL"
@@ -32,6 +33,8 @@ def checked(changes: Sequence[str], path: Path, root: Path) -> Params:
             f"prepare.path: {params.prepare.path}: no such folder or file. Name the one that holds "
             "your images."
         )
+    if params.prepare.source == "folder":
+        watched.refuse(root / params.prepare.path)
     return params
 
 

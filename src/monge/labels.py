@@ -6,6 +6,7 @@ theirs, in proportion to the training images': the same label everywhere for the
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ def chosen(wanted: Wanted, count: int, shares: Sequence[float], classes: Sequenc
     """
     if not shares:
         raise InputError("this generator takes no labels: it was trained without them.")
-    numbers = {name: number for number, name in enumerate(classes)}
+    numbers = {_same(name): number for number, name in enumerate(classes)}
     if isinstance(wanted, str) or np.ndim(wanted) == 0:
         return np.full(count, _number(wanted, len(shares), numbers), np.int64)
     asked = list(wanted)  # type: ignore[arg-type]
@@ -71,11 +72,31 @@ def chosen(wanted: Wanted, count: int, shares: Sequence[float], classes: Sequenc
 
 
 def named(text: str, shares: Sequence[float], classes: Sequence[str]) -> int:
-    """The label that somebody has typed: the name of its class or, if none has it, its number."""
+    """The label that somebody has typed: the name of its class or, if none has it, its number.
+
+    Raises InputError for a number that is written otherwise in the name of another class: `1` where
+    classes are called 001, 002 and so on.
+    """
     wanted: int | str = text
-    if text not in classes and text.isascii() and text.isdigit() and len(text) < 10:
+    if _same(text) not in map(_same, classes) and _is_number(text):
         wanted = int(text)
+        alike = [name for name in classes if _is_number(name) and int(name) == wanted]
+        if alike and not (wanted < len(classes) and classes[wanted] in alike):
+            other = f", and label {wanted} is {classes[wanted]!r}" if wanted < len(classes) else ""
+            raise InputError(
+                f"{text!r} is not the name of a class: there is {alike[0]!r}{other}. Write the "
+                "name."
+            )
     return int(chosen(wanted, 1, shares, classes)[0])
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
+def _same(name: str) -> str:
+    """A name in one form: letters with accents can be typed as one character or as two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def checked(labels: Any, count: int, shares: Sequence[float]) -> Labels | None:
@@ -102,8 +123,8 @@ def checked(labels: Any, count: int, shares: Sequence[float]) -> Labels | None:
 
 def _number(one: object, count: int, numbers: Mapping[str, int]) -> int:
     if isinstance(one, str):
-        if one in numbers:
-            return numbers[one]
+        if _same(one) in numbers:
+            return numbers[_same(one)]
         raise InputError(f"no class is called {one[:80]!r}. There are: {_listed(list(numbers))}.")
     if isinstance(one, int | np.integer) and not isinstance(one, bool):
         if 0 <= one < count:

@@ -22,7 +22,7 @@ SOURCE = ROOT / "src"
 CARRIERS = (
     "monge", "monge.__main__", "monge.cli", "monge.durations", "monge.errors", "monge.files",
     "monge.original", "monge.parameter_line", "monge.paths", "monge.products", "monge.registry",
-    "monge.stages", "monge.tracking",
+    "monge.stages", "monge.terminal", "monge.tracking",
 )  # fmt: skip
 FUNCTIONS = {
     "prepare": ("making", "prepare"), "train": ("making", "train"),

@@ -54,6 +54,24 @@ def test_a_label_is_asked_for_by_number_or_name_for_all_or_for_each():
     assert named("2", SHARES, CLASSES) == 2
 
 
+def test_a_number_that_could_mean_two_classes_is_refused_with_both():
+    classes = tuple(f"{n:03d}" for n in range(1, 5))
+    assert named("002", SHARES, classes) == 1
+    with pytest.raises(InputError, match="'1' is not the name of a class: there is '001', and la"):
+        named("1", SHARES, classes)
+    with pytest.raises(InputError, match="there is '004'. Write the name"):
+        named("4", SHARES, classes)
+    assert named("0", SHARES, classes) == 0  # nothing else is meant by it
+    assert named("1", SHARES, ("0", "01", "2", "3")) == 1  # both say the same
+
+
+def test_a_name_is_the_same_in_every_form_of_unicode():
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    for typed in (composed, apart):
+        assert named(typed, SHARES, ("tea", composed, "x", "y")) == 1
+        assert chosen([typed, 0], 2, SHARES, ("tea", apart, "x", "y")).tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [

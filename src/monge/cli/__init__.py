@@ -10,11 +10,17 @@ import traceback
 
 import typer
 
-from monge.cli import making, promoting, serving, starting  # the commands, in the order of the help
+from monge.cli import (  # the commands, in the order of the help
+    data,
+    making,
+    promoting,
+    serving,
+    starting,
+)
 from monge.cli.base import RANK, app
 from monge.errors import MissingExtra, MongeError, StorageError
 
-__all__ = ["app", "main", "making", "promoting", "serving", "starting"]
+__all__ = ["app", "data", "main", "making", "promoting", "serving", "starting"]
 
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,7 +76,13 @@ def sample(
             raise InputError("--shards takes neither --first nor --truncation.")
         plan = {"n": n, "seed": seed, "shard_size": shard_size, "label": wanted}
         _fill(sampler, output, **plan, format=shards.value)
-    typer.echo(f"{n} images of seed {seed} in {output} ({sampler.provider})")
+    of_class = "" if wanted is None else f" of {_class(wanted, sampler.contract.classes)}"
+    typer.echo(f"{n} images{of_class} of seed {seed} in {output} ({sampler.provider})")
+
+
+def _class(label: int, classes: Sequence[str]) -> str:
+    name = f"class {classes[label]!r}, " if label < len(classes) else ""
+    return f"{name}label {label},"
 
 
 def _fill(sampler: Sampler, folder: Path, **plan: Any) -> None:

@@ -11,35 +11,32 @@ import lzma
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
-from monge.data.decode import MAX_FILE_BYTES, Unreadable
+from monge.data.decode import Unreadable
+from monge.data.gate import DAMAGE, MAX_EXPANSION, READ, Gate
 from monge.data.sources import (
     Item,
     Source,
     clean_name,
-    is_hidden,
-    is_image_name,
-    none_found,
     shown_name,
-    too_many,
 )
 from monge.errors import SourceError
 from monge.params import PrepareParams
 
-# Real images hardly compress; a bomb expands a thousandfold and more.
-MAX_EXPANSION = 200
-_FREE_BYTES = 64 * 2**20
-_MAX_OTHER_MEMBERS = 1_000_000
 _BLOCK = 512
 _READ_BYTES = 2**20
-_DAMAGE = (
-    tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError,
-    ValueError, NotImplementedError, IndexError,
-)  # fmt: skip
+_LONGEST_PATH = 4096
+_OTHERS = {
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"rar!": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd", b"\x04\x22\x4d\x18": "compressed by LZ4",
+    b"<!doct": "a web page, as a server gives it in place of a file that is not there",
+    b"<html": "a web page, as a server gives it in place of a file that is not there",
+    b"\x89png": "an image", b"\xff\xd8\xff": "an image", b"%pdf": "a PDF",
+}  # fmt: skip
+_METHODS = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "zstd", 95: "xz", 98: "PPMd"}
 
 
 def archive(params: PrepareParams, root: Path) -> Source:
@@ -57,103 +54,81 @@ def archive(params: PrepareParams, root: Path) -> Source:
         )
     try:
         with path.open("rb") as file:
-            magic = file.read(6)
+            magic = file.read(16)
         is_zip = magic[:4] in (b"PK\x03\x04", b"PK\x05\x06")
     except OSError as error:
         raise SourceError(f"{params.path}: cannot be read: {error.strerror}.") from None
     source = Source({"kind": "archive", "name": shown_name(path, root)}, iter(()))
-    gate = _Gate(params.path, path.stat().st_size, params.max_images, source)
+    gate = Gate(params.path, path.stat().st_size, params.max_images, source)
+    _refuse_others(params.path, magic)
     source.items = gate.guarded(_zip(path, gate) if is_zip else _tar(path, magic, gate))
     return source
 
 
-class _Gate:
-    """Decides member by member what is an image, what is skipped, and what is unsafe."""
-
-    def __init__(self, shown: str, size_bytes: int, max_images: int, source: Source) -> None:
-        self.shown = shown
-        self.max_images = max_images
-        self.max_bytes = _FREE_BYTES + MAX_EXPANSION * size_bytes
-        self._source = source
-        self._seen: set[str] = set()
-        self._members = 0
-
-    def guarded(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Turn what the archive modules raise on damage into SourceError; refuse an empty one."""
-        try:
-            yield from items
-        except _DAMAGE as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise SourceError(
-                f"{self.shown}: damaged archive or none ({reason}). Fetch it again."
-            ) from None
-        if not self._seen:
-            raise none_found(self.shown, self._source.skipped)
-
-    def unsafe(self, name: str, why: str) -> SourceError:
-        return SourceError(
-            f"{self.shown}: unsafe archive: {clean_name(name)!r} {why}. Nothing was taken from it; "
-            "use an archive that you trust."
+def _refuse_others(shown: str, magic: bytes) -> None:
+    """Raise SourceError for what is known to be something else, with what to do."""
+    found = next((kind for start, kind in _OTHERS.items() if magic.lower().startswith(start)), None)
+    if found is not None:
+        raise SourceError(
+            f"{shown}: {found}, which is not read. {READ} are: unpack it and name the folder, or "
+            "pack it as one of these."
         )
 
-    def admit(self, name: str, size_bytes: int, is_file: bool) -> str | None:
-        """Give the clean name of an image to read, None to pass over; raises SourceError."""
-        self._members += 1
-        if self._members > self.max_images + _MAX_OTHER_MEMBERS:
-            raise self.unsafe(name, f"is member number {self._members}, over the limit")
-        slashed = name.replace("\\", "/")
-        if slashed.startswith("/") or slashed[1:2] == ":":
-            raise self.unsafe(name, "has an absolute path")
-        if ".." in slashed.split("/"):
-            raise self.unsafe(name, "leaves the archive by '..'")
-        if not 0 <= size_bytes <= MAX_FILE_BYTES:
-            raise self.unsafe(name, f"claims {size_bytes} bytes, over {MAX_FILE_BYTES}")
-        path = PurePosixPath(name)
-        if not is_file or is_hidden(path):
-            return None
-        if not is_image_name(path):
-            self._source.skipped += 1
-            return None
-        clean = clean_name(str(path))
-        if clean in self._seen:
-            raise self.unsafe(name, "is there twice")
-        self._seen.add(clean)
-        if len(self._seen) > self.max_images:
-            raise too_many(self.shown, self.max_images)
-        return clean
 
-
-def _zip(path: Path, gate: _Gate) -> Iterator[Item]:
+def _zip(path: Path, gate: Gate) -> Iterator[Item]:
     with zipfile.ZipFile(path) as file:
-        members = file.infolist()
         expanded = 0
         images: list[tuple[str, zipfile.ZipInfo]] = []
-        for member in members:
+        for member, called in _named(file.infolist()):
             kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind == stat.S_IFLNK:
+                gate.link(member.filename, _link_target(file, member))
+                continue
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise gate.unsafe(member.filename, "is a link or a device")
+                raise gate.unsafe(member.filename, "is a device")
             if member.flag_bits & 1:
-                raise gate.unsafe(member.filename, "is encrypted")
+                raise gate.closed(member.filename, "is encrypted")
+            if member.compress_type not in (0, 8, 12, 14):
+                method = _METHODS.get(member.compress_type, f"method {member.compress_type}")
+                raise gate.closed(member.filename, f"is compressed by {method}")
+            name = gate.admit(called, member.file_size, not member.is_dir())
+            if name is None:
+                continue
             expanded += member.file_size
             if expanded > gate.max_bytes:
                 raise gate.unsafe(member.filename, f"expands more than {MAX_EXPANSION} times")
-            name = gate.admit(member.filename, member.file_size, not member.is_dir())
-            if name is not None:
-                images.append((name, member))
+            images.append((name, member))
         for name, member in images:
-            yield name, _zip_bytes(file, member)
+            content = _zip_bytes(file, member)
+            if gate.taken(name, content):
+                yield name, content
+
+
+def _link_target(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
+    """Where a link in a zip leads, which is its content; one of an absurd length leads out."""
+    if member.file_size > _LONGEST_PATH:
+        return "/"
+    return file.read(member).decode("utf-8", "replace")
+
+
+def _named(members: list[zipfile.ZipInfo]) -> list[tuple[zipfile.ZipInfo, str]]:
+    """Each member's name; some programs on Windows write its own separators into a zip."""
+    names = [member.filename for member in members]
+    if any("/" in name for name in names) or not any("\\" in name for name in names):
+        return list(zip(members, names, strict=True))
+    return [(member, member.filename.replace("\\", "/")) for member in members]
 
 
 def _zip_bytes(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Unreadable:
     """Read one member; a zip's others stay readable when it is damaged."""
     try:
         return file.read(member)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = "" if isinstance(error, OSError) else f": {error}"
         return Unreadable(f"damaged in the archive{reason}")
 
 
-def _tar(path: Path, magic: bytes, gate: _Gate) -> Iterator[Item]:
+def _tar(path: Path, magic: bytes, gate: Gate) -> Iterator[Item]:
     with _decompressed(path, magic) as file:
         meter = _Meter(file, gate)
         end = 0
@@ -162,16 +137,31 @@ def _tar(path: Path, magic: bytes, gate: _Gate) -> Iterator[Item]:
             while (member := archive_file.next()) is not None:
                 archive_file.members.clear()  # it would keep every header in memory
                 meter.member = member.name
-                if not (member.isreg() or member.isdir()) or member.issparse():
-                    raise gate.unsafe(member.name, "is a link or a device")
-                end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
+                end = member.offset_data + _blocks(member)
+                if member.issym() or member.islnk():
+                    gate.link(member.name, member.linkname)
+                    continue
+                if not (member.isreg() or member.isdir()):
+                    raise gate.unsafe(member.name, "is a device")
+                meter.holes += member.size if member.issparse() else 0
                 name = gate.admit(member.name, member.size, member.isreg())
                 if name is None:
                     continue
-                content = archive_file.extractfile(member)
-                assert content is not None
-                yield name, content.read()
+                file_of = archive_file.extractfile(member)
+                assert file_of is not None
+                content = file_of.read()
+                if gate.taken(name, content):
+                    yield name, content
             meter.check_end(end)
+
+
+def _blocks(member: tarfile.TarInfo) -> int:
+    """How many bytes a member has in the archive, filled up to whole blocks; a link has none."""
+    if not member.isreg():
+        return 0
+    chunks: Any = member.sparse  # (offset, bytes) of what is no hole
+    stored = sum(size for _, size in chunks) if chunks else member.size
+    return -(-stored // _BLOCK) * _BLOCK
 
 
 def _decompressed(path: Path, magic: bytes) -> IO[bytes] | gzip.GzipFile:
@@ -188,8 +178,10 @@ def _decompressed(path: Path, magic: bytes) -> IO[bytes] | gzip.GzipFile:
 class _Meter:
     """Passes bytes on, stops a bomb, and knows whether the tar stream came to its proper end."""
 
-    def __init__(self, file: IO[bytes] | gzip.GzipFile, gate: _Gate) -> None:
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, gate: Gate) -> None:
         self.member = ""
+        self.holes = 0
+        """Bytes of sparse members, which expand without being read."""
         self._file = file
         self._gate = gate
         self._position = 0
@@ -198,7 +190,7 @@ class _Meter:
     def read(self, size: int) -> bytes:
         self._last = self._file.read(size)
         self._position += len(self._last)
-        if self._position > self._gate.max_bytes:
+        if self._position + self.holes > self._gate.max_bytes:
             why = f"comes just before it has expanded more than {MAX_EXPANSION} times"
             raise self._gate.unsafe(self.member, why)
         return bytes(self._last)

@@ -4,71 +4,94 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monge.data.folders import Meaning, meaning
 from monge.data.packed import SplitName
 from monge.errors import SourceError
 
-TRAIN_NAMES = frozenset({"train", "training"})
-VALIDATION_NAMES = frozenset({"test", "val", "valid", "validation"})
+FEW_OF_A_CLASS = 20
+"""A class with fewer training images is hardly drawn, and none is judged by its classes."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`labels` int64 [n] or None without classes; `held_out` bool [n]: true for validation."""
+    """`labels` int64 [n] or None without classes; `held_out` bool [n]: true for validation.
+
+    `left_out` has the places that are in neither split, each with its reason; `notes` are sentences
+    for a person.
+    """
 
     class_names: list[str]
     labels: NDArray[np.int64] | None
     held_out: NDArray[np.bool_]
+    left_out: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def rows(self, split: SplitName) -> NDArray[np.int64]:
         """Which images are in a split, in their order."""
-        return np.flatnonzero(self.held_out == (split == "validation")).astype(np.int64)
+        chosen = self.held_out == (split == "validation")
+        chosen[list(self.left_out)] = False
+        return np.flatnonzero(chosen).astype(np.int64)
 
 
-def organise(paths: Sequence[str], validation_fraction: float, seed: int) -> Layout:
+def organise(
+    paths: Sequence[str],
+    validation_fraction: float,
+    seed: int,
+    *,
+    classes: str = "folders",
+    given: Mapping[str, str] | None = None,
+) -> Layout:
     """Read splits and classes from relative paths; hold a share out where there are no splits.
 
-    One common leading folder is looked through. Top-level folders that are all called train,
-    training or test, val, valid, validation are splits, and respected when there are both kinds.
-    The next folder is the class; images that lie in fewer than two, or beside one, have none.
-    Raises SourceError for fewer than two images.
+    `given` has the classes that a file beside the images names; what is not in it is left out.
+    With `classes` "none" there are none. Raises SourceError for fewer than two images.
     """
-    if len(paths) < 2:
+    found = meaning(paths, classes=classes == "folders" and not given)
+    if given and classes == "folders":
+        found.classes = [given.get(path) for path in paths]
+        for row, name in enumerate(found.classes):
+            if name is None:
+                found.left_out[row] = "not in dataset.json"
+        found.notes.append("the classes are those in dataset.json")
+    _drop_untrained(found)
+    kept = [row for row in range(len(paths)) if row not in found.left_out]
+    if len(kept) < 2:
         raise SourceError(
-            f"{len(paths)} usable image: two are needed, one to train on and one to judge by. "
+            f"{len(kept)} usable image: two are needed, one to train on and one to judge by. "
             "Add images, or set prepare.path."
         )
-    parts = [PurePosixPath(path).parts for path in paths]
-    if len({path[0] for path in parts}) == 1 and not _is_split(parts[0][0]):
-        parts = [path[1:] for path in parts]
-    tops = {path[0] if len(path) > 1 else "" for path in parts}
-    held_out = None
-    if all(_is_split(top) for top in tops):
-        marks = np.array([path[0].casefold() in VALIDATION_NAMES for path in parts])
-        held_out = marks if marks.any() and not marks.all() else None
-        parts = [path[1:] for path in parts]
-    folders = [path[0] if len(path) > 1 else "" for path in parts]
-    class_names = sorted(set(folders))
-    labels = None
-    if len(class_names) < 2 or "" in class_names:
-        class_names = []
-    else:
-        numbers = {name: number for number, name in enumerate(class_names)}
-        labels = np.array([numbers[folder] for folder in folders], np.int64)
-    if held_out is None:
-        names = ["/".join(path) for path in parts]
-        held_out = _hold_out(names, labels, validation_fraction, seed)
-    return Layout(class_names, labels, held_out)
+    named = {found.classes[row] for row in kept}
+    class_names = sorted(name for name in named if name is not None) if len(named) > 1 else []
+    labels = np.zeros(len(paths), np.int64)
+    numbers = {name: number for number, name in enumerate(class_names)}
+    for row in kept:
+        labels[row] = numbers.get(found.classes[row] or "", 0)
+    held_out = np.array([bool(each) for each in found.held_out])
+    if all(found.held_out[row] is None for row in kept):
+        names = [found.rest[row] for row in kept]
+        groups = labels[kept] if class_names else None
+        held_out[kept] = _hold_out(names, groups, validation_fraction, seed)
+        found.notes.append(f"{validation_fraction:g} of each class is held out to judge by")
+    return Layout(
+        class_names, labels if class_names else None, held_out, found.left_out, found.notes
+    )
 
 
-def _is_split(name: str) -> bool:
-    return name.casefold() in TRAIN_NAMES | VALIDATION_NAMES
+def _drop_untrained(found: Meaning) -> None:
+    """Leave out the classes that only the held-out split has: nothing could be learned of them."""
+    trained = {
+        name for row, name in enumerate(found.classes)
+        if not found.held_out[row] and row not in found.left_out
+    }  # fmt: skip
+    for row, name in enumerate(found.classes):
+        if name is not None and name not in trained and row not in found.left_out:
+            found.left_out[row] = f"of the class {name}, which has no image to train on"
 
 
 def _hold_out(

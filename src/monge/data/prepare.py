@@ -25,6 +25,7 @@ from monge.data.packed import SPLITS, Images, PackedDataset
 from monge.data.pool import Chunk, decode_all
 from monge.data.replacement import storage_error, write_whole
 from monge.data.sources import Item, Source, open_source
+from monge.data.telling import Oddities, block
 from monge.data.writer import PackedWriter
 from monge.errors import SourceError
 from monge.params import PrepareParams
@@ -55,17 +56,18 @@ def prepare(params: PrepareParams, root: Path, downloads: Path, out: Path) -> Pa
             arrivals = _decode(source, recipe, params.workers or _cores(), file, out)
             _refuse_too_many_rejected(arrivals, params)
             paths = sorted(arrivals.rows)
-            layout = organise(paths, params.validation_fraction, params.seed)
+            layout = organise(
+                paths, params.validation_fraction, params.seed,
+                classes="none" if source.sharded and not source.labels else params.classes,
+                given=source.labels,
+            )  # fmt: skip
             rows = np.array([arrivals.rows[path] for path in paths], np.int64)
             images = np.memmap(file, np.uint8, "r", shape=(len(rows), *recipe.image_shape))
-            dataset = _pack(images, rows, layout, source, arrivals, params, out)
-    for path, reason in sorted(arrivals.rejected.items()):
-        logger.warning("rejected %s: %s", path, reason)
-    logger.info(
-        "packed %d images to train on and %d to validate with, %s each, %d classes, %d rejected",
-        len(dataset.train), len(dataset.validation), "x".join(map(str, recipe.image_shape)),
-        len(dataset.class_names), len(arrivals.rejected),
-    )  # fmt: skip
+            odd = Oddities()
+            dataset = _pack(images, rows, paths, layout, source, arrivals, params, out, odd)
+    left_out = {paths[place]: reason for place, reason in layout.left_out.items()}
+    for line in block(dataset, layout.notes, left_out, source.skipped, arrivals.rejected, odd):
+        logger.info("%s", line)
     return dataset
 
 
@@ -139,11 +141,13 @@ def _refuse_too_many_rejected(arrivals: _Arrivals, params: PrepareParams) -> Non
 def _pack(
     images: Images,
     rows: np.ndarray[Any, np.dtype[np.int64]],
+    paths: list[str],
     layout: Layout,
     source: Source,
     arrivals: _Arrivals,
     params: PrepareParams,
     out: Path,
+    odd: Oddities,
 ) -> PackedDataset:
     names = layout.class_names
     if source.titles:
@@ -156,7 +160,9 @@ def _pack(
             for start in range(0, len(members), step):
                 part = members[start : start + step]
                 labels = None if layout.labels is None else layout.labels[part]
-                writer.append(split, images[rows[part]], labels)
+                taken = images[rows[part]]
+                writer.append(split, taken, labels)
+                odd.add([paths[place] for place in part], taken)
         return writer.finish(
             source=source.description,
             params=params.model_dump(),
@@ -165,7 +171,13 @@ def _pack(
                 {"path": path, "reason": reason}
                 for path, reason in sorted(arrivals.rejected.items())
             ],
-            skipped_files=source.skipped,
+            skipped_files=source.skipped.total(),
+            skipped=dict(source.skipped),
+            left_out=[
+                {"path": paths[place], "reason": reason}
+                for place, reason in sorted(layout.left_out.items())
+            ],
+            notes=layout.notes,
         )
 
 

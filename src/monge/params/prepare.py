@@ -19,6 +19,7 @@ class PrepareParams(Section):
 
     source: Literal[SOURCES] = "digits"  # type: ignore[valid-type]
     path: Line = "data/raw"
+    classes: Literal["folders", "none"] = "folders"
     resolution: Annotated[int, Field(ge=4, le=1024)] = 8
     colour: Literal["grey", "rgb"] = "grey"
     fit: Literal["crop", "pad"] = "crop"

@@ -20,6 +20,7 @@ from monge.params import TrainParams
 from monge.pictures import tile
 from monge.tracking import Run
 from monge.training import labels
+from monge.training.nearness import GRIDS
 from monge.training.state import TrainingState
 
 GRID_IMAGES = 64
@@ -27,7 +28,6 @@ GRID_SEED = 0
 FRAMES = 48
 """At most so many grids, evenly spread over the training, are in the animation."""
 
-FOLDER = "grids"
 ANIMATION = "samples.gif"
 _FRAME_MS, _LAST_FRAME_MS = 150, 2000
 
@@ -44,7 +44,7 @@ class Grids:
         state: TrainingState,
     ) -> None:
         self.train, self.run = train, run
-        self.folder, self.animation = folder / FOLDER, folder / ANIMATION
+        self.folder, self.animation = folder / GRIDS, folder / ANIMATION
         self.inputs = labels.in_order(train, dataset, GRID_SEED, GRID_IMAGES, state.noise.device)
         for frame in self._frames():
             if _step(frame) > state.step:

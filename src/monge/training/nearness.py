@@ -22,7 +22,9 @@ from monge.data.batches import normalise
 from monge.data.packed import PackedDataset
 from monge.metrics.frechet import Gaussian
 from monge.metrics.pyramid import PyramidMoments, pyramid_distance
-from monge.training.grids import FOLDER
+
+GRIDS = "grids"
+"""The folder of the sample grids beside the checkpoints; monge.training.grids fills it."""
 
 _IMAGES = 1000
 _AT_A_TIME = 250
@@ -48,7 +50,7 @@ class Nearness:
         share = self.share_left(figure)
         if math.isnan(share):
             return
-        newest = max((folder / FOLDER).glob("step-*.png"), default=None)
+        newest = max((folder / GRIDS).glob("step-*.png"), default=None)
         picture = "" if newest is None else f"; samples in {newest}"
         told = f"{100 * share:.0f}% from the real images (100% is noise, 0% other real ones)"
         log.info("step %d of %d: %s%s", step, steps, told, picture)

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from tests.running import write_conditional
 
 MONGE = Path(sys.executable).parent / "monge"
 ROOT = Path(__file__).parents[3]
@@ -152,6 +155,20 @@ def test_the_file_stages_run_one_by_one_without_tracking(project):
     (project / "models/generator.onnx").unlink()
     gone = monge("evaluate", *SMALL, cwd=project)
     assert gone.returncode == 2
+
+
+def test_the_packed_images_are_shown_as_a_picture_and_which_class_was_drawn(project):
+    assert monge("prepare", cwd=project).returncode == 0
+    shown = monge("data", "show", "-n", 6, cwd=project)
+    assert shown.stdout == "6 of 1,438 images to train on in packed.png\n"
+    with Image.open(project / "packed.png") as picture:
+        assert picture.size == (3 * 40 + 2 * 2, 2 * 40 + 2)
+    held_out = monge("data", "show", "--held-out", "-o", "x.png", cwd=project)
+    assert "64 of 359 held-out images in x.png" in held_out.stdout
+    assert monge("data", "show", "-o", "x.jpg", cwd=project).returncode == 2
+    write_conditional(project / "g.onnx")
+    drawn = monge("sample", "g.onnx", "-n", 2, "--label", "dog", cwd=project)
+    assert "2 images of class 'dog', label 1, of seed 0 in samples.png" in drawn.stdout
 
 
 def test_a_full_disk_is_one_line_exit_code_3_and_loses_nothing(project):

@@ -20,7 +20,7 @@ def names(*folders: str, each: int = 3) -> list[str]:
         (names("set/cat/", "set/dog/"), ["cat", "dog"]),
         (names("cat/a/", "dog/b/c/"), ["cat", "dog"]),
         (names("train/cat/", "train/dog/", "test/dog/"), ["cat", "dog"]),
-        (names("set/Training/cat/", "set/VAL/dog/"), ["cat", "dog"]),
+        (names("set/Training/cat/", "set/Training/dog/", "set/VAL/dog/"), ["cat", "dog"]),
         (names("train/cat/", "train/dog/"), ["cat", "dog"]),
         (names(""), []),
         (names("cat/"), []),

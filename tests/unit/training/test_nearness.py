@@ -10,8 +10,7 @@ import torch
 from monge.data.batches import normalise
 from monge.data.packed import PackedDataset
 from monge.metrics.pyramid import PyramidMoments, pyramid_distance
-from monge.training.grids import FOLDER
-from monge.training.nearness import Nearness, shuffled
+from monge.training.nearness import GRIDS, Nearness, shuffled
 
 
 def gaussians(images):
@@ -64,8 +63,8 @@ def test_it_is_told_with_the_newest_samples(near, tmp_path, caplog):
         "step 10 of 50: 100% from the real images (100% is noise, 0% other real ones)"
     ]
     for step in (10, 20):
-        (tmp_path / FOLDER).mkdir(exist_ok=True)
-        (tmp_path / FOLDER / f"step-{step:08d}.png").touch()
+        (tmp_path / GRIDS).mkdir(exist_ok=True)
+        (tmp_path / GRIDS / f"step-{step:08d}.png").touch()
     near.tell(near._ends[1], 20, 50, tmp_path)
     assert caplog.messages[-1].startswith("step 20 of 50: 0% from the real images")
     assert caplog.messages[-1].endswith(f"samples in {tmp_path}/grids/step-00000020.png")

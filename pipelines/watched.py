@@ -1,0 +1,34 @@
+"""What DVC will not watch in a folder of images, found before it fails half-way without a name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from monge.errors import SourceError
+
+
+def refuse(folder: Path) -> None:
+    """Raise SourceError for a name that is not UTF-8 and for a link to nothing, by its name."""
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(place, name)
+            shown = os.fsencode(os.path.relpath(path, folder)).decode("utf-8", "backslashreplace")
+            if not name.isascii() and not _is_utf8(name):
+                raise SourceError(
+                    f"prepare.path: {shown!r}: its name is not UTF-8, and DVC cannot note it. "
+                    "Rename it, or move it away."
+                )
+            if os.path.islink(path) and not os.path.exists(path):
+                raise SourceError(
+                    f"prepare.path: {shown!r}: a link to nothing ({os.readlink(path)}). Mend it, "
+                    "or remove it."
+                )
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:  # what could not be decoded is kept as lone surrogates
+        return False
+    return True

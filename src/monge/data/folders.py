@@ -1,0 +1,177 @@
+"""What the names of folders say of the images in them: which split, which class, or neither.
+
+People lay their images out in many ways: folders around everything, splits under many names,
+classes below or above them, a page or a shard between, a logo beside it all. From the outside in:
+
+1. Folders that hold everything are looked through, and a few images beside one are left out.
+2. Folders named as splits are splits, when there are some to train on and some to judge by. Others
+   beside them are left out; `unlabeled` ones are only where the rest has no classes.
+3. The next folder is the class; where the same names return below most of them, the folder below.
+   A few images beside the classes are left out, and where there are many there are no classes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+STRAY_SHARE = 0.05
+"""Images beside folders are strays where they are at most this share of all, or a single one."""
+
+_WHAT = r"(?:[ _-]*(?:set|data|dataset|images?|imgs?|pics|pictures|split))?"
+_TRAIN_NAMES = "training|train|trn"
+_HELD_OUT_NAMES = (
+    "testing|test|tst|validation|valid|val|dev|evaluation|eval|hold[ _-]?out|held[ _-]?out"
+)
+_TRAIN = re.compile(f"(?:{_TRAIN_NAMES}){_WHAT}")
+_HELD_OUT = re.compile(f"(?:{_HELD_OUT_NAMES}){_WHAT}")
+_PAIRED = re.compile(f"({_TRAIN_NAMES}|{_HELD_OUT_NAMES})[ _-]?([AB])", re.I)
+_UNLABELLED = re.compile(r"unlabell?ed|unsup(?:ervised)?|no[ _-]?labels?")
+
+Parts = tuple[str, ...]
+
+
+@dataclass
+class Meaning:
+    """What was read, by the place of a path: None where the folders do not say."""
+
+    classes: list[str | None]
+    held_out: list[bool | None]
+    rest: list[str]
+    """The path within its split, from which who is held out is chosen."""
+    left_out: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What was done that a person should know, a sentence each."""
+
+
+def meaning(paths: Sequence[str], *, classes: bool = True) -> Meaning:
+    """Read the folders of relative paths; without `classes` splits alone."""
+    parts = {row: PurePosixPath(path).parts for row, path in enumerate(paths)}
+    found = Meaning([None] * len(paths), [None] * len(paths), list(paths))
+    parts = _looked_through(parts, found)
+    parts = _split(parts, found)
+    parts = _looked_through(parts, found)
+    for row, rest in parts.items():
+        found.rest[row] = "/".join(rest)
+    if classes:
+        _name_classes(parts, found)
+    return found
+
+
+def split_of(name: str) -> bool | None:
+    """Whether a folder's name is a held-out split's (True) or a training split's (False)."""
+    plain = name.casefold()
+    paired = _PAIRED.fullmatch(name)
+    if _TRAIN.fullmatch(plain) or (paired and _TRAIN.fullmatch(paired[1].casefold())):
+        return False
+    if _HELD_OUT.fullmatch(plain) or (paired and _HELD_OUT.fullmatch(paired[1].casefold())):
+        return True
+    return None
+
+
+def _looked_through(parts: dict[int, Parts], found: Meaning) -> dict[int, Parts]:
+    """Without the folders that hold everything."""
+    while True:
+        tops = {each[0] for each in parts.values() if len(each) > 1}
+        if len(tops) != 1 or split_of(next(iter(tops))) is not None:
+            return parts
+        strays = [row for row, each in parts.items() if len(each) == 1]
+        if not _are_strays(len(strays), len(parts)):
+            return parts
+        _leave_out(strays, f"beside the folder {next(iter(tops))}, which holds all others", found)
+        parts = {row: each[1:] for row, each in parts.items() if len(each) > 1}
+
+
+def _split(parts: dict[int, Parts], found: Meaning) -> dict[int, Parts]:
+    """Take the splits out of the paths: the outermost folder's, or the next one's everywhere."""
+    for depth in (0, 1):
+        kinds = {
+            row: split_of(each[depth]) if len(each) > depth + 1 else None
+            for row, each in parts.items()
+        }
+        both = {True, False} <= set(kinds.values())
+        if both and (depth == 0 or None not in kinds.values()):
+            return _by_split(parts, kinds, depth, found)
+    tops = {each[0] if len(each) > 1 else "" for each in parts.values()}
+    if len(tops) == 1 and split_of(next(iter(tops))) is not None:
+        return {row: each[1:] for row, each in parts.items()}
+    for top in sorted(tops):
+        if split_of(top) is not None:
+            found.notes.append(f"{top} is taken for a class: its other split is missing")
+    return parts
+
+
+def _by_split(
+    parts: dict[int, Parts], kinds: dict[int, bool | None], depth: int, found: Meaning
+) -> dict[int, Parts]:
+    within: dict[int, Parts] = {}
+    others: dict[str, list[int]] = defaultdict(list)
+    for row, each in parts.items():
+        if kinds[row] is None:
+            others[each[0] if len(each) > 1 else ""].append(row)
+            continue
+        found.held_out[row] = kinds[row]
+        paired = _PAIRED.fullmatch(each[depth])
+        own = (paired[2].upper(),) if paired else ()
+        within[row] = (*each[:depth], *own, *each[depth + 1 :])
+    labelled = any(len(each) > 1 for each in within.values())
+    for top, rows in sorted(others.items()):
+        if _UNLABELLED.fullmatch(top.casefold()) and not labelled:
+            for row in rows:
+                found.held_out[row] = False
+                within[row] = parts[row][1:]
+        else:
+            _leave_out(rows, f"in {top}, which is no split" if top else "beside the splits", found)
+    names = Counter((kinds[row], parts[row][depth]) for row in within if kinds[row] is not None)
+    for kind, role in ((False, "to train on"), (True, "to judge by")):
+        mine = ", ".join(sorted({name for (of, name) in names if of is kind}))
+        found.notes.append(f"images {role} are those in {mine}")
+    return within
+
+
+def _name_classes(parts: dict[int, Parts], found: Meaning) -> None:
+    loose = [row for row, each in parts.items() if len(each) == 1]
+    tops = {each[0] for each in parts.values() if len(each) > 1}
+    if len(tops) < 2:
+        return
+    if not _are_strays(len(loose), len(parts)):
+        found.notes.append(
+            f"{len(loose)} images lie beside the folders {_listed(tops)}: those are no classes then"
+        )
+        return
+    _leave_out(loose, "beside the folders of the classes", found)
+    inside = {row: each for row, each in parts.items() if len(each) > 1}
+    level = 1 if _returns_below(inside) else 0
+    if level:
+        found.notes.append("the classes are the folders below: their names return in most others")
+    for row, each in inside.items():
+        found.classes[row] = each[level]
+
+
+def _returns_below(parts: dict[int, Parts]) -> bool:
+    """Whether the second folders are the classes: there everywhere, several, and alike."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for each in parts.values():
+        if len(each) < 3:
+            return False
+        below[each[0]].add(each[1])
+    names = set().union(*below.values())
+    alike = sum(len(some & names) for some in below.values()) / (len(below) * len(names))
+    return len(names) >= 2 and alike > 0.5
+
+
+def _are_strays(count: int, total: int) -> bool:
+    return count <= max(1, int(STRAY_SHARE * total)) and total - count >= 4 * count
+
+
+def _leave_out(rows: Sequence[int], why: str, found: Meaning) -> None:
+    for row in rows:
+        found.left_out[row] = why
+
+
+def _listed(names: set[str]) -> str:
+    few = sorted(names)[:5]
+    return ", ".join(few) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,128 @@
+"""What a person should know of what was packed, in one short block."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monge.data.layout import FEW_OF_A_CLASS
+from monge.data.packed import PackedDataset
+from monge.data.sources import endings
+
+FEW, FAR_TOO_FEW = 2000, 200
+"""Training images below which an opponent learns them by heart soon, or at once."""
+
+ALIKE = 3.0
+"""Two images are near copies where they differ by no more than so many levels on average."""
+
+_CLASSES, _NAMES = 12, 3
+_SIDE = 8
+
+
+@dataclass
+class Oddities:
+    """Names of packed images that are worth a look, found part by part."""
+
+    one_colour: list[str] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
+    """Near copies of images that came before."""
+    _first: dict[bytes, tuple[str, NDArray[np.uint8]]] = field(default_factory=dict)
+
+    def add(self, names: Sequence[str], images: NDArray[np.uint8]) -> None:
+        """Look at images [n, C, H, W]; kept of each is a sketch of 128 bytes."""
+        flat = (np.ptp(images.reshape(*images.shape[:2], -1), axis=2) == 0).all(axis=1)
+        for name, is_flat, sketch in zip(names, flat, _sketches(images), strict=True):
+            if is_flat:
+                self.one_colour.append(name)
+                continue
+            key = np.packbits(sketch[:, 1:] > sketch[:, :-1]).tobytes()
+            like, there = self._first.setdefault(key, (name, sketch))
+            far = np.abs(sketch.astype(np.int16) - there).mean()
+            if like != name and far <= ALIKE:
+                self.copies.append(name)
+
+
+def _sketches(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey and small, [n, 8, 9]: enough to tell one picture from another."""
+    rows = np.linspace(0, images.shape[2] - 1, _SIDE).round().astype(np.int64)
+    columns = np.linspace(0, images.shape[3] - 1, _SIDE + 1).round().astype(np.int64)
+    grey = images[:, :, rows][:, :, :, columns].mean(axis=1)
+    sketches: NDArray[np.uint8] = grey.astype(np.uint8)
+    return sketches
+
+
+def block(
+    dataset: PackedDataset,
+    notes: Iterable[str],
+    left_out: Mapping[str, str],
+    skipped: Counter[str],
+    rejected: Mapping[str, str],
+    odd: Oddities,
+) -> Iterator[str]:
+    """Yield the lines: what was packed, where classes and splits come from, what is odd."""
+    shape = "x".join(map(str, dataset.image_shape))
+    yield (
+        f"packed {len(dataset.train)} images to train on and {len(dataset.validation)} to validate "
+        f"with, {shape} each, {len(dataset.class_names)} classes, {len(rejected)} rejected"
+    )
+    yield from _rows(_class_rows(dataset))
+    yield from _rows(("", note) for note in notes)
+    for reason, names in _by_reason(left_out):
+        yield _row("left out", f"{_some(names)} {reason}")
+    if skipped:
+        yield _row("skipped", endings(skipped))
+    for reason, names in _by_reason(rejected):
+        yield _row("rejected", f"{_some(names)}: {reason}")
+    if odd.one_colour:
+        yield _row("look at", f"{_some(odd.one_colour)} of one colour all over")
+    if odd.copies:
+        yield _row("look at", f"{_some(odd.copies)} like another one")
+    yield from _rows(_enough(len(dataset.train)))
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    return (_row(label, text) for label, text in rows)
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<10} {text}"
+
+
+def _class_rows(dataset: PackedDataset) -> Iterator[tuple[str, str]]:
+    labels, names = dataset.train.labels, dataset.class_names
+    if labels is None:
+        yield "classes", "none"
+        return
+    counts = np.bincount(labels, minlength=len(names)).tolist()
+    pairs = [f"{name} {count:,}" for name, count in zip(names, counts, strict=True)]
+    more = f" and {len(pairs) - _CLASSES} more" if len(pairs) > _CLASSES else ""
+    yield "classes", f"{', '.join(pairs[:_CLASSES])}{more} (to train on)"
+    few = [name for name, count in zip(names, counts, strict=True) if count < FEW_OF_A_CLASS]
+    if few:
+        yield "few", f"{', '.join(few[:_CLASSES])}: under {FEW_OF_A_CLASS} images each"
+
+
+def _enough(count: int) -> Iterator[tuple[str, str]]:
+    if count < FAR_TOO_FEW:
+        yield "few", f"{count} images to train on are learned by heart: hundreds are needed"
+    elif count < FEW:
+        yield "few", f"{count:,} images to train on are soon known: train.augment: ada helps"
+
+
+def _by_reason(found: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    reasons: dict[str, list[str]] = {}
+    for name, reason in sorted(found.items()):
+        reasons.setdefault(reason, []).append(name)
+    most_first = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    return most_first[:_CLASSES]
+
+
+def _some(names: Sequence[str]) -> str:
+    """`3 images (a.png, b.png, c.png)`, `40 images (a.png, b.png, c.png, ...)`."""
+    more = ", ..." if len(names) > _NAMES else ""
+    which = ", ".join(names[:_NAMES]) + more
+    return f"{len(names):,} image{'s' if len(names) != 1 else ''} ({which})"
