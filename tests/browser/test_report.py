@@ -90,7 +90,7 @@ def test_every_figure_and_every_picture_is_there(shown: Any, facts: Facts) -> No
     said = shown.locator("body").inner_text()
     for text in (
         facts.verdict, "1,400 training and 397 held-out grey images of 8×8 pixels (digits)",
-        "1,280,000", "3 min", "0.002 kWh", "Trained at git revision " + "c" * 40 + ".",
+        "1,280,000", "2 min 31 s", "0.002 kWh", "Trained at git revision " + "c" * 40 + ".",
         "real images",
     ):  # fmt: skip
         assert text in said, text
