@@ -7,11 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from monge.errors import SourceError
 from monge.files import locked, write_whole
-from monge.params import PARAMS_FILE, Params, auto, load
+from monge.params import PARAMS_FILE, Params, auto, load, typed
 from monge.params.edit import laid_over
 from monge.params.file import read
 from monge.paths import Paths
@@ -87,5 +85,5 @@ def keep_chosen(path: Path, root: Path) -> None:
 
 def _laid_over(text: str, changes: Sequence[str], log: Callable[[str], None]) -> str:
     pairs = (change.partition("=") for change in changes)
-    values = {name.strip(): YAML().load(value) for name, _, value in pairs}
+    values = {name.strip(): typed(name.strip(), value) for name, _, value in pairs}
     return laid_over(text, values, lambda line: log(f"{FILE}: {line}"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from monge.params.nets import NET_SECTIONS
 from monge.params.train import TrainParams
 from monge.params.whole import Params
@@ -30,7 +32,7 @@ def impossible_pairs(params: Params) -> list[str]:
             f"{tying}: compares all images of a batch, which cannot be summed up from its "
             "parts. Set train.accumulate: 1 and train.devices: 1."
         )
-    problems += _of_the_method(train)
+    problems += _of_the_method(train) + _of_the_shell(params)
     if convolutional and prepare.resolution not in (8, 16, 32, 64, 128):
         problems.append(
             f"prepare.resolution: {train.net} needs a power of two from 8 to 128, got "
@@ -87,6 +89,17 @@ def _of_the_method(train: TrainParams) -> list[str]:
                 "up from its parts. Set train.accumulate: 1 and train.devices: 1."
             )
     return problems
+
+
+def _of_the_shell(params: Params) -> list[str]:
+    """Paths from the home folder, which only a shell, and what is typed behind --set, knows."""
+    paths = {"prepare.path": params.prepare.path, "train.init_from": params.train.init_from}
+    return [
+        f"{key}: {path}: DVC, which reads this file too, does not know what ~ is. Write "
+        f"{os.path.expanduser(path)}"
+        for key, path in paths.items()
+        if path.startswith("~") and path != os.path.expanduser(path)
+    ]
 
 
 def _tying(train: TrainParams) -> str:
