@@ -44,6 +44,7 @@ OTHER: dict[str, Any] = {
     "prepare.source": "folder", "prepare.path": "data/other", "prepare.classes": "none",
     "prepare.resolution": 16,
     "prepare.colour": "rgb", "prepare.fit": "pad", "prepare.background": "#102030",
+    "prepare.levels": "stretch",
     "prepare.validation_fraction": 0.25, "prepare.seed": 1, "prepare.max_rejected_fraction": 0.5,
     "prepare.max_images": 2000, "prepare.max_pixels": 64, "prepare.workers": 2,
     "train.net": "dcgan", "train.objective": "gan", "train.conditional": True,

@@ -8,15 +8,18 @@
 | palette                    | the palette's colours                                              |
 | alpha, transparent colour  | composited over `background` (in 8 bit, before resizing)           |
 | CMYK, YCbCr, LAB, HSV      | RGB by Pillow's conversion; embedded colour profiles are ignored   |
-| 16 bit (I;16, RGB PNG)     | the high byte: v >> 8                                              |
+| 12 and 16 bit              | the high byte: v >> 4, v >> 8                                      |
 | 32-bit integer (I)         | v >> 8 when all of 0..65535, else refused                          |
 | float (F)                  | round(255 v) when all of 0..1, else refused: the scale is unknown  |
+| these, and 8 bit           | as `levels` says, if it is not `full`: see levels.py               |
+| TIFF where white is zero   | as meant, in any depth                                             |
 | RGB asked as grey          | ITU-R 601 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16         |
 | grey asked as RGB          | the three channels alike                                           |
 | not square                 | `crop`: the centre square; `pad`: centred on `background`          |
 | another size               | Lanczos with antialiasing (sharpest of Pillow's, StyleGAN's choice)|
 
-A large JPEG is decoded at 1/2, 1/4 or 1/8 when that still leaves four times the wanted size.
+A large JPEG is decoded at 1/2, 1/4 or 1/8 when that still leaves four times the wanted size. One
+that was cut off is refused, also where it was closed again: see jpeg.py.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+from monge.data import jpeg, levels
+from monge.data.remarks import Traits, traits_of
 
 # Raster formats with decoders of their own: none that starts another program (EPS, PDF, WMF).
 FORMATS = (
@@ -72,6 +78,7 @@ class Recipe:
     fit: str
     background: str
     max_pixels: int
+    levels: levels.Levels = "full"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -96,19 +103,21 @@ class RejectedError(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """The images of a chunk that could be read, uint8 [k, C, H, W]; `reasons` has None for those.
+    """The images of a chunk that could be read, uint8 [k, C, H, W], with the traits of each.
 
-    `reasons` is as long as the chunk.
+    `reasons` is as long as the chunk, and has None for these.
     """
 
     images: NDArray[np.uint8]
     reasons: list[str | None]
+    traits: list[Traits]
 
 
 def decode_chunk(chunk: list[Encoded], recipe: Recipe) -> Decoded:
     """Decode what can be decoded; a decoder that fails on one image costs only that image."""
     images: list[NDArray[np.uint8]] = []
     reasons: list[str | None] = []
+    traits: list[Traits] = []
     limit = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -118,30 +127,52 @@ def decode_chunk(chunk: list[Encoded], recipe: Recipe) -> Decoded:
         try:
             for encoded in chunk:
                 try:
-                    images.append(decode(encoded, recipe))
+                    pixels, seen = _decoded(encoded, recipe)
+                    images.append(pixels)
+                    traits.append(seen)
                     reasons.append(None)
                 except Exception as error:  # decoders raise anything on bad bytes
                     reasons.append(_reason(error, recipe))
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     stacked = np.stack(images) if images else np.empty((0, *recipe.image_shape), np.uint8)
-    return Decoded(stacked, reasons)
+    return Decoded(stacked, reasons, traits)
 
 
 def decode(encoded: Encoded, recipe: Recipe) -> NDArray[np.uint8]:
     """One image as uint8 [C, size, size]; raises RejectedError or what a decoder raises."""
-    image = opened(encoded)
-    if image.width * image.height > recipe.max_pixels:
+    return _decoded(encoded, recipe)[0]
+
+
+def _decoded(encoded: Encoded, recipe: Recipe) -> tuple[NDArray[np.uint8], Traits]:
+    data = _content(encoded)
+    image = _open(data)
+    width, height = image.size
+    if width * height > recipe.max_pixels:
         raise RejectedError(
-            f"{image.width} x {image.height} pixels are over the limit {recipe.max_pixels}"
+            f"{width} x {height} pixels are over the limit {recipe.max_pixels} (prepare.max_pixels)"
         )
+    scale = levels.scale_of(image)
+    image = _loaded(image, recipe)
+    if (
+        isinstance(data, bytes)
+        and image.format in ("JPEG", "MPO")
+        and jpeg.is_cut(data, image, lambda other: _loaded(_open(other), recipe))
+    ):
+        raise RejectedError(jpeg.CUT)
+    peak = float(np.asarray(image).max()) if levels.is_deep(image) else None
+    image = _fitted(_coloured(_upright(image), scale, recipe), recipe)
+    pixels = np.asarray(image)
+    pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels, traits_of(pixels, (width, height), scale, recipe.levels, peak)
+
+
+def _loaded(image: Image.Image, recipe: Recipe) -> Image.Image:
     wanted = _JPEG_MARGIN * recipe.size
     if recipe.fit == "crop" or image.width == image.height:
         image.draft(None, (wanted, wanted))
     image.load()
-    image = _fitted(_coloured(_upright(image), recipe), recipe)
-    pixels = np.asarray(image)
-    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return image
 
 
 @functools.cache
@@ -159,18 +190,28 @@ def _formats() -> tuple[str, ...]:
 
 def opened(encoded: Encoded) -> Image.Image:
     """Open an image, its header alone; raises RejectedError or what a decoder raises."""
+    return _open(_content(encoded))
+
+
+def _content(encoded: Encoded) -> bytes | NDArray[np.uint8]:
     if isinstance(encoded, Unreadable):
         raise RejectedError(encoded.reason)
     if isinstance(encoded, np.ndarray):
-        return Image.fromarray(encoded)
+        return encoded
     if isinstance(encoded, str):
         with open(encoded, "rb") as file:
             encoded = file.read(MAX_FILE_BYTES + 1)
     if len(encoded) > MAX_FILE_BYTES:
-        raise RejectedError(f"the file is larger than {MAX_FILE_BYTES} bytes")
+        raise RejectedError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB")
     if not encoded:
         raise RejectedError("the file is empty")
-    return Image.open(io.BytesIO(encoded), formats=_formats())
+    return encoded
+
+
+def _open(content: bytes | NDArray[np.uint8]) -> Image.Image:
+    if isinstance(content, np.ndarray):
+        return Image.fromarray(content)
+    return Image.open(io.BytesIO(content), formats=_formats())
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -179,12 +220,9 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if how is None else image.transpose(how)
 
 
-def _coloured(image: Image.Image, recipe: Recipe) -> Image.Image:
+def _coloured(image: Image.Image, scale: levels.Scale, recipe: Recipe) -> Image.Image:
     """Bring an image to mode L or RGB."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        image = _from_integers(image)
-    elif image.mode == "F":
-        image = _from_floats(image)
+    image = _in_bytes(image, scale, recipe.levels)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, recipe.background)
@@ -196,18 +234,24 @@ def _coloured(image: Image.Image, recipe: Recipe) -> Image.Image:
     return image
 
 
-def _from_integers(image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image)
-    if pixels.min() < 0 or pixels.max() > 0xFFFF:
-        raise RejectedError("32-bit integer pixels outside 0..65535")
-    return Image.fromarray((pixels >> 8).astype(np.uint8))
-
-
-def _from_floats(image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image)
-    if not (pixels.min() >= 0 and pixels.max() <= 1):  # also refuses NaN
-        raise RejectedError("float pixels outside 0..1, so their scale is unknown")
-    return Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
+def _in_bytes(image: Image.Image, scale: levels.Scale, wanted: levels.Levels) -> Image.Image:
+    """Apply the levels before what is transparent is composited over a ground that has its own."""
+    if levels.is_deep(image):
+        try:
+            return levels.to_bytes(image, scale, wanted)
+        except levels.ScaleError as error:
+            raise RejectedError(str(error)) from None
+    if image.mode == "La":  # Pillow has no other way from premultiplied grey
+        image = image.convert("LA")
+    if scale.transparent is not None:
+        image.info["transparency"] = scale.transparent
+    if wanted == "full":
+        return image
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    return levels.stretched(image, scale, wanted)
 
 
 def _fitted(image: Image.Image, recipe: Recipe) -> Image.Image:
@@ -234,7 +278,7 @@ def _reason(error: Exception, recipe: Recipe) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image of a format that is read"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return f"more pixels than the limit {recipe.max_pixels}"
+        return f"more pixels than the limit {recipe.max_pixels} (prepare.max_pixels)"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
     message: Any = " ".join(str(error).split())

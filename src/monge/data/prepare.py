@@ -23,6 +23,7 @@ from monge.data.decode import CONVERSION, Encoded, Recipe
 from monge.data.layout import Layout, organise
 from monge.data.packed import SPLITS, Images, PackedDataset
 from monge.data.pool import Chunk, decode_all
+from monge.data.remarks import Remarks
 from monge.data.replacement import storage_error, write_whole
 from monge.data.sources import Item, Source, open_source
 from monge.data.telling import Oddities, block
@@ -48,8 +49,9 @@ def prepare(params: PrepareParams, root: Path, downloads: Path, out: Path) -> Pa
     (torchvision's datasets), StorageError.
     """
     recipe = Recipe(
-        params.resolution, params.colour, params.fit, params.background, params.max_pixels
-    )
+        params.resolution, params.colour, params.fit, params.background, params.max_pixels,
+        params.levels,
+    )  # fmt: skip
     with _sigterm_unwinds():
         source = open_source(params, root, downloads)
         with _arrivals_file(out) as file:
@@ -68,15 +70,21 @@ def prepare(params: PrepareParams, root: Path, downloads: Path, out: Path) -> Pa
     left_out = {paths[place]: reason for place, reason in layout.left_out.items()}
     for line in block(dataset, layout.notes, left_out, source.skipped, arrivals.rejected, odd):
         logger.info("%s", line)
+    for sentence in arrivals.remarks.sentences(len(arrivals.rows), params.fit):
+        logger.warning("  %-10s %s", "look at", sentence)
     return dataset
 
 
 @dataclass
 class _Arrivals:
-    """What came out of decoding, in whatever order: each good path's row, each bad one's reason."""
+    """What came out of decoding, in whatever order.
+
+    Each good path's row, each bad one's reason, and what is doubtful.
+    """
 
     rows: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
+    remarks: Remarks = field(default_factory=Remarks)
 
 
 def _decode(
@@ -86,9 +94,11 @@ def _decode(
     results = decode_all(_chunks(source.items), recipe, workers)
     with closing(results), _progress(source.count) as advance:
         for names, decoded in results:
+            traits = iter(decoded.traits)
             for name, reason in zip(names, decoded.reasons, strict=True):
                 if reason is None:
                     arrivals.rows[name] = len(arrivals.rows)
+                    arrivals.remarks.note(name, next(traits))
                 else:
                     arrivals.rejected[name] = reason
             try:
@@ -171,6 +181,7 @@ def _pack(
                 {"path": path, "reason": reason}
                 for path, reason in sorted(arrivals.rejected.items())
             ],
+            remarks=arrivals.remarks.sentences(len(arrivals.rows), params.fit),
             skipped_files=source.skipped.total(),
             skipped=dict(source.skipped),
             left_out=[

@@ -27,7 +27,6 @@ _SIDE = 8
 class Oddities:
     """Names of packed images that are worth a look, found part by part."""
 
-    one_colour: list[str] = field(default_factory=list)
     copies: list[str] = field(default_factory=list)
     """Near copies of images that came before."""
     _first: dict[bytes, tuple[str, NDArray[np.uint8]]] = field(default_factory=dict)
@@ -36,8 +35,7 @@ class Oddities:
         """Look at images [n, C, H, W]; kept of each is a sketch of 128 bytes."""
         flat = (np.ptp(images.reshape(*images.shape[:2], -1), axis=2) == 0).all(axis=1)
         for name, is_flat, sketch in zip(names, flat, _sketches(images), strict=True):
-            if is_flat:
-                self.one_colour.append(name)
+            if is_flat:  # told apart from copies, by its own remark
                 continue
             key = np.packbits(sketch[:, 1:] > sketch[:, :-1]).tobytes()
             like, there = self._first.setdefault(key, (name, sketch))
@@ -77,8 +75,6 @@ def block(
         yield _row("skipped", endings(skipped))
     for reason, names in _by_reason(rejected):
         yield _row("rejected", f"{_some(names)}: {reason}")
-    if odd.one_colour:
-        yield _row("look at", f"{_some(odd.one_colour)} of one colour all over")
     if odd.copies:
         yield _row("look at", f"{_some(odd.copies)} like another one")
     yield from _rows(_enough(len(dataset.train)))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from monge.errors import ParamsError
 from monge.params import auto
-from monge.params.keys import annotation, canonical, hint, takes_text
+from monge.params.keys import annotation, canonical, hint, is_union, takes_text
 from monge.params.pairs import impossible_pairs
 from monge.params.typed import Loader, typed
 from monge.params.whole import Params
@@ -92,7 +92,7 @@ def _validate(document: dict[str, Any], problems: list[str], where: str) -> Para
     try:
         params = Params.model_validate(canonical(document, Params))
     except ValidationError as error:
-        problems = problems + [_sentence(item, document) for item in error.errors()]
+        problems = problems + _sentences(error.errors(), document)
     else:
         problems = problems + impossible_pairs(params)
         if not problems:
@@ -112,16 +112,38 @@ _RENAMED = {
 _MUST_BE = {"bool_type": "true or false", "bool_parsing": "true or false"}
 
 
-def _sentence(item: Any, document: Mapping[str, Any]) -> str:
-    """One pydantic problem as `path: what is wanted, what was got`."""
-    dotted = ".".join(part for part in item["loc"] if isinstance(part, str))
+def _sentences(items: Sequence[Any], document: Mapping[str, Any]) -> list[str]:
+    """Pydantic's problems in a line a key; of a value that may be of several types, it has more."""
+    by_key: dict[str, list[Any]] = {}
+    for item in items:
+        by_key.setdefault(_key(item["loc"]), []).append(item)
+    return [_sentence(key, found, document) for key, found in by_key.items()]
+
+
+def _key(location: Sequence[str | int]) -> str:
+    """The dotted key, without the numbers of a list's items and the names of a union's types."""
+    parts = [part for part in location if isinstance(part, str)]
+    known = (".".join(parts[:length]) for length in range(len(parts) - 1, 0, -1))
+    within = next((key for key in known if is_union(annotation(key))), None)
+    return within or ".".join(parts)
+
+
+def _sentence(dotted: str, items: Sequence[Any], document: Mapping[str, Any]) -> str:
+    """The problems of one key as `path: what is wanted, what was got`."""
     if dotted in _RENAMED:
         return f"{dotted}: unknown key. {_RENAMED[dotted]}"
-    if item["type"] == "extra_forbidden":
+    if items[0]["type"] == "extra_forbidden":
         return f"{dotted}: unknown key.{hint(dotted, document)}"
-    if item["type"] == "string_type" and takes_text(annotation(dotted)):
-        return f'{dotted}: must be text, got {item["input"]!r}. Write it in quotes: "..."'
-    message = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    got = items[0]["input"]
+    if items[0]["type"] == "string_type" and takes_text(annotation(dotted)):
+        return f'{dotted}: must be text, got {got!r}. Write it in quotes: "..."'
+    wanted = [_wanted(item) for item in items]
+    rest = [each.removeprefix("must be ") for each in wanted[1:]]
+    return f"{dotted}: {' or '.join([wanted[0], *rest])}, got {got!r}"
+
+
+def _wanted(item: Any) -> str:
+    message: str = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
     if item["type"] in _MUST_BE:
         message = f"must be {_MUST_BE[item['type']]}"
     for long, short in (
@@ -130,4 +152,4 @@ def _sentence(item: Any, document: Mapping[str, Any]) -> str:
         ("less than or equal to", "at most"),
     ):
         message = message.replace(long, short)
-    return f"{dotted}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
+    return message[0].lower() + message[1:]

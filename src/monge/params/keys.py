@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -17,9 +18,10 @@ def annotation(key: str) -> Any:
     """Return the type of a dotted key, a model for a section; None where there is no such key."""
     model: Any = Params
     for part in key.split("."):
-        if not _is_section(model):
+        within = _items(model)
+        if not _is_section(within):
             return None
-        model = next((wanted for name, wanted in fields(model) if name == part), None)
+        model = next((wanted for name, wanted in fields(within) if name == part), None)
     return model
 
 
@@ -27,6 +29,11 @@ def fields(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
     """Yield the name in the file and the type of each field of a section."""
     for name, field in model.model_fields.items():
         yield field.alias or name, field.annotation
+
+
+def is_union(wanted: Any) -> bool:
+    """Tell whether a value may be of several types."""
+    return get_origin(wanted) in (Union, UnionType)
 
 
 def takes_text(wanted: Any) -> bool:
@@ -106,8 +113,8 @@ def _every_key(model: type[BaseModel], prefix: str) -> Iterator[str]:
     """Yield sections and keys, dotted."""
     for name, wanted in fields(model):
         yield prefix + name
-        if _is_section(wanted):
-            yield from _every_key(wanted, f"{prefix}{name}.")
+        if _is_section(_items(wanted)):
+            yield from _every_key(_items(wanted), f"{prefix}{name}.")
 
 
 def _unused(document: Mapping[str, Any]) -> set[str]:
@@ -129,6 +136,11 @@ def _choices(wanted: Any) -> Iterator[str]:
     else:
         for part in get_args(wanted):
             yield from _choices(part)
+
+
+def _items(wanted: Any) -> Any:
+    """The type of a list's items; another type itself."""
+    return get_args(wanted)[0] if get_origin(wanted) is list else wanted
 
 
 def _is_section(wanted: Any) -> bool:

@@ -24,6 +24,7 @@ class PrepareParams(Section):
     colour: Literal["grey", "rgb"] = "grey"
     fit: Literal["crop", "pad"] = "crop"
     background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"
+    levels: Literal["full", "stretch"] | Annotated[float, Field(gt=0.0, le=1e12)] = "full"
     validation_fraction: Annotated[float, Field(gt=0.0, le=0.5)] = 0.2
     seed: Seed = 0
     max_rejected_fraction: Fraction = 0.01

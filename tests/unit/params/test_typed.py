@@ -166,12 +166,13 @@ def test_the_files_numbers_are_those_that_dvc_reads(text, number, tmp_path):
         (["steps=3"], "train.steps"),
         (["seed=3"], "prepare.seed, train.seed or evaluate.seed"),
         (["train.patience=3"], "train.guards.patience"),
+        (["promote.conditions=[{metrc: a, at_most: 1}]"], "promote.conditions.metric"),
     ],
 )
 def test_an_unknown_key_names_the_one_that_is_meant(changes, meant):
     with pytest.raises(ParamsError) as caught:
         load(FILE, changes)
-    assert str(caught.value).endswith(f"Did you mean {meant}?")
+    assert f"Did you mean {meant}?" in str(caught.value)
 
 
 def test_a_key_like_none_gets_no_hint():
@@ -182,6 +183,16 @@ def test_a_key_like_none_gets_no_hint():
 def test_a_value_cut_at_a_space_is_told_to_stand_in_quotes():
     with pytest.raises(ParamsError, match="a value with spaces stands in quotes"):
         load(FILE, ["prepare.path=my", "pics"])
+
+
+def test_a_value_of_several_types_is_any_of_them_and_what_is_none_gets_one_line():
+    for text, meant in (("4095", 4095.0), ("Stretch", "stretch"), ("full", "full")):
+        assert load(FILE, [f"prepare.levels={text}"]).prepare.levels == meant
+    with pytest.raises(ParamsError) as caught:
+        load(FILE, ["prepare.levels=bright"])
+    assert str(caught.value).endswith(
+        "1 problem\n  prepare.levels: must be 'full' or 'stretch' or a valid number, got 'bright'"
+    )
 
 
 def test_every_hint_is_a_key_that_exists():

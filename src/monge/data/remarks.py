@@ -1,0 +1,109 @@
+"""What is doubtful about images that could be read: noted one by one, told in a line a kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monge.data.levels import Levels, Scale
+
+_FEW_LEVELS = 32
+_THIN = 8
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What makes an image a doubtful one.
+
+    `flat`: all of it is one colour. `dim`: it uses under an eighth of the levels there are; `peak`
+    is then the largest number in the file. `thin`: over eight times as long as wide.
+    """
+
+    flat: bool = False
+    dim: bool = False
+    thin: bool = False
+    peak: float = 0.0
+
+
+def traits_of(
+    pixels: NDArray[np.uint8],
+    size: tuple[int, int],
+    scale: Scale,
+    levels: Levels,
+    peak: float | None,
+) -> Traits:
+    """Look at what an image of `size` has become, uint8 [C, H, W].
+
+    `peak` is the largest number of one whose file has others than bytes.
+    """
+    low, high = pixels.min(axis=(1, 2)), pixels.max(axis=(1, 2))
+    most = int(high.max())
+    flat, dim = bool((low == high).all()), most - int(low.min()) < _FEW_LEVELS
+    if peak is not None and levels == "full":
+        dim = peak * 8 < (scale.white or 1)
+        flat = flat and not dim  # what is black for want of a scale is not for want of a picture
+    return Traits(
+        flat=flat,
+        dim=dim and not flat,
+        thin=max(size) > _THIN * min(size),
+        peak=most * scale.unit if peak is None else peak,
+    )
+
+
+@dataclass
+class Remarks:
+    """The doubtful images of a source, by what is doubtful about them."""
+
+    flat: list[str] = field(default_factory=list)
+    dim: list[str] = field(default_factory=list)
+    thin: list[str] = field(default_factory=list)
+    peak: float = 0.0
+
+    def note(self, name: str, traits: Traits) -> None:
+        """Take in one image."""
+        for kind in ("flat", "dim", "thin"):
+            if getattr(traits, kind):
+                getattr(self, kind).append(name)
+        if traits.dim:
+            self.peak = max(self.peak, traits.peak)
+
+    def sentences(self, total: int, fit: str) -> list[str]:
+        """Say of each kind how many of `total` images there are, and what to do about it."""
+        said = []
+        if self.flat:
+            said.append(
+                f"{_counted(self.flat, total)} of one colour: look at them, and leave them out if "
+                "there is nothing in them"
+            )
+        if self.dim:
+            said.append(
+                f"{_counted(self.dim, total)} in under an eighth of the levels from black to "
+                f"white. If they should not be so dim: prepare.levels={_white(self.peak)} makes "
+                "that number in the file white, and prepare.levels=stretch each image's lightest"
+            )
+        if self.thin:
+            told = "keeps less than an eighth" if fit == "crop" else "leaves a line"
+            way = "set prepare.fit to pad, or cut" if fit == "crop" else "cut"
+            said.append(
+                f"{_counted(self.thin, total)} over {_THIN} times as long as wide, of which fit: "
+                f"{fit} {told}: {way} them into pieces"
+            )
+        return said
+
+
+def _counted(names: Iterable[str], total: int) -> str:
+    """Count them and name the first."""
+    names = sorted(names)
+    verb = "is" if len(names) == 1 else "are"
+    return f"{len(names)} of {total} images {verb} ({names[0]}{', ...' if names[1:] else ''})"
+
+
+def _white(peak: float) -> str:
+    """The largest number of as many bits; of numbers below one the largest itself."""
+    if peak < 1:
+        return f"{peak:.3g}"
+    return str(2 ** math.ceil(math.log2(peak + 1)) - 1)

@@ -1,0 +1,97 @@
+"""Protects: images that are probably not what was meant are counted and told, with what to do."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monge.data.prepare import prepare
+from monge.params import PrepareParams
+
+RNG = np.random.default_rng(2)
+
+
+def told(root: Path, caplog: pytest.LogCaptureFixture, **params: object) -> list[str]:
+    """What `prepare` warns of; the manifest keeps the same sentences."""
+    caplog.clear()
+    asked = PrepareParams(source="folder", path="raw", **params)  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        dataset = prepare(asked, root, root, root / "out")
+    said = [record.message for record in caplog.records]
+    assert dataset.manifest["remarks"] == said
+    return said
+
+
+def pictures(root: Path, name: str, numbers: np.ndarray) -> None:
+    (root / "raw").mkdir(exist_ok=True)
+    Image.fromarray(numbers).save(root / "raw" / name)
+
+
+def ordinary(root: Path, count: int) -> None:
+    for number in range(count):
+        pixels = RNG.integers(0, 256, (16, 16), dtype=np.uint8)
+        pixels[0, 0] = 0
+        pictures(root, f"ordinary-{number}.png", pixels)
+
+
+def test_ordinary_pictures_and_drawings_in_black_and_white_are_not_remarked_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ordinary(tmp_path, 4)
+    drawing = np.full((16, 16), 255, np.uint8)
+    drawing[7:9] = 0
+    pictures(tmp_path, "drawing.png", drawing)
+    pictures(tmp_path, "deep.png", RNG.integers(0, 65536, (16, 16), dtype=np.uint16))
+    assert told(tmp_path, caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("top", "kind", "name", "white"),
+    [
+        (4096, np.uint16, "png", "4095"), (256, np.uint16, "png", "255"),
+        (1000, np.uint16, "tif", "1023"), (256, np.int32, "tif", "255"),
+        (16, np.uint8, "png", "15"), (2, np.uint8, "png", "1"), (4096, np.uint16, "tif", "4095"),
+    ],
+)  # fmt: skip
+def test_numbers_far_below_white_are_counted_and_the_white_one_is_proposed(
+    top: int, kind: type, name: str, white: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ordinary(tmp_path, 3)
+    for number in range(5):
+        pixels = RNG.integers(0, top, (16, 16)).astype(kind)
+        pixels[0, :2] = 0, top - 1
+        pictures(tmp_path, f"a{number}.{name}", pixels)
+    (said,) = told(tmp_path, caplog, resolution=16)
+    assert said.startswith(f"5 of 8 images are (a0.{name}, ...) in under an eighth of the levels")
+    assert f"prepare.levels={white} makes" in said
+    assert told(tmp_path, caplog, resolution=16, levels=float(white)) == []
+    assert told(tmp_path, caplog, resolution=16, levels="stretch") == []
+
+
+def test_pictures_of_one_colour_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ordinary(tmp_path, 3)
+    pictures(tmp_path, "empty.png", np.full((16, 16, 3), (9, 90, 200), np.uint8))
+    (said,) = told(tmp_path, caplog, colour="rgb")
+    assert said.startswith("1 of 4 images is (empty.png) of one colour: look at")
+
+
+def test_strips_are_counted_and_told_what_would_be_left_of_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ordinary(tmp_path, 3)
+    pictures(tmp_path, "strip.png", RNG.integers(0, 256, (5000, 1), dtype=np.uint8))
+    pictures(tmp_path, "wide.png", RNG.integers(0, 256, (20, 161), dtype=np.uint8))
+    pictures(tmp_path, "border.png", RNG.integers(0, 256, (20, 160), dtype=np.uint8))
+    one_colour, strips = told(tmp_path, caplog)
+    assert one_colour.startswith("1 of 6 images is (strip.png) of one colour")
+    assert strips.startswith("2 of 6 images are (strip.png, ...) over 8 times as long as wide, of")
+    assert strips.endswith("fit: crop keeps less than an eighth: set prepare.fit to pad, or cut "
+                           "them into pieces")  # fmt: skip
+    (strips,) = told(tmp_path, caplog, fit="pad")
+    assert strips.endswith("fit: pad leaves a line: cut them into pieces")
