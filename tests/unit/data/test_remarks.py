@@ -62,7 +62,7 @@ def test_numbers_far_below_white_are_counted_and_the_white_one_is_proposed(
 ) -> None:
     ordinary(tmp_path, 3)
     for number in range(5):
-        pixels = RNG.integers(0, top, (16, 16)).astype(kind)
+        pixels: np.ndarray = RNG.integers(0, top, (16, 16)).astype(kind)
         pixels[0, :2] = 0, top - 1
         pictures(tmp_path, f"a{number}.{name}", pixels)
     (said,) = told(tmp_path, caplog, resolution=16)
