@@ -28,7 +28,7 @@ from monge.data.replacement import storage_error, write_whole
 from monge.data.sources import Item, Source, open_source
 from monge.data.telling import Oddities, block
 from monge.data.writer import PackedWriter
-from monge.errors import SourceError
+from monge.errors import Interrupted, SourceError
 from monge.params import PrepareParams
 
 logger = logging.getLogger(__name__)
@@ -225,6 +225,10 @@ def _progress(total: int | None) -> Iterator[Any]:
     yield advance
 
 
+class _Terminated(BaseException):
+    """SIGTERM has come. No Exception: what a decoder raises is a reason to reject an image."""
+
+
 @contextmanager
 def _sigterm_unwinds() -> Iterator[None]:
     """Let SIGTERM unwind like Ctrl-C, so that workers and unfinished files go at once."""
@@ -236,11 +240,16 @@ def _sigterm_unwinds() -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise _Terminated
 
     signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except _Terminated:
+        raise Interrupted(
+            "stopped by SIGTERM before all images were packed; what was packed before is as it "
+            "was. The same command begins again."
+        ) from None
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

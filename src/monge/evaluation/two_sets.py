@@ -28,6 +28,9 @@ from monge.metrics.frechet import extrapolated, frechet_distance
 from monge.metrics.scores import classifier_score
 from monge.params import EvaluateParams
 
+FEWEST_IMAGES = 20
+"""Images a side."""
+
 Images = NDArray[np.uint8]
 Values = dict[str, float]
 
@@ -68,13 +71,20 @@ def compare_sets(
     The value is computed on at most `params.images` of each side as a whole, as in the literature;
     its noise is the standard error over `params.repeats` disjoint subsets of `made`, and the floor
     sets one half of `real` against the other, so at half the size. `origin` (hashes by side) goes
-    into the protocol. Raises InputError below 20 images a side.
+    into the protocol. Raises InputError below FEWEST_IMAGES a side.
     """
-    if min(len(made), len(real)) < 20:
-        raise InputError(f"at least 20 images a side are needed, got {len(made)} and {len(real)}.")
+    if min(len(made), len(real)) < FEWEST_IMAGES:
+        raise InputError(
+            f"at least {FEWEST_IMAGES} images a side are needed, got {len(made)} and {len(real)}. "
+            "Add images to the smaller one, or name another."
+        )
     shape = made.take(np.array([0])).shape[1:]
-    if shape != real.take(np.array([0])).shape[1:]:
-        raise InputError("the images of the two sides differ in size or channels.")
+    other = real.take(np.array([0])).shape[1:]
+    if shape != other:
+        raise InputError(
+            f"the images of the two sides differ in channels or size: {shape} and {other}. Leave "
+            "out --size and --colour, or give those of the side that has its own."
+        )
     a, b = _side(made, look, params, "first set"), _side(real, look, params, "second set")
     half = len(b.order) // 2
     first, second = b.part(slice(half)), b.part(slice(half, 2 * half))

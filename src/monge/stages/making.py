@@ -49,13 +49,14 @@ def train(
     """
     from monge.stages import agreement
     from monge.stages.standing import require_name
-    from monge.training import checkpoint, cost, launch, lock, loop, record, resume
+    from monge.training import checkpoint, cost, launch, lock, loop, needs, record, resume
 
     if not launch.is_first():
         return _follow(params, paths)
     folder = paths.checkpoints
     with lock.exclusive(paths.own_state / _LOCK):
         dataset = agreement.prepared(params, paths)
+        needs.require(params, dataset)
         afresh = fresh or (if_changed == "fresh" and resume.is_other(params.train, dataset, folder))
         resume.look_ahead(params.train, dataset, folder, afresh=afresh)
         if afresh or checkpoint.latest(folder) is None:
@@ -120,10 +121,12 @@ def plan(
     params: Params, paths: Paths, *, fresh: bool = False, if_changed: IfChanged = "refuse"
 ) -> Iterator[str]:
     """What `train` would do and take, in lines; writes nothing and waits for no other training."""
-    from monge.data.packed import PackedDataset
+    from monge.stages import agreement
+    from monge.training import needs
     from monge.training.plan import describe
 
-    dataset = PackedDataset.open(paths.prepared)
+    dataset = agreement.prepared(params, paths)
+    needs.require(params, dataset)
     how: dict[str, Any] = {"fresh": fresh, "if_changed": if_changed}
     return describe(params.train, dataset, paths.checkpoints, paths.own_state / _LOCK, **how)
 

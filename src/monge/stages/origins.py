@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monge.errors import InputError
+from monge.errors import InputError, SourceError
 from monge.params import Params, PrepareParams
 from monge.paths import Paths
 
@@ -76,7 +76,7 @@ def opened(
                 "--size: say at which height and width the images are to be compared; "
                 "a packed dataset or a generator would say it itself."
             )
-        recipe = PrepareParams(resolution=size, colour=colour or "rgb")  # type: ignore[arg-type]
+        recipe = params.prepare.model_copy(update={"resolution": size, "colour": colour or "rgb"})
         sides, origin = [], {}
         for role, name in (("generated", first), ("real", second)):
             side = ready[name] or _packed(recipe, name, Path(scratch) / role)
@@ -115,6 +115,8 @@ def _ready(params: Params, name: str) -> PackedDataset | Drawn | None:
 
 def _packed(recipe: PrepareParams, name: str, out: Path) -> PackedDataset:
     from monge.data.prepare import prepare
+    from monge.data.sources import open_source
+    from monge.evaluation.two_sets import FEWEST_IMAGES
 
     path = Path(name).resolve()
     if not path.is_dir() and not name.lower().endswith(ARCHIVES):
@@ -123,7 +125,17 @@ def _packed(recipe: PrepareParams, name: str, out: Path) -> PackedDataset:
         )
     source = "folder" if path.is_dir() else "archive"
     wanted = recipe.model_copy(update={"source": source, "path": str(path)})
-    return prepare(wanted, path.parent, out, out)
+    try:
+        count = open_source(wanted, path.parent, out).count
+        if count is not None and count < FEWEST_IMAGES:
+            raise SourceError(
+                f"{name}: {count} image{'' if count == 1 else 's'}, and at least {FEWEST_IMAGES} a "
+                "side are needed. Add images, or name another folder or archive."
+            )
+        return prepare(wanted, path.parent, out, out)
+    except SourceError as error:  # written for `monge prepare`, whose folder is a parameter
+        told = str(error).replace("set prepare.path", "name another folder or archive")
+        raise SourceError(told) from None
 
 
 def _shape(side: PackedDataset | Drawn) -> tuple[int, int, int]:

@@ -263,13 +263,35 @@ def test_stopped_in_the_middle_it_keeps_the_old_dataset_and_leaves_no_process(
         process.send_signal(how)
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0, errors
-    assert errors.count(b"Traceback") == (how == signal.SIGINT), "only the parent's own"
+    assert errors.count(b"Traceback") == (how != signal.SIGKILL), "only the parent's own"
+    assert (b"Interrupted: stopped by SIGTERM" in errors) == (how == signal.SIGTERM)
     deadline = time.monotonic() + 120
     while any(map(alive, workers)):
         assert time.monotonic() < deadline, "a worker outlived its parent"
         time.sleep(0.02)
     assert content(root / "data" / "prepared") == before
     assert [path.name for path in (root / "data").iterdir()] == ["prepared"]
+
+
+def test_the_command_ends_with_130_and_one_line_when_it_is_told_to_stop(
+    project_with_much_work: Path,
+) -> None:
+    root = project_with_much_work
+    (root / "params.yaml").write_text("prepare: {source: folder, path: raw, workers: 2}\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "monge", "prepare"], cwd=root, stderr=subprocess.PIPE
+    )
+    try:
+        wait_for_workers(process)
+        process.terminate()
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert errors.decode().splitlines() == [
+        "monge: stopped by SIGTERM before all images were packed; what was packed before is as it "
+        "was. The same command begins again."
+    ]
 
 
 def test_killed_just_before_the_end_the_next_run_clears_up(

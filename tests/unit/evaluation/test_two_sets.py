@@ -157,7 +157,11 @@ def test_a_generator_says_its_size_itself(halves: tuple[Path, Path], tmp_path: P
         ("no-such-place", {"size": 8}, "no such folder, archive, dataset or generator"),
         ("blurred", {}, "--size: say at which height and width"),
         ("note.txt", {"size": 8}, "neither a folder, nor an archive"),
-        ("few", {"size": 8}, "at least 20 images a side"),
+        ("few", {"size": 8}, "few: 5 images, and at least 20 a side are needed. Add images, or"),
+        ("one", {"size": 8}, "one: 1 image, and at least 20 a side .* name another folder"),
+        ("one.tar", {"size": 8}, "1 usable image.* Add images, or name another folder or archive"),
+        ("none", {"size": 8}, "no image found in .*none. Put images there, or name another folder"),
+        ("small.onnx", {"size": 8}, r"size: \(3, 16, 16\) and \(3, 8, 8\). Leave out"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -167,5 +171,25 @@ def test_bad_input_is_one_line(
     (folder / "note.txt").write_text("hello")
     if not (folder / "few").exists():
         _folder(folder / "few", np.zeros((5, 8, 8), np.uint8))
-    with pytest.raises(InputError, match=message):
+        _folder(folder / "one", np.zeros((1, 8, 8), np.uint8))
+        (folder / "none").mkdir()
+        with tarfile.open(folder / "one.tar", "w") as tar:
+            tar.add(folder / "one", "images")
+        write(folder / "small.onnx")
+    with pytest.raises(InputError, match=message) as caught:
         compared(folder / first, halves[1], tmp_path, **options)
+    assert "prepare.path" not in str(caught.value), "a key that this command does not read"
+
+
+def test_the_limits_of_prepare_are_those_that_are_set(
+    halves: tuple[Path, Path], tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8)
+    damaged = _folder(tmp_path / "damaged", noise)
+    (damaged / "cut.png").write_bytes((damaged / "0000.png").read_bytes()[:50])
+    with pytest.raises(InputError, match="1 of 31 images .* raise prepare.max_rejected_fraction"):
+        compared(damaged, halves[1], tmp_path, size=8)
+    kind = {"max_rejected_fraction": 0.1}
+    allowed = PARAMS.model_copy(update={"prepare": PrepareParams(**kind)})  # type: ignore[arg-type]
+    sides = {"first": str(damaged), "second": str(halves[1])}
+    assert stages.metrics(allowed, Paths(tmp_path), **sides, size=8)  # type: ignore[arg-type]
