@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from monge import products
 from monge.errors import InputError, SourceError
 from monge.files import write_whole
-from monge.params import Params, TrainParams, auto, load
+from monge.params import Params, TrainParams, auto, load, typed
 from monge.params.edit import laid_over
 from monge.params.file import read
 from monge.paths import Paths
@@ -161,10 +161,9 @@ def new(root: Path, name: str, images: Path, overrides: Sequence[str]) -> Iterat
         "prepare.path": path, "promote.name": name,
     }  # fmt: skip
     text = laid_over((home / products.PARAMS).read_text(encoding="utf-8"), values, lambda _: None)
-    for override in overrides:
-        key, _, value = override.partition("=")
-        text = laid_over(text, {key.strip(): auto.AUTO if value == auto.AUTO else _scalar(value)},
-                         lambda _: None)  # fmt: skip
+    pairs = [override.partition("=") for override in overrides]
+    given = {key.strip(): typed(key.strip(), value) for key, _, value in pairs}
+    text = laid_over(text, given, lambda _: None)
     place.mkdir(parents=True)
     try:
         write_whole(place / products.PARAMS, text.encode("utf-8"))
@@ -175,12 +174,6 @@ def new(root: Path, name: str, images: Path, overrides: Sequence[str]) -> Iterat
         raise
     products.write_stages(place)
     yield f"made products/{name}: its parameters, its stages, and all that it will make are there"
-
-
-def _scalar(text: str) -> Any:
-    from monge.params import scalar
-
-    return scalar(text)
 
 
 def _free_name(home: Path, name: str) -> None:

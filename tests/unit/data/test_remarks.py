@@ -21,7 +21,7 @@ def told(root: Path, caplog: pytest.LogCaptureFixture, **params: object) -> list
     asked = PrepareParams(source="folder", path="raw", **params)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
         dataset = prepare(asked, root, root, root / "out")
-    said = [record.message for record in caplog.records]
+    said = [record.message.removeprefix("  look at    ") for record in caplog.records]
     assert dataset.manifest["remarks"] == said
     return said
 
