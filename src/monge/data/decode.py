@@ -161,10 +161,10 @@ def _decoded(encoded: Encoded, recipe: Recipe) -> tuple[NDArray[np.uint8], Trait
     ):
         raise RejectedError(jpeg.CUT)
     peak = float(np.asarray(image).max()) if levels.is_deep(image) else None
-    image = _fitted(_coloured(_upright(image), scale, recipe), recipe)
-    pixels = np.asarray(image)
+    image = _coloured(_upright(image), scale, recipe)
+    pixels = np.asarray(_fitted(image, recipe))
     pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    return pixels, traits_of(pixels, (width, height), scale, recipe.levels, peak)
+    return pixels, traits_of(pixels, image, (width, height), scale, recipe.levels, peak)
 
 
 def _loaded(image: Image.Image, recipe: Recipe) -> Image.Image:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from monge.data.levels import Levels, Scale
 
@@ -19,8 +20,9 @@ _THIN = 8
 class Traits:
     """What makes an image a doubtful one.
 
-    `flat`: all of it is one colour. `dim`: it uses under an eighth of the levels there are; `peak`
-    is then the largest number in the file. `thin`: over eight times as long as wide.
+    `flat`: all that is packed of it is one colour. `dim`: it uses under an eighth of the levels
+    there are; `peak` is then the largest number in the file, or 0 where that is near white.
+    `thin`: over eight times as long as wide.
     """
 
     flat: bool = False
@@ -30,28 +32,29 @@ class Traits:
 
 
 def traits_of(
-    pixels: NDArray[np.uint8],
+    packed: NDArray[np.uint8],
+    whole: Image.Image,
     size: tuple[int, int],
     scale: Scale,
     levels: Levels,
     peak: float | None,
 ) -> Traits:
-    """Look at what an image of `size` has become, uint8 [C, H, W].
+    """Look at an image of `size` as a `whole` in bytes, and as it is packed, uint8 [C, H, W].
 
     `peak` is the largest number of one whose file has others than bytes.
     """
-    low, high = pixels.min(axis=(1, 2)), pixels.max(axis=(1, 2))
-    most = int(high.max())
-    flat, dim = bool((low == high).all()), most - int(low.min()) < _FEW_LEVELS
+    flat = bool((packed.min(axis=(1, 2)) == packed.max(axis=(1, 2))).all())
+    ends = np.array(whole.getextrema()).reshape(-1, 2)
+    low, high = int(ends[:, 0].min()), int(ends[:, 1].max())
+    white = scale.white or 1.0
     if peak is not None and levels == "full":
-        dim = peak * 8 < (scale.white or 1)
+        dim = peak * 8 < white
         flat = flat and not dim  # what is black for want of a scale is not for want of a picture
-    return Traits(
-        flat=flat,
-        dim=dim and not flat,
-        thin=max(size) > _THIN * min(size),
-        peak=most * scale.unit if peak is None else peak,
-    )
+    else:
+        dim = high - low < _FEW_LEVELS and not flat
+    peak = high * scale.unit if peak is None else peak
+    thin = max(size) > _THIN * min(size)
+    return Traits(flat, dim, thin, peak if peak * 2 < white else 0.0)
 
 
 @dataclass
@@ -82,8 +85,8 @@ class Remarks:
         if self.dim:
             said.append(
                 f"{_counted(self.dim, total)} in under an eighth of the levels from black to "
-                f"white. If they should not be so dim: prepare.levels={_white(self.peak)} makes "
-                "that number in the file white, and prepare.levels=stretch each image's lightest"
+                f"white. If they should not be so dim: {_white(self.peak)}prepare.levels=stretch "
+                "spreads each image's own darkest and lightest"
             )
         if self.thin:
             told = "keeps less than an eighth" if fit == "crop" else "leaves a line"
@@ -103,7 +106,8 @@ def _counted(names: Iterable[str], total: int) -> str:
 
 
 def _white(peak: float) -> str:
-    """The largest number of as many bits; of numbers below one the largest itself."""
-    if peak < 1:
-        return f"{peak:.3g}"
-    return str(2 ** math.ceil(math.log2(peak + 1)) - 1)
+    """Propose the largest number of as many bits; of numbers below one the largest itself."""
+    if not peak:
+        return ""
+    number = f"{peak:.3g}" if peak < 1 else str(2 ** math.ceil(math.log2(peak + 1)) - 1)
+    return f"prepare.levels={number} makes that number in the file white, and "

@@ -45,6 +45,7 @@ def test_ordinary_pictures_and_drawings_in_black_and_white_are_not_remarked_on(
     drawing = np.full((16, 16), 255, np.uint8)
     drawing[7:9] = 0
     pictures(tmp_path, "drawing.png", drawing)
+    pictures(tmp_path, "fine.png", RNG.integers(0, 256, (512, 512), dtype=np.uint8))  # grey at 8
     pictures(tmp_path, "deep.png", RNG.integers(0, 65536, (16, 16), dtype=np.uint16))
     assert told(tmp_path, caplog) == []
 
@@ -70,6 +71,17 @@ def test_numbers_far_below_white_are_counted_and_the_white_one_is_proposed(
     assert f"prepare.levels={white} makes" in said
     assert told(tmp_path, caplog, resolution=16, levels=float(white)) == []
     assert told(tmp_path, caplog, resolution=16, levels="stretch") == []
+
+
+def test_faint_but_light_pictures_are_counted_and_no_number_is_proposed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ordinary(tmp_path, 1)
+    pictures(tmp_path, "faint.png", RNG.integers(200, 220, (16, 16), dtype=np.uint8))
+    (said,) = told(tmp_path, caplog)
+    assert said.startswith("1 of 2 images is (faint.png) in under an eighth of the levels")
+    assert said.endswith("so dim: prepare.levels=stretch spreads each image's own darkest and "
+                         "lightest")  # fmt: skip
 
 
 def test_pictures_of_one_colour_are_counted(
