@@ -22,6 +22,7 @@ def lines(root: Path) -> list[str]:
         ),
         ("report", f"{_short(paths.page, root)} (open it in a browser)"),
         ("figures", f"{figures_line(paths)} ({_short(paths.metrics, root)})"),
+        ("verdict", promotion["words"]),
         ("champion", promotion["sentence"]),
         ("sample", f".venv/bin/monge sample {promotion['champion']} -n 64 --seed 7 -o grid.png"),
         ("history", "make mlflow (runs, curves, registry), make prefect (flow runs, schedules)"),

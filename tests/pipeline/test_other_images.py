@@ -43,13 +43,13 @@ def test_a_folder_of_72_pixel_rgba_pngs_is_drawn_at_64_and_by_its_classes(projec
     changes = ("prepare.source=folder", "prepare.resolution=64",
                "prepare.max_rejected_fraction=0.05", "train.conditional=true")  # fmt: skip
     output = project.retrain(*changes, *QUICK).stdout
-    assert "mine version 1. Promoted" in output
+    assert "none. Not promoted: frechet is not nearer to the real pictures than" in output
     assert contract(project)["image_shape"] == [64, 64, 3]
     manifest = json.loads((project.folder / "data/prepared/manifest.json").read_text())
     assert manifest["class_names"] == ["cats", "dogs"]
     assert "cut.jpg" in json.dumps(manifest["rejected"])
     assert sum(contract(project)["label_shares"]) == pytest.approx(1.0)
-    sample = ("monge", "sample", "models:/mine@champion", "-n", 3)
+    sample = ("monge", "sample", "models:/mine@challenger", "-n", 3)
     project.run(*sample, "--label", "cats", "-o", "three")
     refused = project.run(*sample, "--label", "cow", check=False)
     assert refused.returncode == 2
@@ -81,7 +81,7 @@ def test_an_archive_of_photographs_goes_through(project):
     place = real or archive_like_cifar(project.folder / "data/raw/made.tar.xz")
     changes = ("prepare.source=archive", f"prepare.path={place}", "prepare.resolution=32")
     output = project.retrain(*changes, *QUICK).stdout
-    assert "mine version 1. Promoted" in output
+    assert "none. Not promoted: frechet is not nearer to the real pictures than" in output
     assert contract(project)["image_shape"] == [32, 32, 3]
     manifest = json.loads((project.folder / "data/prepared/manifest.json").read_text())
     counts = {name: split["count"] for name, split in manifest["splits"].items()}

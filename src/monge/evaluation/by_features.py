@@ -3,52 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monge.evaluation.baselines import Baselines
 from monge.evaluation.by_labels import label_figures
 from monge.evaluation.catalogue import named
+from monge.evaluation.comparison import (
+    MOST_COMPARED,
+    MOST_EXTRAPOLATED,
+    PERMUTATIONS,
+    Comparison,
+    Seen,
+    see,
+)
 from monge.evaluation.evidence import Evidence, progress
 from monge.evaluation.judgement import ClassShares, Figure, from_repeats
-from monge.metrics import mmd, neighbourhoods
+from monge.metrics import mmd
 from monge.metrics.distances import squared_distances
 from monge.metrics.divergences import jensen_shannon, kullback_leibler, total_variation
 from monge.metrics.features import Extractor
-from monge.metrics.frechet import Gaussian, Moments, extrapolated, frechet_distance
+from monge.metrics.frechet import Gaussian, extrapolated, frechet_distance
 from monge.metrics.scores import class_fractions, classifier_score
-from monge.metrics.transport import sinkhorn_divergence, sliced_wasserstein1, wasserstein
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 Points = NDArray[np.float32]
-Values = dict[str, float]
 
-MOST_COMPARED = 5000
-"""Images a side in what takes all pairs of them."""
-MOST_ENTROPIC = 200
-MOST_EXTRAPOLATED = 1024
-"""Features beyond which three more Fréchet distances a subset would take minutes."""
-PERMUTATIONS = 500
 FAILURES = 24
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Images through the extractor: features [n, d], probabilities [n, classes] or None."""
-
-    features: Points
-    probabilities: Floats | None
-
-    def gaussian(self, first: int | None = None) -> Gaussian:
-        """Fit all features, or the first ones."""
-        points = self.features[:first]
-        moments = Moments(points.shape[1])
-        for start in range(0, len(points), 4096):
-            moments.add(points[start : start + 4096])
-        return moments.gaussian()
 
 
 @dataclass(frozen=True)
@@ -84,7 +69,17 @@ def feature_figures(
         "extractor_accuracy": look.accuracy,
         "resizer": look.resizer(evidence.dataset.image_shape),
     }
-    figures = _frechet(evidence, views, protocol) | _compared(evidence, views, protocol)
+    comparison = Comparison(
+        mmd.median_square(views.reference.features),
+        evidence.transport_size,
+        evidence.params.projections,
+        evidence.params.seed,
+    )
+    gaussian = views.reference.gaussian()
+    figures = _frechet(evidence, views, gaussian, protocol)
+    figures |= _compared(evidence, views, comparison, protocol)
+    for name, values in _baselines(evidence, look, views, gaussian, comparison).items():
+        figures[name] = replace(figures[name], baselines=values)
     failures = _failures(evidence, views)
     generated = [seen.probabilities for seen in views.subsets if seen.probabilities is not None]
     real = [seen.probabilities for seen in views.floors if seen.probabilities is not None]
@@ -122,61 +117,62 @@ def _views(evidence: Evidence, look: Extractor) -> Views:
     )
 
 
-def see(
-    look: Extractor, images: Callable[[int, int], Images], count: int, batch: int, what: str
-) -> Seen:
-    """Pass `count` images, `images(start, how many)`, through the extractor batch by batch.
-
-    Features are kept in float32, as the networks compute them: 50,000 of 64 take 13 MB.
-    """
-    features, probabilities = [], []
-    for number in progress(-(-count // batch), what):
-        start = number * batch
-        points, classes = look.both(images(start, min(batch, count - start)))
-        features.append(points.astype(np.float32))
-        if classes is not None:
-            probabilities.append(classes)
-    return Seen(np.concatenate(features), np.concatenate(probabilities) if probabilities else None)
-
-
 def _cut(seen: Seen, size: int) -> list[Seen]:
     parts = [slice(start, start + size) for start in range(0, len(seen.features), size)]
     p = seen.probabilities
     return [Seen(seen.features[part], None if p is None else p[part]) for part in parts]
 
 
-def _frechet(evidence: Evidence, views: Views, protocol: Mapping[str, Any]) -> dict[str, Figure]:
+def _frechet(
+    evidence: Evidence, views: Views, reference: Gaussian, protocol: Mapping[str, Any]
+) -> dict[str, Figure]:
     """Against the whole reference, at the subsets' size and extrapolated from it."""
-    reference = views.reference.gaussian()
-    size = evidence.subset_size
-
-    def at_infinity(seen: Seen) -> float:
-        sizes = sorted({max(size // 4, 2), max(size // 2, 2), size})
-        return extrapolated({n: frechet_distance(seen.gaussian(n), reference) for n in sizes})
-
-    def whole(seen: Seen) -> float:
-        return frechet_distance(seen.gaussian(), reference)
-
-    figures = {named("frechet", str(protocol["extractor"])): whole}
-    if len(reference.mean) <= MOST_EXTRAPOLATED:
-        figures["frechet_extrapolated"] = at_infinity
+    look, size = str(protocol["extractor"]), evidence.subset_size
+    values = [_frechet_values(seen, reference, size, look) for seen in views.subsets]
+    floors = [_frechet_values(seen, reference, size, look) for seen in views.floors]
     return {
         name: from_repeats(
-            [distance(seen) for seen in views.subsets],
-            [distance(seen) for seen in views.floors],
+            [found[name] for found in values],
+            [found[name] for found in floors],
             evidence.protocol(name, **protocol),
         )
-        for name, distance in figures.items()
+        for name in values[0]
     }
 
 
-def _compared(evidence: Evidence, views: Views, protocol: Mapping[str, Any]) -> dict[str, Figure]:
+def _frechet_values(seen: Seen, reference: Gaussian, size: int, look: str) -> dict[str, float]:
+    """Both Fréchet distances of one subset of this size."""
+    values = {named("frechet", look): frechet_distance(seen.gaussian(), reference)}
+    if len(reference.mean) <= MOST_EXTRAPOLATED:
+        sizes = sorted({max(size // 4, 2), max(size // 2, 2), size})
+        values["frechet_extrapolated"] = extrapolated(
+            {n: frechet_distance(seen.gaussian(n), reference) for n in sizes}
+        )
+    return values
+
+
+def _baselines(
+    evidence: Evidence, look: Extractor, views: Views, reference: Gaussian, comparison: Comparison
+) -> dict[str, dict[str, float]]:
+    """Every distance between features of each baseline: one subset of the generated ones' size."""
+    found: dict[str, dict[str, float]] = {}
+    size, batch = evidence.subset_size, evidence.params.batch_size
+    for baseline, images in Baselines(evidence).samples.items():
+        seen = see(look, images, size, batch, baseline.replace("_", " "))
+        few = min(size, len(views.reference.features), MOST_COMPARED)
+        values = _frechet_values(seen, reference, size, look.name)
+        for figure, value in comparison.distances(seen.features[:few], views.real(0, few)).items():
+            values[named(figure, look.name)] = value
+        for figure, value in values.items():
+            found.setdefault(figure, {})[baseline] = value
+    return found
+
+
+def _compared(
+    evidence: Evidence, views: Views, comparison: Comparison, protocol: Mapping[str, Any]
+) -> dict[str, Figure]:
     """Each generated subset against as many real images, each held-out one likewise."""
     size = min(evidence.subset_size, len(views.reference.features), MOST_COMPARED)
-    square = mmd.median_square(views.reference.features)
-    comparison = Comparison(
-        square, evidence.transport_size, evidence.params.projections, evidence.params.seed
-    )
     values, floors = [], []
     for number in progress(len(views.subsets), "comparing features"):
         made = views.subsets[number].features[:size]
@@ -185,8 +181,8 @@ def _compared(evidence: Evidence, views: Views, protocol: Mapping[str, Any]) -> 
         floors.append(comparison.figures(seen.features[:size], views.real(number, size), number))
     tested = min(size, 1000)
     p_value = mmd.permutation_p_value(
-        views.subsets[0].features[:tested], views.real(0, tested), mmd.rbf(square), PERMUTATIONS,
-        evidence.params.seed,
+        views.subsets[0].features[:tested], views.real(0, tested), mmd.rbf(comparison.square),
+        PERMUTATIONS, evidence.params.seed,
     )  # fmt: skip
     particulars = comparison.particulars(size)
     names = {figure: named(figure, str(protocol["extractor"])) for figure in values[0]}
@@ -199,67 +195,6 @@ def _compared(evidence: Evidence, views: Views, protocol: Mapping[str, Any]) -> 
         )
         for figure, name in names.items()
     }
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What is asked of two sets of features: kernel width, and how many points the slow parts take.
-
-    `square` is the squared distance that the kernels' widths come from.
-    """
-
-    square: float
-    transport_size: int
-    projections: int
-    seed: int
-
-    def figures(self, made: Points, real: Points, number: int = 0) -> Values:
-        """All figures of two sets [n, d] and [m, d]; `number` chooses other directions."""
-        size = min(len(made), len(real))
-        few = min(self.transport_size, size)
-        k = min(neighbourhoods.K, size - 1)
-        support = neighbourhoods.overlap(made, real, k)
-        projected = sliced_wasserstein1(made, real, self.projections, self.seed + number)
-        imq = mmd.inverse_multiquadratic(self.square)
-        some = slice(min(MOST_ENTROPIC, few))
-        return {
-            "kernel_distance": mmd.mmd_squared(made, real, mmd.cubic),
-            "mmd_rbf": mmd.mmd_squared(made, real, mmd.rbf(self.square)),
-            "mmd_imq": mmd.mmd_squared(made, real, imq),
-            "energy_distance": mmd.mmd_squared(made, real, mmd.negative_distance),
-            "wasserstein1_features": wasserstein(made[:few], real[:few], 1)[0],
-            "wasserstein2_features": wasserstein(made[:few], real[:few], 2)[0],
-            "sliced_wasserstein_features": projected,
-            "sinkhorn_features": sinkhorn_divergence(made[some], real[some]),
-            "precision": support.precision,
-            "recall": support.recall,
-            "density": support.density,
-            "coverage": support.coverage,
-            "diversity": neighbourhoods.diversity(made),
-            "two_sample_accuracy": neighbourhoods.two_sample_accuracy(made[:size], real[:size]),
-        }
-
-    def particulars(self, size: int) -> dict[str, dict[str, Any]]:
-        """What the protocols of some figures say beyond the others'."""
-        balls = {"neighbours": min(neighbourhoods.K, size - 1), "compared_images": size}
-        exact = {"compared_images": min(self.transport_size, size)}
-        kernel = {"compared_images": size, "kernel_square": self.square}
-        entropic = min(MOST_ENTROPIC, self.transport_size, size)
-        return {
-            "kernel_distance": {"compared_images": size},
-            "mmd_rbf": {**kernel, "p_value": f"{PERMUTATIONS} permutations, first subset"},
-            "mmd_imq": kernel,
-            "energy_distance": {"compared_images": size},
-            "wasserstein1_features": exact,
-            "wasserstein2_features": exact,
-            "sliced_wasserstein_features": {
-                "compared_images": size, "projections": self.projections,
-            },
-            "sinkhorn_features": {"compared_images": entropic, "blur": 0.05},
-            "diversity": {"compared_images": size},
-            "two_sample_accuracy": {"compared_images": size},
-            **dict.fromkeys(("precision", "recall", "density", "coverage"), balls),
-        }  # fmt: skip
 
 
 def _failures(evidence: Evidence, views: Views) -> Images:

@@ -39,7 +39,8 @@ def card(facts: Facts) -> str:
         f"A generator of {height}×{width} {'grey' if channels == 1 else 'colour'} images: "
         f"{facts.training}. Trained on {facts.data}.\n\n## Use\n\n{use}\n\n"
         f"One seed gives the same images in every language with monge's latents: "
-        f"`monge sample generator.onnx --seed 7`.\n\n## Figures\n\n{_table(facts, all_of=True)}\n"
+        f"`monge sample generator.onnx --seed 7`.\n\n## Figures\n\n"
+        f"{_words(facts)}{_table(facts, all_of=True)}\n"
         "`real` is what held-out real images get in the place of the generated ones. "
         f"{_eyes(facts)}\n\n"
         "## Limits\n\n"
@@ -65,10 +66,16 @@ def comment(facts: Facts) -> str:
     """`report.md`: verdict, headline figures and where to look, short enough for a comment."""
     return (
         f"### {facts.name} `{facts.model_hash[:12]}`\n\n**{facts.verdict}**\n\n"
-        f"{facts.training}; {facts.data}; {facts.code}.\n\n{_table(facts, all_of=False)}\n"
+        f"{_words(facts)}{facts.training}; {facts.data}; {facts.code}.\n\n"
+        f"{_table(facts, all_of=False)}\n"
         "All figures, pictures and protocols: `reports/report.html`. "
         "Against another revision: `dvc metrics diff`, `dvc plots diff`.\n"
     )
+
+
+def _words(facts: Facts) -> str:
+    """The verdict in words as a paragraph, if there is one."""
+    return f"{facts.words}\n\n" if facts.words else ""
 
 
 def _table(facts: Facts, *, all_of: bool) -> str:

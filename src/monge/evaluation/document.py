@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from monge.errors import InputError
+from monge.evaluation import verdict
 from monge.evaluation.judgement import Figure
 
 Entry = dict[str, Any]
@@ -22,19 +23,23 @@ _MADE = "made"
 
 
 def entries(figures: Mapping[str, Figure]) -> dict[str, Entry]:
-    """Each figure as what JSON can hold; floor and p-value only where there is one."""
-    return {
-        name: {
-            "value": figure.value,
-            "noise": figure.noise,
-            "interval": list(figure.interval),
-            **({} if figure.floor is None else {"floor": figure.floor}),
-            **({} if figure.p_value is None else {"p_value": figure.p_value}),
-            "better": figure.better,
-            "protocol": dict(figure.protocol),
-        }
-        for name, figure in figures.items()
+    """Each figure as what JSON can hold; floor, p-value, baselines, verdict where there are."""
+    return {name: _entry(name, figure) for name, figure in figures.items()}
+
+
+def _entry(name: str, figure: Figure) -> Entry:
+    entry = {
+        "value": figure.value,
+        "noise": figure.noise,
+        "interval": list(figure.interval),
+        **({} if figure.floor is None else {"floor": figure.floor}),
+        **({} if figure.p_value is None else {"p_value": figure.p_value}),
+        **({} if figure.baselines is None else {"baselines": dict(figure.baselines)}),
+        "better": figure.better,
+        "protocol": dict(figure.protocol),
     }
+    said = verdict.word(name, entry)
+    return entry if said is None else {**entry, "verdict": said}
 
 
 def to_bytes(figures: Mapping[str, Entry], made: Mapping[str, Any] | None = None) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from monge.contract import Contract
 from monge.data.packed import PackedDataset
-from monge.evaluation import document
+from monge.evaluation import document, verdict
 from monge.paths import Paths
 from monge.tracking.revision import CHANGED
 
@@ -68,6 +68,12 @@ class Facts:
         trained = _told(self.contract.git_revision)
         exported = self.contract.export_revision
         return f"trained at {trained}" + (f", exported at {_told(exported)}" if exported else "")
+
+    @property
+    def words(self) -> str:
+        """The verdict in words, with the figures that define it."""
+        conditions = self.parameters.get("promote", {}).get("conditions", [])
+        return verdict.sentence(self.figures, [condition["metric"] for condition in conditions])
 
     @property
     def images_seen(self) -> int | None:

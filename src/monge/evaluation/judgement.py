@@ -24,7 +24,8 @@ class Figure:
     `noise` is the standard error of `value`, and `interval` holds the true value with 95 %
     confidence; `floor` is the same figure for held-out real images in the place of the generated
     ones, at the same sizes (None where it cannot be had). `p_value`, where there is a test: how
-    probable a value this far off is if the images were real ones.
+    probable a value this far off is if the images were real ones. `baselines`, of a distance: the
+    same figure for each of `monge.evaluation.baselines` in the place of the generated images.
     """
 
     value: float
@@ -34,6 +35,7 @@ class Figure:
     protocol: Mapping[str, Any]
     interval: tuple[float, float]
     p_value: float | None = None
+    baselines: Mapping[str, float] | None = None
 
     @property
     def protocol_hash(self) -> str:

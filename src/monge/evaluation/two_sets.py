@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import InputError
-from monge.evaluation.by_features import (
+from monge.evaluation.by_pixels import compare_pixels
+from monge.evaluation.catalogue import CATALOGUE, named
+from monge.evaluation.comparison import (
     MOST_COMPARED,
     MOST_EXTRAPOLATED,
     PERMUTATIONS,
@@ -18,8 +20,6 @@ from monge.evaluation.by_features import (
     Seen,
     see,
 )
-from monge.evaluation.by_pixels import compare_pixels
-from monge.evaluation.catalogue import CATALOGUE, named
 from monge.evaluation.evidence import progress
 from monge.evaluation.judgement import Figure, from_error
 from monge.metrics import mmd

@@ -21,8 +21,11 @@ def judge(
     conditions: Iterable[Condition],
     candidate: Mapping[str, Figure],
     champion: Mapping[str, Figure] | None,
+    floor: Outcome | None = None,
 ) -> Verdict:
     """Promote when every condition holds; the reason names all of them, or those that do not.
+
+    `floor` is an absolute condition that was looked at already, whatever the champion is like.
 
     The candidate has the figures that the conditions name, and the champion those that it can have;
     `champion` is None where there is none.
@@ -37,6 +40,8 @@ def judge(
             alone=champion is not None and condition.metric not in champion,
         )
     ]
+    if floor is not None:
+        outcomes.insert(len(outcomes) if floor.holds else 0, floor)
     promote = all(outcome.holds for outcome in outcomes)
     told = [outcome.sentence for outcome in outcomes if promote or not outcome.holds]
     return Verdict(promote, ("Promoted: " if promote else "Not promoted: ") + "; ".join(told) + ".")

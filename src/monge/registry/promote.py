@@ -10,7 +10,7 @@ from typing import Any
 
 from monge.errors import InputError
 from monge.params import PromoteParams
-from monge.registry.conditions import judge
+from monge.registry.conditions import Outcome, judge
 from monge.registry.gate import Figure, Verdict, read
 from monge.registry.kind import KIND_TAG, Kind, require_kind
 from monge.registry.models import EXPERIMENT, Registry, Version
@@ -40,6 +40,7 @@ def promote(
     tags: Mapping[str, str],
     kind: Kind | None = None,
     rejudge: Callable[[Path], Report],
+    floor: Outcome | None = None,
     beside: Mapping[str, bytes] | None = None,
     describe: Callable[[str], str] = str,
     experiment: str = EXPERIMENT,
@@ -47,8 +48,9 @@ def promote(
 ) -> Promotion:
     """Register `model`, judged by `report`, and make it champion if the gate says so.
 
-    `rejudge` measures the champion's file again when a figure of it has another protocol. `force`
-    is a person's reason to promote whatever the gate says. `beside` are files kept with it, and
+    `rejudge` measures the champion's file again when a figure of it has another protocol. `floor`
+    is what must hold of any champion, and how that came out. `force` is a person's reason to
+    promote whatever the gate says. `beside` are files kept with it, and
     `describe` makes the version's description of the verdict's reason. Aliases move last,
     champion's last of all: killed anywhere, the next call completes it. Raises what the registry
     raises, and InputError when the report lacks a figure that a condition names, or when the name
@@ -66,7 +68,7 @@ def promote(
         if champion is not None and champion.number == version.number:
             reason = f"Unchanged: this file is the champion already (version {version.number})."
             return Promotion(champion, champion, False, reason)
-        verdict = _verdict(registry, champion, candidate, params, rejudge)
+        verdict = _verdict(registry, champion, candidate, params, rejudge, floor)
         verdict = _decided(verdict, params.mode, force)
         # Measuring takes minutes and needs no turn; the gate must still have compared with the
         # champion that it then replaces.
@@ -96,12 +98,13 @@ def _verdict(
     candidate: Mapping[str, Figure],
     params: PromoteParams,
     rejudge: Callable[[Path], Report],
+    floor: Outcome | None,
 ) -> Verdict:
     """What the gate says of the candidate beside this champion."""
     if params.mode == "off":
         return Verdict(False, "Not promoted: promote.mode is off.")
     standing = _standing(registry, champion, candidate, params, rejudge)
-    return judge(params.conditions, candidate, standing)
+    return judge(params.conditions, candidate, standing, floor)
 
 
 def _figures(report: Report, params: PromoteParams) -> dict[str, Figure]:

@@ -68,7 +68,7 @@ def _evaluate(params: Params, paths: Paths) -> list[str]:
             run.file(path, "reports/pictures")
     if run.run_id() is not None:  # the server answers
         rebuild(paths, sampler.contract, key, values, params.promote.name)
-    return [*document.table(facts.figures), f"{page}: all of it, with pictures"]
+    return [*document.table(facts.figures), facts.words, f"{page}: all of it, with pictures"]
 
 
 def report(params: Params, paths: Paths) -> Path:

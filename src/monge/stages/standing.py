@@ -28,11 +28,13 @@ log = logging.getLogger(__name__)
 def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     """Register the judged file, and make it champion if it is better than the one there is.
 
-    `force` is a reason to make it champion whatever the gate says. Raises InputError when the
-    report is of another file.
+    It must be nearer to the real pictures than the baselines are, too, champion or none. `force` is
+    a reason to make it champion whatever the gate says. Raises InputError when the report is of
+    another file.
     """
-    from monge.evaluation import document
+    from monge.evaluation import document, verdict
     from monge.evaluation.card import card, comment
+    from monge.registry.conditions import Outcome
     from monge.registry.kind import Kind
     from monge.registry.logged_model import CARD_FILE
     from monge.registry.models import Registry
@@ -63,6 +65,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
         params.promote,
         run_key=key,
         tags=_tags(params, paths, contract),
+        floor=Outcome(*verdict.floor(facts.figures, [c.metric for c in params.promote.conditions])),
         kind=Kind.of(contract),
         rejudge=lambda path: rejudged(params, paths, path, facts.figures),
         beside={
@@ -74,7 +77,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
         force=force,
     )
     sentence = _sentence(promotion)
-    _note_promotion(paths, sentence, promotion, registry.run_page(promotion.version))
+    _note_promotion(paths, sentence, facts.words, promotion, registry.run_page(promotion.version))
     write_report(gather_facts(params, paths, sampler), paths)
     with tracked(params, paths, key) as run:
         run.file(paths.page, "reports")  # with the verdict now
@@ -197,11 +200,14 @@ def _sentence(promotion: Promotion) -> str:
     return f"{standing}. {promotion.reason}"
 
 
-def _note_promotion(paths: Paths, sentence: str, promotion: Promotion, page: str) -> None:
+def _note_promotion(
+    paths: Paths, sentence: str, words: str, promotion: Promotion, page: str
+) -> None:
     """Keep what was decided for the closing lines of a run."""
     champion = promotion.champion
     facts = {
         "sentence": sentence,
+        "words": words,
         "model_hash": promotion.version.model_hash,
         "champion": f"models:/{champion.name}@champion" if champion else str(paths.model),
         "run_page": page,

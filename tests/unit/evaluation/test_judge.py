@@ -258,6 +258,8 @@ def test_the_report_is_whole_readable_and_strict_json(good: Judgement, tmp_path:
     read = document.read(folder / drawn.METRICS)
     assert [read] == whole.pop("figures")
     assert whole == {name: figure.value for name, figure in good.figures.items()}
+    assert read["frechet"]["verdict"] == "hard to tell apart"
+    assert set(read["frechet"]["baselines"]) == {"mean_image", "noise", "blurred"}
     for name, figure in good.figures.items():
         entry = read[name]
         assert (entry["value"], entry["noise"]) == (figure.value, figure.noise)

@@ -47,10 +47,13 @@ def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_evaluate_leaves_the_whole_report(paths: Paths, untracked: None) -> None:
-    *table, last = stages.evaluate(PARAMS, paths)
+    *table, words, last = stages.evaluate(PARAMS, paths)
     assert table == document.table(document.read(paths.metrics))
     assert str(paths.page) in last
     page = paths.page.read_text("utf-8")
+    assert words.startswith("Noise: not nearer to the real pictures")
+    for path in (paths.page, paths.card, paths.comment):
+        assert words in path.read_text("utf-8"), path
     assert "Not decided yet" in page
     assert "100 training and 60 held-out colour images of 16×16 pixels (noise)" in page
     assert paths.card.read_text("utf-8").startswith("---\nlibrary_name: onnx")

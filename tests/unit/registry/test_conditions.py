@@ -12,7 +12,7 @@ from monge.errors import InputError, ParamsError
 from monge.params import Condition, PromoteParams, load
 from monge.registry import Registry, promote, rollback
 from monge.registry.compare import compare, listing
-from monge.registry.conditions import judge
+from monge.registry.conditions import Outcome, judge
 from monge.registry.gate import Figure
 
 Generator = Callable[[float], Path]
@@ -55,6 +55,19 @@ def test_a_bound_holds_for_the_first_candidate_too_and_never_for_what_is_no_numb
     assert not judge(bound, GOOD, None).promote
     assert judge(bound[1:], GOOD, None).promote
     assert not judge([bound[0]], {"frechet": figure("frechet", None)}, None).promote
+
+
+def test_below_the_floor_nothing_is_promoted_and_above_it_the_rest_decides() -> None:
+    better = [Condition(metric="frechet", improvement=2.0)]
+    failed = judge(better, GOOD, None, Outcome(False, "not nearer than blurred ones (75 to 60)"))
+    assert failed.reason == "Not promoted: not nearer than blurred ones (75 to 60)."
+    assert not failed.promote
+    held = judge(better, GOOD, STANDING, Outcome(True, "nearer than blurred ones"))
+    assert held.promote
+    assert held.reason.endswith("; nearer than blurred ones.")
+    worse = judge(better, STANDING, GOOD, Outcome(True, "nearer than blurred ones"))
+    assert not worse.promote
+    assert "blurred" not in worse.reason
 
 
 def report(value: float) -> dict[str, Any]:
