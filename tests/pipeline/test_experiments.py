@@ -45,6 +45,6 @@ def test_a_temporary_experiment_is_in_the_projects_memory_and_is_promoted_from_t
     assert not (project.folder / ".monge/train.lock").exists(), "its lock was the project's"
 
     project.run("dvc", "exp", "apply", "first")
-    assert "tiny version 1. Promoted" in project.run("monge", "promote").stdout
+    assert "none. Not promoted: frechet is not nearer" in project.run("monge", "promote").stdout
     assert rows(project, "SELECT run_uuid FROM runs") == [(run_id,)]
     assert rows(project, "SELECT run_id FROM model_versions") == [(run_id,)]

@@ -20,7 +20,7 @@ def test_figures_that_waited_are_sent_by_the_next_run_which_repeats_no_stage(pro
     back = project.retrain()
     for stage in ("prepare", "train", "export", "evaluate"):
         assert f"Stage '{stage}' didn't change, skipping" in back.stdout
-    assert "tiny version 1. Promoted" in back.stdout
+    assert "none. Not promoted: frechet is not nearer" in back.stdout
     with sqlite3.connect(project.folder / "mlflow.db") as database:
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
         names = {row[0] for row in database.execute("select distinct key from metrics")}

@@ -105,7 +105,7 @@ def test_two_runs_started_together_have_each_their_own_parameters(shared, api, t
     assert first.returncode == 0, one
     two += second.communicate(timeout=500)[0]
     assert second.returncode == 0, two
-    assert "tiny version 1. Promoted" in one
+    assert "none. Not promoted: frechet is not nearer" in one
     assert "train.seed: 0 -> 5" in two
     assert written.replace(b"seed: 0", b"seed: 7") == (project.folder / "params.yaml").read_bytes()
     assert seeds_of_versions(project, 2) == {1: 0, 2: 5}

@@ -74,8 +74,8 @@ def comment(facts: Facts) -> str:
 
 
 def _words(facts: Facts) -> str:
-    """The verdict in words as a paragraph, if there is one."""
-    return f"{facts.words}\n\n" if facts.words else ""
+    """The verdict in words, and where figures disagree, each a paragraph of its own."""
+    return "".join(f"{said}\n\n" for said in (facts.words, facts.disagreement) if said)
 
 
 def _table(facts: Facts, *, all_of: bool) -> str:

@@ -70,6 +70,11 @@ class Facts:
         return f"trained at {trained}" + (f", exported at {_told(exported)}" if exported else "")
 
     @property
+    def disagreement(self) -> str:
+        """Which distances call the pictures near and which far; empty where they agree."""
+        return verdict.disagreement(self.figures)
+
+    @property
     def words(self) -> str:
         """The verdict in words, with the figures that define it."""
         conditions = self.parameters.get("promote", {}).get("conditions", [])

@@ -50,7 +50,11 @@ def page(facts: Facts) -> str:
         f"<h1>{title}</h1>",
         f'<p class="soft">{html.escape(facts.training)}; {html.escape(facts.data)}.</p>',
         f'<p class="verdict">{html.escape(facts.verdict)}</p>',
-        f'<p class="verdict">{html.escape(facts.words)}</p>' if facts.words else "",
+        *(
+            f'<p class="verdict">{html.escape(said)}</p>'
+            for said in (facts.words, facts.disagreement)
+            if said
+        ),
         _headline(facts),
         *_pictures(facts),
         *_figures(facts),

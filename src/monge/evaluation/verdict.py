@@ -107,6 +107,22 @@ def sentence(figures: Mapping[str, Entry], wanted: Iterable[str]) -> str:
     return f"{said.capitalize()}: {meaning} ({numbers})."
 
 
+def disagreement(figures: Mapping[str, Entry]) -> str:
+    """Name the distances that call the pictures near and those that call them far.
+
+    Near is recognisable and better, far is colours and worse. Empty where not both are there.
+    """
+    said = {name: word(name, entry) for name, entry in figures.items()}
+    near = [name for name, one in said.items() if one in WORDS[3:]]
+    far = [name for name, one in said.items() if one in WORDS[:2]]
+    if not near or not far:
+        return ""
+    return (
+        f"The figures disagree. Near the real pictures, by {', '.join(near)}; no nearer than a "
+        f"baseline, by {', '.join(far)}. Look at the pictures."
+    )
+
+
 def _nearest(entry: Entry) -> tuple[str, float]:
     """What the nearest baseline is called, and its distance."""
     known, real = dict(entry["baselines"]), entry.get("floor", 0.0)

@@ -68,7 +68,8 @@ def _evaluate(params: Params, paths: Paths) -> list[str]:
             run.file(path, "reports/pictures")
     if run.run_id() is not None:  # the server answers
         rebuild(paths, sampler.contract, key, values, params.promote.name)
-    return [*document.table(facts.figures), facts.words, f"{page}: all of it, with pictures"]
+    told = [said for said in (facts.words, facts.disagreement) if said]
+    return [*document.table(facts.figures), *told, f"{page}: all of it, with pictures"]
 
 
 def report(params: Params, paths: Paths) -> Path:

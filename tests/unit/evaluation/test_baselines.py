@@ -169,6 +169,16 @@ def test_noise_is_no_baseline_where_the_real_pictures_are_textures() -> None:
     assert "than blurred ones (50 against 50)" in told.sentence
 
 
+def test_figures_that_disagree_are_named_and_others_are_not() -> None:
+    agreed = {"frechet": entry(10.0), "mmd_rbf": entry(30.0), "precision": {"value": 1.0}}
+    assert verdict.disagreement(agreed) == ""
+    said = verdict.disagreement({**agreed, "sinkhorn_features": entry(90.0)})
+    assert said == (
+        "The figures disagree. Near the real pictures, by frechet; no nearer than a baseline, by "
+        "sinkhorn_features. Look at the pictures."
+    )
+
+
 def test_the_first_condition_with_baselines_decides_and_the_frechet_distance_else() -> None:
     figures = {"fid": entry(1.0), "mmd_rbf": entry(1.0), "precision": {"value": 1.0}}
     assert verdict.deciding(figures, ["precision", "mmd_rbf"]) == "mmd_rbf"
