@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,10 @@ FEATURES = 64
 BATCH = 128
 MIN_STEPS, MAX_STEPS, EPOCHS = 200, 1300, 12
 LEARNING_RATE = 4e-3
+LIMIT_S = 180.0
+"""Longest training; where all steps would take longer, fewer go through the same schedule."""
+_TOLD_EVERY_S = 30.0
+_UNTIMED = 3
 _MAX_HELD_OUT = 10_000
 
 
@@ -122,7 +127,7 @@ def _classes(images: ImageSet) -> int:
 
 
 def _train(images: ImageSet) -> tuple[nn.Sequential, nn.Linear]:
-    """Train a fixed number of steps, seeded.
+    """Train a fixed number of steps, seeded, or as many as fit into LIMIT_S.
 
     Small shifts and noise keep the features from collapsing onto the classes; label smoothing would
     make them collapse.
@@ -134,8 +139,11 @@ def _train(images: ImageSet) -> tuple[nn.Sequential, nn.Linear]:
     assert images.labels is not None
     steps = min(max(EPOCHS * len(images) // BATCH, MIN_STEPS), MAX_STEPS)
     first = images.take(np.array([0]))
-    log.info("training the feature classifier on %d images, %d steps", len(images), steps)
-    started = time.monotonic()
+    log.info(
+        "training the feature classifier on %d images: %d steps, at most %.0f s; kept for this "
+        "dataset", len(images), steps, LIMIT_S,
+    )  # fmt: skip
+    pace = Pace(steps, LIMIT_S)
     with torch.random.fork_rng(devices=[]), threads_for(max(first.shape[2:])):
         torch.manual_seed(0)
         trunk, head = build(first.shape[1], max(first.shape[2:]), _classes(images))
@@ -145,22 +153,74 @@ def _train(images: ImageSet) -> tuple[nn.Sequential, nn.Linear]:
             optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.2
         )
         bar = tqdm(
-            _batches(len(images), steps),
-            "feature classifier",
-            steps,
-            delay=2,
-            leave=False,
+            total=steps, desc="feature classifier", delay=2, leave=False,
             disable=not sys.stderr.isatty(),
-        )
-        for chosen in bar:
+        )  # fmt: skip
+        for chosen in _batches(len(images), steps):
             x = _augmented(network_input(images.take(chosen)))
             loss = nn.functional.cross_entropy(network(x), torch.from_numpy(images.labels[chosen]))
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-            schedule.step()
-    log.info("trained the feature classifier in %.1f s", time.monotonic() - started)
+            places = pace.places()
+            for _ in range(places):
+                schedule.step()
+            bar.update(places)
+            if pace.done:
+                break
+        bar.close()
+    pace.tell_end()
     return trunk.eval(), head.eval()
+
+
+class Pace:
+    """How many places of the schedule each step takes, so that the training ends in time.
+
+    One each, always the same bits, where all steps fit into the limit. The first steps, slow ones,
+    are not timed. `clock` is for tests.
+    """
+
+    def __init__(
+        self, steps: int, limit_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.taken, self._position = 0, 0
+        self._steps, self._limit_s, self._clock = steps, limit_s, clock
+        self._began = self._timed_from = self._told = clock()
+
+    @property
+    def done(self) -> bool:
+        """Whether the schedule is at its end."""
+        return self._position >= self._steps
+
+    def places(self) -> int:
+        """After a step: how far the schedule goes on, at least 1 place and never past its end."""
+        now = self._clock()
+        self.taken += 1
+        places = 1
+        if self.taken <= _UNTIMED:
+            self._timed_from = now
+        else:
+            step_s = (now - self._timed_from) / (self.taken - _UNTIMED)
+            left_s = self._limit_s - (now - self._began)
+            affordable = max(1.0, left_s / step_s) if step_s else math.inf
+            places = math.ceil((self._steps - self._position) / affordable)
+        places = max(1, min(places, self._steps - self._position))
+        self._position += places
+        if now - self._told >= _TOLD_EVERY_S:
+            self._told = now
+            share = self._position / self._steps
+            log.info("feature classifier: %.0f %%, %.0f s so far", 100 * share, now - self._began)
+        return places
+
+    def tell_end(self) -> None:
+        """Log how long it took, and that it was cut short where it was."""
+        seconds = self._clock() - self._began
+        log.info("trained the feature classifier in %.1f s", seconds)
+        if self.taken < self._steps:
+            log.warning(
+                "the feature classifier had time for %d of %d steps; its figures compare with each "
+                "other, and not with those of another machine", self.taken, self._steps,
+            )  # fmt: skip
 
 
 def _batches(count: int, steps: int) -> Iterator[NDArray[np.int64]]:

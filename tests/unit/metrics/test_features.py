@@ -183,6 +183,38 @@ def _pair(cache: Path) -> tuple[Path, Path]:
     return facts, facts.with_suffix(".safetensors")
 
 
+@pytest.mark.parametrize(
+    ("step_s", "taken"), [(0.1, 1300), (0.13, 1300), (0.5, 358), (2.0, 86), (30.0, 4)]
+)
+def test_the_classifiers_training_ends_in_time_at_the_end_of_its_schedule(
+    step_s: float, taken: int
+) -> None:
+    """The first step takes five times as long as the others, as it does on a cold start."""
+    now = 0.0
+    pace = classifier.Pace(1300, 180.0, lambda: now)
+    places = []
+    while not pace.done:
+        now += step_s * (1 if places else 5)
+        places.append(pace.places())
+    assert sum(places) == 1300
+    assert min(places) == 1
+    assert len(places) == pace.taken == pytest.approx(taken, rel=0.03)
+    assert now < max(182.0, 8.1 * step_s)
+
+
+def test_what_was_cut_short_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    pace = classifier.Pace(1300, 180.0, lambda: now)
+    with caplog.at_level("INFO"):
+        while not pace.done:
+            now += 1.0
+            pace.places()
+        pace.tell_end()
+    assert "feature classifier: " in caplog.text
+    assert "had time for 17" in caplog.text or "had time for 18" in caplog.text
+    assert "not with those of another machine" in caplog.text
+
+
 def test_training_gives_the_same_bits_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "MIN_STEPS", 20)
     monkeypatch.setattr(classifier, "EPOCHS", 0)
