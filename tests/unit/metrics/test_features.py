@@ -192,7 +192,7 @@ def test_the_classifiers_training_ends_in_time_at_the_end_of_its_schedule(
     """The first step takes five times as long as the others, as it does on a cold start."""
     now = 0.0
     pace = classifier.Pace(1300, 180.0, lambda: now)
-    places = []
+    places: list[int] = []
     while not pace.done:
         now += step_s * (1 if places else 5)
         places.append(pace.places())
