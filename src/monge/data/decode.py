@@ -28,7 +28,7 @@ import functools
 import io
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ from monge.data.remarks import Traits, traits_of
 FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP",
 )  # fmt: skip
+_GREY_SPREAD = 24  # of 255: how far apart the channels of a grey may be
 MAX_FILE_BYTES = 256 * 2**20
 
 CONVERSION = {
@@ -161,10 +162,13 @@ def _decoded(encoded: Encoded, recipe: Recipe) -> tuple[NDArray[np.uint8], Trait
     ):
         raise RejectedError(jpeg.CUT)
     peak = float(np.asarray(image).max()) if levels.is_deep(image) else None
-    image = _coloured(_upright(image), scale, recipe)
+    image = _upright(image)
+    transparent, coloured = _shows_through(image), recipe.colour == "grey" and _is_coloured(image)
+    image = _coloured(image, scale, recipe)
     pixels = np.asarray(_fitted(image, recipe))
     pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    return pixels, traits_of(pixels, image, (width, height), scale, recipe.levels, peak)
+    traits = traits_of(pixels, image, (width, height), scale, recipe.levels, peak)
+    return pixels, replace(traits, transparent=transparent, coloured=coloured)
 
 
 def _loaded(image: Image.Image, recipe: Recipe) -> Image.Image:
@@ -218,6 +222,24 @@ def _upright(image: Image.Image) -> Image.Image:
     # Pillow turns a TIFF itself while loading, and then its orientation reads 1.
     how = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if how is None else image.transpose(how)
+
+
+def _shows_through(image: Image.Image) -> bool:
+    """Whether any pixel is transparent, in part or wholly."""
+    if image.mode == "La":  # Pillow has no other way from premultiplied grey
+        image = image.convert("LA")
+    if not image.has_transparency_data:
+        return False
+    return bool(np.asarray(image.convert("RGBA").getchannel("A")).min() < 255)
+
+
+def _is_coloured(image: Image.Image) -> bool:
+    """Whether any part of it has a colour, as a person sees it."""
+    if image.mode in ("1", "L", "LA", "La") or levels.is_deep(image):
+        return False
+    flat = image.convert("RGB") if image.mode in ("P", "PA") else image
+    small = np.asarray(flat.resize((16, 16), Image.Resampling.BOX).convert("RGB"), np.int16)
+    return bool(np.ptp(small, axis=2).max() > _GREY_SPREAD)
 
 
 def _coloured(image: Image.Image, scale: levels.Scale, recipe: Recipe) -> Image.Image:

@@ -70,7 +70,7 @@ def prepare(params: PrepareParams, root: Path, downloads: Path, out: Path) -> Pa
     left_out = {paths[place]: reason for place, reason in layout.left_out.items()}
     for line in block(dataset, layout.notes, left_out, source.skipped, arrivals.rejected, odd):
         logger.info("%s", line)
-    for sentence in arrivals.remarks.sentences(len(arrivals.rows), params.fit):
+    for sentence in arrivals.remarks.sentences(len(arrivals.rows), params.fit, params.background):
         logger.warning("  %-10s %s", "look at", sentence)
     return dataset
 
@@ -181,7 +181,7 @@ def _pack(
                 {"path": path, "reason": reason}
                 for path, reason in sorted(arrivals.rejected.items())
             ],
-            remarks=arrivals.remarks.sentences(len(arrivals.rows), params.fit),
+            remarks=arrivals.remarks.sentences(len(arrivals.rows), params.fit, params.background),
             skipped_files=source.skipped.total(),
             skipped=dict(source.skipped),
             left_out=[

@@ -22,13 +22,16 @@ class Traits:
 
     `flat`: all that is packed of it is one colour. `dim`: it uses under an eighth of the levels
     there are; `peak` is then the largest number in the file, or 0 where that is near white.
-    `thin`: over eight times as long as wide.
+    `thin`: over eight times as long as wide. `transparent`: in some of its pixels, at least in
+    part. `coloured`: it has colours, and is packed as grey.
     """
 
     flat: bool = False
     dim: bool = False
     thin: bool = False
     peak: float = 0.0
+    transparent: bool = False
+    coloured: bool = False
 
 
 def traits_of(
@@ -64,17 +67,19 @@ class Remarks:
     flat: list[str] = field(default_factory=list)
     dim: list[str] = field(default_factory=list)
     thin: list[str] = field(default_factory=list)
+    transparent: list[str] = field(default_factory=list)
+    coloured: list[str] = field(default_factory=list)
     peak: float = 0.0
 
     def note(self, name: str, traits: Traits) -> None:
         """Take in one image."""
-        for kind in ("flat", "dim", "thin"):
+        for kind in ("flat", "dim", "thin", "transparent", "coloured"):
             if getattr(traits, kind):
                 getattr(self, kind).append(name)
         if traits.dim:
             self.peak = max(self.peak, traits.peak)
 
-    def sentences(self, total: int, fit: str) -> list[str]:
+    def sentences(self, total: int, fit: str, background: str) -> list[str]:
         """Say of each kind how many of `total` images there are, and what to do about it."""
         said = []
         if self.flat:
@@ -94,6 +99,16 @@ class Remarks:
             said.append(
                 f"{_counted(self.thin, total)} over {_THIN} times as long as wide, of which fit: "
                 f"{fit} {told}: {way} them into pieces"
+            )
+        if self.transparent:
+            said.append(
+                f"{_counted(self.transparent, total)} transparent in parts: {background} is put "
+                "behind them, which is prepare.background"
+            )
+        if self.coloured:
+            said.append(
+                f"{_counted(self.coloured, total)} in colours and packed as grey: "
+                "prepare.colour=rgb keeps them"
             )
         return said
 

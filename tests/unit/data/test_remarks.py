@@ -107,3 +107,28 @@ def test_strips_are_counted_and_told_what_would_be_left_of_them(
                            "them into pieces")  # fmt: skip
     (strips,) = told(tmp_path, caplog, fit="pad")
     assert strips.endswith("fit: pad leaves a line: cut them into pieces")
+
+
+def test_transparency_and_colours_that_are_lost_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ordinary(tmp_path, 4)
+    opaque = RNG.integers(0, 256, (16, 16, 4), dtype=np.uint8)
+    opaque[..., 3] = 255
+    opaque[..., 1] = opaque[..., 2] = opaque[..., 0]
+    pictures(tmp_path, "opaque-grey.png", opaque)
+    opaque[4:, 4:, 3] = 254
+    pictures(tmp_path, "see-through.png", opaque)
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[:8] = 200, 20, 20
+    pictures(tmp_path, "red.png", red)
+    Image.fromarray(red).convert("P").save(tmp_path / "raw" / "red-palette.png")
+    said = told(tmp_path, caplog, resolution=16, background="#102030")
+    assert said == [
+        "1 of 8 images is (see-through.png) transparent in parts: #102030 is put behind them, "
+        "which is prepare.background",
+        "2 of 8 images are (red-palette.png, ...) in colours and packed as grey: "
+        "prepare.colour=rgb keeps them",
+    ]
+    said = told(tmp_path, caplog, resolution=16, colour="rgb")
+    assert not any("colours" in sentence for sentence in said)
