@@ -48,7 +48,10 @@ def train(
     ] = False,
     if_changed: Annotated[
         IfChanged,
-        typer.Option(help="When the checkpoints are of another training: refuse, or start fresh."),
+        typer.Option(
+            case_sensitive=False,
+            help="When the checkpoints are of another training: refuse, or start fresh.",
+        ),
     ] = IfChanged.refuse,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show networks, memory and time; change nothing.")
@@ -121,7 +124,8 @@ def metrics(
         int | None, typer.Option(min=4, max=1024, help="Height and width to compare at, in pixels.")
     ] = None,
     colour: Annotated[
-        Colour | None, typer.Option(help="Of folders and archives; rgb if no side says.")
+        Colour | None,
+        typer.Option(case_sensitive=False, help="Of folders and archives; rgb if no side says."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Also as JSON, with every protocol.")

@@ -43,7 +43,9 @@ def sample(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, or a folder of PNGs.")
     ] = Path("samples.png"),
-    provider: Annotated[Provider, typer.Option(help="Where to compute.")] = Provider.auto,
+    provider: Annotated[
+        Provider, typer.Option(case_sensitive=False, help="Where to compute.")
+    ] = Provider.auto,
     truncation: Annotated[
         float | None, typer.Option(help="Latents within so many standard deviations.")
     ] = None,
@@ -51,7 +53,10 @@ def sample(
         str | None, typer.Option(help="A class, by name or number, of a conditional generator.")
     ] = None,
     shards: Annotated[
-        Shards | None, typer.Option(help="Fill a folder with shards; the same command goes on.")
+        Shards | None,
+        typer.Option(
+            case_sensitive=False, help="Fill a folder with shards; the same command goes on."
+        ),
     ] = None,
     shard_size: Annotated[int, typer.Option(help="Images of a shard.")] = 10_000,
 ) -> None:
@@ -107,7 +112,9 @@ def _fill(sampler: Sampler, folder: Path, **plan: Any) -> None:
 @app.command()
 def inspect(
     model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
-    provider: Annotated[Provider, typer.Option(help="Where to compute.")] = Provider.auto,
+    provider: Annotated[
+        Provider, typer.Option(case_sensitive=False, help="Where to compute.")
+    ] = Provider.auto,
 ) -> None:
     """What a generator file says of itself, and how fast it is here."""
     from monge.serving.inspect import describe
@@ -126,7 +133,9 @@ def serve(
     ],
     host: Annotated[str, typer.Option(help="Anything but loopback needs a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    provider: Annotated[Provider, typer.Option(help="Where to compute.")] = Provider.auto,
+    provider: Annotated[
+        Provider, typer.Option(case_sensitive=False, help="Where to compute.")
+    ] = Provider.auto,
     threads: Annotated[
         int, typer.Option(min=0, help="Of the network; 0: one a core, or one a replica.")
     ] = 0,

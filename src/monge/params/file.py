@@ -110,6 +110,12 @@ _RENAMED = {
 
 
 _MUST_BE = {"bool_type": "true or false", "bool_parsing": "true or false"}
+_PATTERNS = {
+    "prepare.background": "a colour, as #ff8800",
+    "promote.name": "1 to 64 letters of a to z, digits, points, hyphens and underscores, the first "
+    "a letter or digit",
+    "train.device": "auto, cpu, cuda, or cuda: and a number",
+}
 
 
 def _sentences(items: Sequence[Any], document: Mapping[str, Any]) -> list[str]:
@@ -137,6 +143,8 @@ def _sentence(dotted: str, items: Sequence[Any], document: Mapping[str, Any]) ->
     got = items[0]["input"]
     if items[0]["type"] == "string_type" and takes_text(annotation(dotted)):
         return f'{dotted}: must be text, got {got!r}. Write it in quotes: "..."'
+    if items[0]["type"] == "string_pattern_mismatch" and dotted in _PATTERNS:
+        return f"{dotted}: must be {_PATTERNS[dotted]}, got {got!r}"
     wanted = [_wanted(item) for item in items]
     rest = [each.removeprefix("must be ") for each in wanted[1:]]
     return f"{dotted}: {' or '.join([wanted[0], *rest])}, got {got!r}"

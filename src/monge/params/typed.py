@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from monge.params import auto
 from monge.params.keys import annotation, canonical, takes_text
 
 
@@ -60,6 +61,8 @@ def typed(key: str, text: str) -> Any:
     home folder, which DVC does not know. Numbers, booleans and lists are read as YAML where all of
     the text is YAML; what is none stays text, and is refused when the parameters are checked.
     """
+    if key in auto.KEYS and text.casefold() == auto.AUTO:
+        return auto.AUTO
     wanted = annotation(key)
     if takes_text(wanted):
         quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""

@@ -195,6 +195,27 @@ def test_a_value_of_several_types_is_any_of_them_and_what_is_none_gets_one_line(
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("prepare.background=white", "must be a colour, as #ff8800, got 'white'"),
+        ("promote.name=my pics", "must be 1 to 64 letters of a to z, digits, points,"),
+        ("train.device=gpu", "must be auto, cpu, cuda, or cuda: and a number, got"),
+        ("train.flip=yes", "must be true or false, got 'yes'"),
+    ],
+)  # fmt: skip
+def test_what_a_text_must_be_is_said_in_words(change, told):
+    with pytest.raises(ParamsError) as caught:
+        load(FILE, [change])
+    assert f"{change.partition('=')[0]}: {told}" in str(caught.value)
+    assert "pattern" not in str(caught.value)
+
+
+def test_a_value_to_be_chosen_is_that_in_any_case():
+    assert typed("prepare.resolution", "AUTO") == "auto"
+    assert typed("prepare.path", "AUTO") == "AUTO", "a folder of that name"
+
+
 def test_every_hint_is_a_key_that_exists():
     from monge.params.keys import _MEANT, annotation, nearest
 
