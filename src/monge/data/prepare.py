@@ -70,7 +70,7 @@ def prepare(params: PrepareParams, root: Path, downloads: Path, out: Path) -> Pa
     left_out = {paths[place]: reason for place, reason in layout.left_out.items()}
     for line in block(dataset, layout.notes, left_out, source.skipped, arrivals.rejected, odd):
         logger.info("%s", line)
-    for sentence in arrivals.remarks.sentences(len(arrivals.rows), params.fit, params.background):
+    for sentence in dataset.manifest["remarks"]:
         logger.warning("  %-10s %s", "look at", sentence)
     return dataset
 
@@ -164,6 +164,7 @@ def _pack(
         names = [source.titles[int(name)] for name in names]
     channels, height, width = images.shape[1:]
     step = max(1, _COPY_BYTES // (channels * height * width))
+    packed = {path for place, path in enumerate(paths) if place not in layout.left_out}
     with PackedWriter(out, (channels, height, width), names) as writer:
         for split in SPLITS:
             members = layout.rows(split)
@@ -181,7 +182,7 @@ def _pack(
                 {"path": path, "reason": reason}
                 for path, reason in sorted(arrivals.rejected.items())
             ],
-            remarks=arrivals.remarks.sentences(len(arrivals.rows), params.fit, params.background),
+            remarks=arrivals.remarks.sentences(packed, params.fit, params.background),
             skipped_files=source.skipped.total(),
             skipped=dict(source.skipped),
             left_out=[

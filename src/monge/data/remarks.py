@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,45 +79,44 @@ class Remarks:
         if traits.dim:
             self.peak = max(self.peak, traits.peak)
 
-    def sentences(self, total: int, fit: str, background: str) -> list[str]:
-        """Say of each kind how many of `total` images there are, and what to do about it."""
+    def sentences(self, packed: Set[str], fit: str, background: str) -> list[str]:
+        """Say of each kind how many of the packed images there are, and what to do about it."""
         said = []
-        if self.flat:
+        if flat := packed & set(self.flat):
             said.append(
-                f"{_counted(self.flat, total)} of one colour: look at them, and leave them out if "
-                "there is nothing in them"
+                f"{_counted(flat, packed)} of one colour: leave them out if there is "
+                "nothing in them"
             )
-        if self.dim:
+        if dim := packed & set(self.dim):
             said.append(
-                f"{_counted(self.dim, total)} in under an eighth of the levels from black to "
+                f"{_counted(dim, packed)} in under an eighth of the levels from black to "
                 f"white. If they should not be so dim: {_white(self.peak)}prepare.levels=stretch "
                 "spreads each image's own darkest and lightest"
             )
-        if self.thin:
+        if thin := packed & set(self.thin):
             told = "keeps less than an eighth" if fit == "crop" else "leaves a line"
             way = "set prepare.fit to pad, or cut" if fit == "crop" else "cut"
             said.append(
-                f"{_counted(self.thin, total)} over {_THIN} times as long as wide, of which fit: "
+                f"{_counted(thin, packed)} over {_THIN} times as long as wide, of which fit: "
                 f"{fit} {told}: {way} them into pieces"
             )
-        if self.transparent:
+        if transparent := packed & set(self.transparent):
             said.append(
-                f"{_counted(self.transparent, total)} transparent in parts: {background} is put "
+                f"{_counted(transparent, packed)} transparent in parts: {background} is put "
                 "behind them, which is prepare.background"
             )
-        if self.coloured:
+        if coloured := packed & set(self.coloured):
             said.append(
-                f"{_counted(self.coloured, total)} in colours and packed as grey: "
+                f"{_counted(coloured, packed)} in colours and packed as grey: "
                 "prepare.colour=rgb keeps them"
             )
         return said
 
 
-def _counted(names: Iterable[str], total: int) -> str:
+def _counted(some: Set[str], packed: Set[str]) -> str:
     """Count them and name the first."""
-    names = sorted(names)
-    verb = "is" if len(names) == 1 else "are"
-    return f"{len(names)} of {total} images {verb} ({names[0]}{', ...' if names[1:] else ''})"
+    which, verb = (min(some), "is") if len(some) == 1 else (f"{min(some)}, ...", "are")
+    return f"{len(some)} of {len(packed)} images ({which}) {verb}"
 
 
 def _white(peak: float) -> str:

@@ -67,7 +67,7 @@ def test_numbers_far_below_white_are_counted_and_the_white_one_is_proposed(
         pixels[0, :2] = 0, top - 1
         pictures(tmp_path, f"a{number}.{name}", pixels)
     (said,) = told(tmp_path, caplog, resolution=16)
-    assert said.startswith(f"5 of 8 images are (a0.{name}, ...) in under an eighth of the levels")
+    assert said.startswith(f"5 of 8 images (a0.{name}, ...) are in under an eighth of the levels")
     assert f"prepare.levels={white} makes" in said
     assert told(tmp_path, caplog, resolution=16, levels=float(white)) == []
     assert told(tmp_path, caplog, resolution=16, levels="stretch") == []
@@ -79,7 +79,7 @@ def test_faint_but_light_pictures_are_counted_and_no_number_is_proposed(
     ordinary(tmp_path, 1)
     pictures(tmp_path, "faint.png", RNG.integers(200, 220, (16, 16), dtype=np.uint8))
     (said,) = told(tmp_path, caplog)
-    assert said.startswith("1 of 2 images is (faint.png) in under an eighth of the levels")
+    assert said.startswith("1 of 2 images (faint.png) is in under an eighth of the levels")
     assert said.endswith("so dim: prepare.levels=stretch spreads each image's own darkest and "
                          "lightest")  # fmt: skip
 
@@ -90,7 +90,7 @@ def test_pictures_of_one_colour_are_counted(
     ordinary(tmp_path, 3)
     pictures(tmp_path, "empty.png", np.full((16, 16, 3), (9, 90, 200), np.uint8))
     (said,) = told(tmp_path, caplog, colour="rgb")
-    assert said.startswith("1 of 4 images is (empty.png) of one colour: look at")
+    assert said.startswith("1 of 4 images (empty.png) is of one colour: leave")
 
 
 def test_strips_are_counted_and_told_what_would_be_left_of_them(
@@ -101,8 +101,8 @@ def test_strips_are_counted_and_told_what_would_be_left_of_them(
     pictures(tmp_path, "wide.png", RNG.integers(0, 256, (20, 161), dtype=np.uint8))
     pictures(tmp_path, "border.png", RNG.integers(0, 256, (20, 160), dtype=np.uint8))
     one_colour, strips = told(tmp_path, caplog)
-    assert one_colour.startswith("1 of 6 images is (strip.png) of one colour")
-    assert strips.startswith("2 of 6 images are (strip.png, ...) over 8 times as long as wide, of")
+    assert one_colour.startswith("1 of 6 images (strip.png) is of one colour")
+    assert strips.startswith("2 of 6 images (strip.png, ...) are over 8 times as long as wide, of")
     assert strips.endswith("fit: crop keeps less than an eighth: set prepare.fit to pad, or cut "
                            "them into pieces")  # fmt: skip
     (strips,) = told(tmp_path, caplog, fit="pad")
