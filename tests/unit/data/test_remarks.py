@@ -125,9 +125,9 @@ def test_transparency_and_colours_that_are_lost_are_told(
     Image.fromarray(red).convert("P").save(tmp_path / "raw" / "red-palette.png")
     said = told(tmp_path, caplog, resolution=16, background="#102030")
     assert said == [
-        "1 of 8 images is (see-through.png) transparent in parts: #102030 is put behind them, "
+        "1 of 8 images (see-through.png) is transparent in parts: #102030 is put behind them, "
         "which is prepare.background",
-        "2 of 8 images are (red-palette.png, ...) in colours and packed as grey: "
+        "2 of 8 images (red-palette.png, ...) are in colours and packed as grey: "
         "prepare.colour=rgb keeps them",
     ]
     said = told(tmp_path, caplog, resolution=16, colour="rgb")
