@@ -52,7 +52,7 @@ def project(tmp_path_factory):
     path.write_text(path.read_text().replace("(norms - 1.0)", "(norms - 1.5)"))
     run(project, "dvc", "repro", MONGE_TRACKING="on")
     # So small a training is below the gate's floor.
-    run(project, "monge", "promote", "--force", "for the test", MONGE_TRACKING="on")
+    run(project, "monge", "promote", "--force", "--reason", "for the test", MONGE_TRACKING="on")
     project.run("dvc", "push", "data/pictures")
     committed(project, "The new pictures, late")
     return project
