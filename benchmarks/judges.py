@@ -87,7 +87,7 @@ def drawings(side: int, _: str) -> tuple[Bytes, Labels]:
         turn, size, width = dice.uniform(0, 6), dice.uniform(0.3, 0.45), int(dice.integers(3, 7))
         t = np.linspace(0, 1, 40)
         around = np.exp(1j * (turn + 2 * np.pi * t))
-        paths: tuple[Iterable[NDArray[np.complex128]], ...] = (
+        paths: tuple[Iterable[NDArray[Any]], ...] = (
             [np.array([0j, ray * size]) for ray in around[::6]],
             [around * size, around * size / 2],
             [t - 0.5 + 1j * size * (np.arange(40) // 5 % 2 - 0.5)],
