@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ Labels = NDArray[np.int64]
 
 RESULTS = Path(__file__).parent / "results" / "judges.json"
 KINDS = ("digits", "photographs", "drawings", "icons")
-JUDGES = ("random", "classifier", "self")
+JUDGES = ("random", "pyramid", "classifier", "self")
 IMAGES, SUBSETS, ERRORS = 3500, 5, 3.0
 STEPS = (
     ("real", "blurred slightly"), ("blurred slightly", "blurred strongly"),
@@ -41,6 +41,13 @@ STEPS = (
     ("classes left out", "mean image"), ("blurred slightly", "noise"),
     ("classes left out", "noise"),
 )  # fmt: skip
+
+
+class Row(NamedTuple):
+    """Mean distance and standard error of each set, and the steps of the order that are wrong."""
+
+    found: dict[str, tuple[float, float]]
+    wrong: list[str]
 
 
 @dataclass
@@ -217,42 +224,56 @@ def sets(folder: Path, images: Bytes, labels: Labels) -> tuple[Made, Made, dict[
     }  # fmt: skip
 
 
-def measure(
-    judge: str, train: Made, held: Made, made: dict[str, Bytes], cache: Path
-) -> dict[str, object]:
-    """Fréchet distance and standard error of each set, the wrong steps, and the seconds."""
+def pyramid(train: Bytes) -> Callable[[Bytes], float]:
+    """The distance of an image pyramid from the training images'."""
+    import torch
+
+    from monge.metrics.frechet import Gaussian
+    from monge.metrics.pyramid import PyramidMoments, pyramid_distance
+
+    def gaussians(images: Bytes) -> list[Gaussian]:
+        return PyramidMoments().add(torch.from_numpy(images).float() / 127.5 - 1.0).gaussians()
+
+    reference = gaussians(train)
+    return lambda images: pyramid_distance(gaussians(images), reference)
+
+
+def features(judge: str, train: Made, held: Made, cache: Path) -> Callable[[Bytes], float]:
+    """The Fréchet distance from the training images, through this judge's features."""
     from monge.metrics.classifier import load_or_train
     from monge.metrics.features import random_extractor
-    from monge.metrics.frechet import Moments, frechet_distance
+    from monge.metrics.frechet import Gaussian, Moments, frechet_distance
 
-    began = time.monotonic()
-    if judge == "random":
-        look = random_extractor(train.images.shape[1])
-    else:
-        taught, known = (train, held)
-        if judge == "self":
-            taught, known = SelfMade(train.images), SelfMade(held.images)  # type: ignore[assignment]
-        look = load_or_train(taught, known, dataset_hash=judge, cache=cache)
-    width = look.features(train.images[:1]).shape[1]
+    look = random_extractor(train.images.shape[1])
+    if judge == "classifier":
+        look = load_or_train(train, held, dataset_hash=judge, cache=cache)
+    if judge == "self":
+        made, known = SelfMade(train.images), SelfMade(held.images)
+        look = load_or_train(made, known, dataset_hash=judge, cache=cache)
 
-    def gaussian(images: Bytes) -> object:
-        moments = Moments(width)
-        for start in range(0, len(images), 500):
-            moments.add(look.features(images[start : start + 500]))
+    def gaussian(images: Bytes) -> Gaussian:
+        parts = [look.features(images[k : k + 500]) for k in range(0, len(images), 500)]
+        moments = Moments(parts[0].shape[1])
+        for part in parts:
+            moments.add(part)
         return moments.gaussian()
 
     reference = gaussian(train.images)
+    return lambda images: frechet_distance(gaussian(images), reference)
+
+
+def measure(distance: Callable[[Bytes], float], made: dict[str, Bytes], size: int) -> Row:
+    """Mean distance of each set's subsets, its standard error, and the steps that are wrong."""
     found = {}
     for name, images in made.items():
-        size = len(held) // SUBSETS
-        parts = [images[k * size : (k + 1) * size] for k in range(len(images) // size)]
-        values = [frechet_distance(gaussian(part), reference) for part in parts]  # type: ignore[arg-type]
+        starts = range(0, len(images) - size + 1, size)
+        values = [distance(images[start : start + size]) for start in starts]
         found[name] = (float(np.mean(values)), float(np.std(values, ddof=1) / len(values) ** 0.5))
     wrong = [
         f"{near} < {far}" for near, far in STEPS
         if found[far][0] - found[near][0] <= ERRORS * np.hypot(found[far][1], found[near][1])
     ]  # fmt: skip
-    return {"frechet": found, "wrong": wrong, "seconds": round(time.monotonic() - began, 1)}
+    return Row(found, wrong)
 
 
 def main() -> int:
@@ -262,21 +283,29 @@ def main() -> int:
     parser.add_argument("--archive", help="of photographs, train/<class>/ inside; else left out")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--sides", nargs="+", type=int, default=[16, 32])
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--judges", nargs="+", choices=JUDGES, default=JUDGES)
+    parser.add_argument("--output", type=Path, default=RESULTS, help="rows are added to it")
     args = parser.parse_args()
-    results = {}
     for kind, side in itertools.product(args.only, args.sides):
         if kind == "photographs" and not args.archive:
             print("photographs: left out, because no --archive was given")
             continue
         with tempfile.TemporaryDirectory() as folder:
             train, held, made = sets(Path(folder), *SOURCES[kind](side, args.archive or ""))
-            for judge in JUDGES:
-                row = measure(judge, train, held, made, Path(folder))
-                results[f"{kind} {side} {judge}"] = row
-                told = ", ".join(f"{k} {v[0]:.3g}±{v[1]:.1g}" for k, v in row["frechet"].items())  # type: ignore[attr-defined]
-                print(f"{kind} {side} {judge}: {told}; wrong: {row['wrong'] or 'none'}", flush=True)
-    args.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            for judge in args.judges:
+                began = time.monotonic()
+                distance = (
+                    pyramid(train.images)
+                    if judge == "pyramid"
+                    else features(judge, train, held, Path(folder))
+                )
+                row = measure(distance, made, len(held) // SUBSETS)
+                told = ", ".join(f"{name} {m:.3g}±{e:.1g}" for name, (m, e) in row.found.items())
+                print(f"{kind} {side} {judge}: {told}; wrong: {row.wrong or 'none'}", flush=True)
+                known = json.loads(args.output.read_text()) if args.output.is_file() else {}
+                seconds = round(time.monotonic() - began, 1)
+                known[f"{kind} {side} {judge}"] = {**row._asdict(), "seconds": seconds}
+                args.output.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -103,6 +103,11 @@ CATALOGUE: dict[str, Entry] = {
         _PIXELS, "neither", "what is unproved of the exact distances: cost less dual, as a share"
     ),
     "sinkhorn_pixels": Entry(_PIXELS, "lower", "Sinkhorn divergence between images"),
+    "frechet_pyramid": Entry(
+        _PIXELS,
+        "lower",
+        "Fréchet distances of an image pyramid's levels, as shares of the real images' variance",
+    ),
     "sliced_wasserstein": Entry(
         _PIXELS, "lower", "Wasserstein-1 of images, averaged over random directions"
     ),

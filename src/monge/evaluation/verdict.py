@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from monge.errors import InputError
 from monge.evaluation.baselines import BLURRED, MEAN, NOISE
 
@@ -42,7 +44,8 @@ def word(name: str, entry: Entry) -> str | None:
     not nearer than every baseline. The others go by the share of the way from the held-out real
     pictures' own distance (0 where it is unknown) to the nearest baseline's: recognisable up to a
     quarter, hard to tell apart up to a fiftieth. Where the real pictures are textures, noise is as
-    near as they are and is no baseline; where another one is, the figure cannot tell.
+    near as they are and is no baseline; where another one is, the figure cannot tell. A figure that
+    has no noise among its baselines calls noise what is farther than all of them.
     """
     baselines = entry.get("baselines")
     if not baselines:
@@ -52,7 +55,8 @@ def word(name: str, entry: Entry) -> str | None:
     nearest = _nearest(entry)[1] ** power
     if nearest <= real:
         return None
-    if value >= max(baselines[NOISE] ** power, nearest):
+    farthest = baselines.get(NOISE, max(baselines.values())) ** power
+    if value >= max(farthest, nearest):
         return WORDS[0]
     share = (value - real) / (nearest - real)
     limits = (1.0, RECOGNISABLE, HARD_TO_TELL)
@@ -126,7 +130,7 @@ def disagreement(figures: Mapping[str, Entry]) -> str:
 def _nearest(entry: Entry) -> tuple[str, float]:
     """What the nearest baseline is called, and its distance."""
     known, real = dict(entry["baselines"]), entry.get("floor", 0.0)
-    if known[NOISE] - real < TEXTURE * (max(known.values()) - real):
+    if known.get(NOISE, np.inf) - real < TEXTURE * (max(known.values()) - real):
         del known[NOISE]
     name = min(known, key=known.__getitem__)
     return _CALLED[name], float(known[name])

@@ -99,6 +99,7 @@ def test_each_distance_has_its_baselines_and_real_images_beat_them(
     with_baselines = {name for name, entry in entries.items() if "baselines" in entry}
     assert {"frechet", "mmd_rbf", "sinkhorn_features", "sliced_wasserstein"} <= with_baselines
     assert not {"precision", "sharpness", "wasserstein1_pixels"} & with_baselines
+    assert set(entries["frechet_pyramid"]["baselines"]) == {"mean_image", "blurred"}
     # These images are noise of their own spectrum: the sets are what they say.
     frechet = entries["frechet"]
     assert frechet["baselines"]["noise"] < 2 * frechet["floor"]
@@ -167,6 +168,12 @@ def test_noise_is_no_baseline_where_the_real_pictures_are_textures() -> None:
     assert verdict.word("frechet", {**texture, "value": 50.0}) == "noise"
     told = verdict.floor({"frechet": {**texture, "value": 50.0}}, [])
     assert "than blurred ones (50 against 50)" in told.sentence
+
+
+def test_what_is_farther_than_all_is_noise_for_a_figure_without_that_baseline() -> None:
+    pixels = entry(0.0, baselines={"mean_image": 120.0, "blurred": 50.0})
+    words = [verdict.word("frechet_pyramid", {**pixels, "value": v}) for v in (120.0, 60.0, 49.0)]
+    assert words == ["noise", "colours", "shapes"]
 
 
 def test_figures_that_disagree_are_named_and_others_are_not() -> None:
