@@ -24,6 +24,7 @@ from monge.metrics.features import (
     resizer,
 )
 from monge.metrics.frechet import Moments, frechet_distance
+from monge.metrics.pace import Pace
 from monge.metrics.scores import classifier_score
 
 
@@ -191,7 +192,7 @@ def test_the_classifiers_training_ends_in_time_at_the_end_of_its_schedule(
 ) -> None:
     """The first step takes five times as long as the others, as it does on a cold start."""
     now = 0.0
-    pace = classifier.Pace(1300, 180.0, lambda: now)
+    pace = Pace(1300, 180.0, lambda: now)
     places: list[int] = []
     while not pace.done:
         now += step_s * (1 if places else 5)
@@ -204,7 +205,7 @@ def test_the_classifiers_training_ends_in_time_at_the_end_of_its_schedule(
 
 def test_what_was_cut_short_says_so(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
-    pace = classifier.Pace(1300, 180.0, lambda: now)
+    pace = Pace(1300, 180.0, lambda: now)
     with caplog.at_level("INFO"):
         while not pace.done:
             now += 1.0
