@@ -29,7 +29,17 @@ pytestmark = pytest.mark.timeout(900)
 
 def test_the_chain_ends_by_saying_where_everything_is(finished):
     project, output, _ = finished
-    for name in ("pictures", "report", "figures", "champion", "sample", "history", "your images"):
+    rows = (
+        "pictures",
+        "report",
+        "figures",
+        "verdict",
+        "champion",
+        "sample",
+        "history",
+        "your images",
+    )
+    for name in rows:
         assert re.search(rf"^  {name} ", output, re.MULTILINE), output
     assert "monge-digits version 1. Promoted: there was no champion" in output
     assert "Traceback" not in output
