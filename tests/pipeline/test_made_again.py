@@ -113,3 +113,18 @@ def test_with_everything_in_the_remote_it_is_the_same_file_and_nothing_runs(proj
         project.folder / "models/generator.onnx"
     )
     assert sha256(project.folder / "models/generator.onnx") in said
+
+
+def test_a_training_that_was_done_before_is_not_done_again(tmp_path):
+    """Three settings in turn, and the first again: it is neither there nor set aside any more."""
+    project = Project(tmp_path / "project")
+    setting(project, **TINY)
+    made: dict[int, str] = {}
+    for latents in (4, 5, 6, 4):
+        setting(project, train={"latent_dim": latents})
+        output = run(project, "dvc", "repro", "export").stdout
+        model = sha256(project.folder / "models/generator.onnx")
+        assert made.setdefault(latents, model) == model
+    assert len(set(made.values())) == 3
+    assert "this training was completed before, with the same settings, images and code" in output
+    assert "the training is complete at step 20: nothing to do" in output

@@ -15,4 +15,7 @@ class Choice:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.key:<28} {self.value!s:<10} {self.reason}"
+        shown = self.value
+        if isinstance(shown, list):  # of conditions, each on a figure
+            shown = ", ".join(str(condition["metric"]) for condition in shown)
+        return f"{self.key:<28} {shown!s:<10} {self.reason}"

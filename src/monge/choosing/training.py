@@ -19,6 +19,9 @@ FEW_IMAGES = 2000
 _CLASSES, _OF_A_CLASS = 100, 100
 """Images of a class are asked for where there are at most so many, each of at least so many."""
 
+_LEARNED_FROM = 20
+"""Training images of each class that the feature classifier asks for."""
+
 _ENOUGH = 4000
 """Iterations that a wider network must be given to be better than a narrower one."""
 
@@ -40,7 +43,7 @@ Timed = Callable[[Mapping[str, object]], float]
 
 
 def choices(images: Images, seconds: float, timed: Timed, fixed: dict[str, object]) -> list[Choice]:
-    """Choose every parameter of `train` that can be chosen, for a training of so many seconds.
+    """Choose every parameter of training and judging, for a training of so many seconds.
 
     `fixed` has those that somebody chose already, which the others are chosen to suit.
     """
@@ -51,7 +54,7 @@ def choices(images: Images, seconds: float, timed: Timed, fixed: dict[str, objec
     width, each_s = _width(values, seconds, timed)
     steps = _rounded(seconds / each_s)
     chosen += [width, Choice("train.steps", steps, f"{_each(each_s)} here: {duration(seconds)}")]
-    return chosen + _looks(fixed.get("train.steps", steps))
+    return [*chosen, *_looks(fixed.get("train.steps", steps)), _judged_by(images)]
 
 
 def _net(images: Images) -> Choice:
@@ -82,6 +85,16 @@ def _conditional(images: Images) -> Choice:
         why = f"{len(counts)} classes, the smallest of {min(counts)} images: too few to draw one"
         return Choice("train.conditional", False, why)
     return Choice("train.conditional", True, f"{len(counts)} classes: one can be asked for")
+
+
+def _judged_by(images: Images) -> Choice:
+    """The figure that decides: features need classes to learn from (benchmarks/judges.py)."""
+    key = "promote.conditions"
+    if images.of_a_class and min(images.of_a_class) >= _LEARNED_FROM:
+        condition = {"metric": "frechet", "improvement": 2.0}
+        return Choice(key, [condition], "on the features of a classifier of the classes")
+    condition = {"metric": "frechet_pyramid", "improvement": 2.0}
+    return Choice(key, [condition], "there are no classes whose features could judge")
 
 
 def _augment(images: Images) -> Choice:

@@ -14,16 +14,20 @@ KEYS = (
     "train.net", "train.objective", "train.conditional", "train.augment", "train.batch_size",
     "train.steps", "train.average_half_life", "train.dcgan.features",
     "train.wgan-gp.learning_rate", "train.wgan-gp.critic_steps", "train.log_every",
-    "train.grid_every", "train.quality_every", "train.checkpoint_every",
+    "train.grid_every", "train.quality_every", "train.checkpoint_every", "promote.conditions",
 )  # fmt: skip
 """The keys that can be chosen. `auto` of any other key is a value like the others."""
+
+STAGES = {"prepare": ("prepare",), "train": ("train", "promote")}
+"""The sections that are chosen before a stage: from the images, and from the packed ones."""
 
 Document = dict[str, Any]
 
 
-def unchosen(document: Document, section: str = "") -> list[str]:
-    """The keys that have `auto`, of a section or of all."""
-    asked = [key for key in KEYS if key.startswith(section)]
+def unchosen(document: Document, stage: str = "") -> list[str]:
+    """The keys that have `auto`, of those chosen before a stage or of all."""
+    sections = STAGES.get(stage, sum(STAGES.values(), ()))
+    asked = [key for key in KEYS if key.partition(".")[0] in sections]
     return [
         key for key in asked if any(keys.get(name) == AUTO for keys, name in _at(document, key))
     ]

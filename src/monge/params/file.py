@@ -31,7 +31,8 @@ def load(
     """Read a parameter file and lay `section.key=value` overrides over it.
 
     `exactly` has whole sections that stand in the place of the file's. A value that is still to be
-    chosen (`auto`) is a problem in the sections `chosen`; in others its default stands in.
+    chosen (`auto`) is a problem if it is chosen before a stage in `chosen`; else its default stands
+    in.
     Raises ParamsError with every problem of file and overrides, each with its dotted path.
     """
     path = Path(path)
@@ -44,8 +45,8 @@ def load(
     problems += [
         f"{key}: auto is filled in by `monge choose`, which `make run` calls. Run that, or name a "
         "value."
-        for section in chosen
-        for key in auto.unchosen(document, section)
+        for stage in chosen
+        for key in auto.unchosen(document, stage)
     ]
     return _validate(auto.without(document), problems, str(path))
 

@@ -45,11 +45,13 @@ def train(
     """The packed dataset to checkpoints, going on from the newest one.
 
     `fresh` starts again; `if_changed` says what to do when the checkpoints on disk are of another
-    training: refuse with the differences, or set them aside and start afresh.
+    training: refuse with the differences, or set them aside and start afresh. A training that was
+    completed before and lies elsewhere is taken up, save with `fresh`.
     """
+    from monge.data import dvc_cache
     from monge.stages import agreement
     from monge.stages.standing import require_name
-    from monge.training import checkpoint, cost, launch, lock, loop, needs, record, resume
+    from monge.training import checkpoint, cost, earlier, launch, lock, loop, needs, record, resume
 
     if not launch.is_first():
         return _follow(params, paths)
@@ -61,8 +63,10 @@ def train(
         resume.look_ahead(params.train, dataset, folder, afresh=afresh)
         if afresh or checkpoint.latest(folder) is None:
             require_name(params, paths, dataset)
-        if afresh:
-            resume.set_aside(folder)
+            caches = dvc_cache.places(paths.root)
+            taken = not fresh and earlier.take_up(params.train, dataset, folder, caches)
+            if afresh and not taken:
+                resume.set_aside(folder)
         key = record.run_key(folder)
         with tracked(params, paths, key) as run, cost.metered(paths.cost, key):
             describe_training(params, paths, dataset, run)

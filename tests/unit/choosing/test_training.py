@@ -19,7 +19,7 @@ def chosen(images=PHOTOS, seconds=600.0, timed=fast, **fixed):
 
 
 def test_every_key_of_a_training_that_can_be_chosen_is():
-    assert set(chosen()) == {key for key in auto.KEYS if key.startswith("train.")}
+    assert set(chosen()) == {key for key in auto.KEYS if not key.startswith("prepare.")}
 
 
 def test_the_steps_fill_the_time_and_no_more():
@@ -39,6 +39,13 @@ def test_classes_are_learned_where_each_has_enough_images():
     assert chosen(Images(5000, (3, 32, 32)))["train.conditional"] is False
     assert chosen(Images(5000, (3, 32, 32), (4990, 10)))["train.conditional"] is False
     assert chosen(Images(50_000, (3, 32, 32), (250,) * 200))["train.conditional"] is False
+
+
+def test_the_figure_that_decides_is_one_that_ranks_right_without_classes_too():
+    assert chosen()["promote.conditions"] == [{"metric": "frechet", "improvement": 2.0}]
+    for images in (Images(5000, (3, 32, 32)), Images(5000, (3, 32, 32), (4990, 10))):
+        (condition,) = chosen(images)["promote.conditions"]
+        assert condition["metric"] == "frechet_pyramid"
 
 
 def test_few_images_are_augmented():

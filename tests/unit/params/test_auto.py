@@ -40,7 +40,8 @@ def test_what_another_stage_needs_may_still_be_open(file: Path):
 
 
 def test_an_override_chooses(file: Path):
-    values = {key: auto.value(Params().model_dump(by_alias=True), key) for key in auto.KEYS}
+    plain = Params().model_dump(by_alias=True, exclude_none=True)
+    values = {key: auto.value(plain, key) for key in auto.KEYS}
     quoted = [f"{k}='{v}'" if isinstance(v, str) else f"{k}={v}" for k, v in values.items()]
     assert load(file, quoted).model_dump() == load(ROOT / "params.yaml", quoted).model_dump()
 

@@ -1,0 +1,138 @@
+"""A training that was completed once is not done again: it is found by settings, images and code.
+
+It may have been set aside for another one, or lie in DVC's cache, which keeps what was made.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from monge.data.packed import PackedDataset
+from monge.files import remove
+from monge.params import TrainParams
+from monge.training import checkpoint
+from monge.training.checkpoint import Checkpoint
+from monge.training.resume import changes, set_aside, set_aside_folder
+
+_MOST_LISTED_BYTES = 1 << 20  # a training's files are some dozens, an unpacked dataset's millions
+_MOST_STATE_BYTES = 4 << 20
+_STATE = re.compile(r"step-(\d{8,})/state\.json")
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+Listed = dict[str, Path]
+"""Where DVC's cache keeps the files of a folder, by their names in it."""
+
+log = logging.getLogger(__name__)
+
+
+def take_up(
+    train: TrainParams, dataset: PackedDataset, folder: Path, caches: Sequence[str]
+) -> bool:
+    """Put a complete training of just this kind into `folder`; whether there is one.
+
+    What `folder` held is set aside. Killed anywhere, the next call completes it.
+    """
+    waiting = folder.with_name(f".{folder.name}.earlier")
+    where = _set_aside(train, dataset, folder, waiting)
+    if where is None:
+        where = _from_caches(train, dataset, caches, waiting)
+    if where is None:
+        return False
+    set_aside(folder)
+    waiting.rename(folder)
+    log.info(
+        "this training was completed before, with the same settings, images and code: taken from "
+        "%s. `monge train --fresh` does it anew", where,
+    )  # fmt: skip
+    return True
+
+
+def _set_aside(
+    train: TrainParams, dataset: PackedDataset, folder: Path, waiting: Path
+) -> Path | None:
+    """Move one that was set aside to where it waits; where it was."""
+    aside = set_aside_folder(folder)
+    for place in (waiting, aside):
+        found = checkpoint.latest(place)
+        if found is not None and _is_it(found, train, dataset):
+            if place != waiting:
+                remove(waiting, ignore_errors=True)
+                place.rename(waiting)
+            return aside
+    remove(waiting, ignore_errors=True)
+    return None
+
+
+def _from_caches(
+    train: TrainParams, dataset: PackedDataset, caches: Sequence[str], waiting: Path
+) -> Path | None:
+    """Copy one that a cache has to where it waits; which cache."""
+    for cache in map(Path, caches):
+        for listed in _folders(cache):
+            found = _newest(listed)
+            if found is None or not _is_it(found, train, dataset) or not _copied(listed, waiting):
+                continue
+            whole = checkpoint.latest(waiting)
+            if whole is not None and _is_it(whole, train, dataset):
+                return cache
+            remove(waiting, ignore_errors=True)
+    return None
+
+
+def _is_it(found: Checkpoint, train: TrainParams, dataset: PackedDataset) -> bool:
+    return found.step >= train.steps and not changes(found, train, dataset)
+
+
+def _folders(cache: Path) -> Iterator[Listed]:
+    """Yield the folders that a cache keeps and that may be a training's."""
+    for file in sorted(cache.glob("files/md5/??/*.dir")):
+        try:
+            entries = json.loads(file.read_bytes()) if _is_small(file) else []
+            listed = {str(entry["relpath"]): _place(cache, entry) for entry in entries}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if any(map(_STATE.fullmatch, listed)):
+            yield listed
+
+
+def _is_small(file: Path) -> bool:
+    return file.stat().st_size <= _MOST_LISTED_BYTES
+
+
+def _place(cache: Path, entry: dict[str, Any]) -> Path:
+    md5, path = str(entry["md5"]), PurePosixPath(str(entry["relpath"]))
+    if not _MD5.fullmatch(md5) or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"no entry of a folder: {entry}")
+    return cache / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def _newest(listed: Listed) -> Checkpoint | None:
+    """The newest checkpoint as far as its state tells, without the tensors."""
+    name = max(filter(_STATE.fullmatch, listed))
+    try:
+        if listed[name].stat().st_size > _MOST_STATE_BYTES:
+            return None
+        state = json.loads(listed[name].read_bytes())
+        of, made = dict(state["fingerprint"]), dict(state.get("training", {}))
+        return Checkpoint(listed[name], int(state["step"]), of, {}, made)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _copied(listed: Listed, waiting: Path) -> bool:
+    """Copy the files; False where the cache has lost one."""
+    try:
+        for name, place in listed.items():
+            target = waiting / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(place, target)
+    except OSError:
+        remove(waiting, ignore_errors=True)
+        return False
+    return True
