@@ -66,8 +66,8 @@ mlflow: .venv/ready ## MLflow's page over this project's runs and models, on por
 prefect: .venv/ready ## Prefect's server and page, on port 4200.
 	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200
 
-schedule: .venv/ready ## Retrain on a schedule: CRON="0 3 * * *". Needs `make prefect` running.
-	@$(BIN)/python -m pipelines.deployments --cron "$(CRON)"
+schedule: .venv/ready ## Retrain on a schedule: CRON="0 3 * * *", PRODUCT=name. Needs `make prefect` running.
+	@$(BIN)/python -m pipelines.deployments --cron "$(CRON)" --product "$$PRODUCT"
 
 lock: .venv/ready ## Resolve the pins anew: requirements*.lock, for Linux, Python 3.11 to 3.13.
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -20,10 +20,9 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from monge import products
 from monge.errors import InputError, MongeError, ServiceError
 from monge.params import PARAMS_FILE
-from pipelines import settings
+from pipelines import place, settings
 from pipelines.server import answers
 
 _PR_SET_PDEATHSIG = 1
@@ -40,7 +39,7 @@ def main() -> int:
     try:
         changes = asked.set + _changes_of_make()
         if asked.product:
-            _enter(asked.product)
+            place.enter(asked.product)
         settings.checked(changes, Path(settings.FILE), Path.cwd())
         _check_server()
         parameters = settings.keep(changes, Path.cwd(), print)
@@ -52,16 +51,6 @@ def main() -> int:
         file.write_text(parameters, encoding="utf-8")
         ours = {PARAMS_FILE: str(file), settings.UNTIL: str(began_s + asked.minutes * 60)}
         return _guarded(os.environ | ours)
-
-
-def _enter(product: str) -> None:
-    """Work in a product's folder, with this package still to be found. Raises InputError."""
-    place = products.existing(Path.cwd(), product)
-    if products.write_stages(place):
-        print(f"products/{product}/{products.STAGES}: written anew, for the checkout's own changed")
-    searched = [str(products.home(place)), os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(part for part in searched if part)
-    os.chdir(place)
 
 
 def _guarded(environment: dict[str, str]) -> int:

@@ -10,7 +10,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
+from monge.errors import InputError
+from monge.products import home
+from pipelines import place
 from pipelines.server import answers
 
 LOCAL_API = "http://127.0.0.1:4200/api"
@@ -23,6 +27,7 @@ def main() -> int:
     when = parser.add_mutually_exclusive_group(required=True)
     when.add_argument("--cron", help="five fields, as in cron: minute hour day month weekday")
     when.add_argument("--interval-s", type=float, help="seconds from one start to the next")
+    parser.add_argument("--product", default="", metavar="NAME", help="that of products/NAME")
     chosen = parser.parse_args()
     # Before Prefect is imported: it reads its address then.
     api = os.environ.setdefault("PREFECT_API_URL", LOCAL_API)
@@ -33,10 +38,23 @@ def main() -> int:
             file=sys.stderr,
         )
         return 3
+    try:
+        name = _placed(chosen.product)
+    except InputError as error:
+        print(f"schedule: {error}", file=sys.stderr)
+        return 2
     from pipelines.retrain import retrain
 
-    retrain.serve(name=NAME, cron=chosen.cron, interval=chosen.interval_s, limit=1)
+    retrain.serve(name=name, cron=chosen.cron, interval=chosen.interval_s, limit=1)
     return 0
+
+
+def _placed(product: str) -> str:
+    """Go to where the runs work; the deployment's name. Raises InputError."""
+    if product:
+        place.enter(product)
+        sys.path.insert(0, str(home(Path.cwd())))  # as the runs find this package
+    return product or NAME
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ import time
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.pipeline.conftest import Project
 from tests.pipeline.test_killed_chain import wait_for_step
@@ -136,6 +138,28 @@ def test_a_schedule_fires_on_a_real_server(shared, api):
     assert seeds_of_versions(shared, 3) == {1: 0, 2: 5, 3: 7}
 
 
+def test_a_schedule_fires_for_a_product_and_chooses_what_is_auto(shared, api, tiny):
+    pictures = shared.folder / "pictures"
+    pictures.mkdir()
+    for n in range(60):
+        pixels = np.random.default_rng(n).integers(0, 256, (8, 8), np.uint8)
+        Image.fromarray(pixels).save(pictures / f"{n}.png")
+    flags = [part for change in tiny if "name" not in change for part in ("--set", change)]
+    shared.run("monge", "new", "side", pictures, "--no-run", *flags)
+    command = (sys.executable, "-m", "pipelines.deployments", "--interval-s", "20")
+    unknown = shared.run(*command, "--product", "other", check=False, **api)
+    assert unknown.returncode == 2
+    assert "no product is called other. There are: side" in unknown.stdout
+    before = len(scheduled_runs(shared))
+    schedule = shared.start(*command, "--product", "side", **api)
+    try:
+        assert wait_for_scheduled_run(shared, before) == "COMPLETED"
+    finally:
+        _end(schedule)
+    assert "side" in shared.run("monge", "models").stdout
+    assert "auto" not in (shared.folder / "products/side/params.yaml").read_text().split("steps")[0]
+
+
 def wait_for_server(port):
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
@@ -147,16 +171,21 @@ def wait_for_server(port):
     raise AssertionError("the Prefect server did not start")
 
 
-def wait_for_scheduled_run(project):
-    """The state in which the first run that the schedule made ends."""
+def wait_for_scheduled_run(project, before=0):
+    """The state in which the first run ends that a schedule made after so many others."""
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
-        with sqlite3.connect(project.folder / ".prefect/prefect.db") as database:
-            rows = database.execute(
-                "select state_type from flow_run where auto_scheduled = 1 order by start_time"
-            ).fetchall()
-        ended = [row[0] for row in rows if row[0] in ("COMPLETED", "FAILED", "CRASHED")]
+        ended = scheduled_runs(project)[before:]
         if ended:
             return ended[0]
         time.sleep(1)
     raise AssertionError("no scheduled run ended in time")
+
+
+def scheduled_runs(project):
+    """How those that schedules made have ended, in their order."""
+    with sqlite3.connect(project.folder / ".prefect/prefect.db") as database:
+        rows = database.execute(
+            "select state_type from flow_run where auto_scheduled = 1 order by start_time"
+        ).fetchall()
+    return [row[0] for row in rows if row[0] in ("COMPLETED", "FAILED", "CRASHED")]

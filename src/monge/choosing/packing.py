@@ -30,10 +30,18 @@ def _resolution(look: Look, minutes: float, *, gpu: bool) -> Choice:
     side = min(fits[-1], most)
     if side < fits[-1]:
         where = "a GPU" if gpu else "a processor"
-        reason = f"of {look.side} pixels: what {where} draws well in {minutes:.0f} minutes"
+        well = f"what {where} draws well in {minutes:.0f} minutes"
+        reason = f"of {look.side} pixels: {well}{_more(gpu, fits[-1])}"
     else:
         reason = f"the images have {look.side} pixels a side"
     return Choice("prepare.resolution", side, reason)
+
+
+def _more(gpu: bool, side: int) -> str:
+    """What more time or another machine would add."""
+    if gpu:
+        return f"; an hour is enough for {min(side, 128)}"
+    return f"; a GPU or four hours are enough for {min(side, 64)}"
 
 
 def _colour(look: Look) -> Choice:

@@ -59,4 +59,4 @@ def test_every_choice_has_its_reason():
     assert all(choice.reason for choice in choices(PHOTOS, 10, gpu=False))
     line = str(choices(PHOTOS, 10, gpu=False)[0])
     assert line.startswith("prepare.resolution")
-    assert "of 500 pixels: what a processor draws well in 10 minutes" in line
+    assert "of 500 pixels: what a processor draws well in 10 minutes; a GPU or four hours" in line
