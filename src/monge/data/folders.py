@@ -83,6 +83,7 @@ def _looked_through(parts: dict[int, Parts], found: Meaning) -> dict[int, Parts]
             return parts
         _leave_out(strays, f"beside the folder {next(iter(tops))}, which holds all others", found)
         parts = {row: each[1:] for row, each in parts.items() if len(each) > 1}
+        found.notes.append(f"the folder {next(iter(tops))} holds everything and is looked through")
 
 
 def _split(parts: dict[int, Parts], found: Meaning) -> dict[int, Parts]:

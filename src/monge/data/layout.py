@@ -68,6 +68,10 @@ def organise(
         )
     named = {found.classes[row] for row in kept}
     class_names = sorted(name for name in named if name is not None) if len(named) > 1 else []
+    if len(class_names) == len(kept) and all(found.held_out[row] is None for row in kept):
+        # One of them is held out, and its class would be drawn without having been learned.
+        class_names = []
+        found.notes.append("each class has a single image: those are no classes then")
     labels = np.zeros(len(paths), np.int64)
     numbers = {name: number for number, name in enumerate(class_names)}
     for row in kept:
@@ -125,6 +129,4 @@ def _shares(counts: Counter[int], fraction: float) -> dict[int, int]:
     for group in by_remainder:
         if sum(shares.values()) < wanted and counts[group] - shares[group] > 1:
             shares[group] += 1
-    if not any(shares.values()):  # every class has one image
-        shares[by_remainder[0]] = 1
     return shares

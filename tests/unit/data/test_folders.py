@@ -148,3 +148,18 @@ def test_no_classes_may_be_asked_for() -> None:
     assert (layout.class_names, layout.labels) == ([], None)
     assert split(layout, paths) == ({"train/cat", "train/dog"}, {"test/cat"})
     assert read(paths, classes="none", given=dict.fromkeys(paths, "x")).class_names == []
+
+
+def test_a_class_for_each_image_is_none_because_one_would_never_be_trained_on() -> None:
+    layout = organise(["cat/0.png", "cow/0.png", "dog/0.png"], 0.2, 0)
+    assert layout.class_names == []
+    assert layout.labels is None
+    assert any("single image" in note for note in layout.notes)
+
+
+def test_a_folder_that_is_looked_through_is_named() -> None:
+    paths = [f"archive/data/{name}/{i}.png" for name in ("cat", "dog") for i in range(6)]
+    layout = organise(paths, 0.2, 0)
+    assert layout.class_names == ["cat", "dog"]
+    for name in ("archive", "data"):
+        assert any(f"the folder {name} holds everything" in note for note in layout.notes)
