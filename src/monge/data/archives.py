@@ -67,7 +67,8 @@ def archive(params: PrepareParams, root: Path) -> Source:
 
 def _refuse_others(shown: str, magic: bytes) -> None:
     """Raise SourceError for what is known to be something else, with what to do."""
-    found = next((kind for start, kind in _OTHERS.items() if magic.lower().startswith(start)), None)
+    start_of_file = magic.lower().removeprefix(b"\xef\xbb\xbf").lstrip()  # as pages may begin
+    found = next((kind for start, kind in _OTHERS.items() if start_of_file.startswith(start)), None)
     if found is not None:
         raise SourceError(
             f"{shown}: {found}, which is not read. {READ} are: unpack it and name the folder, or "

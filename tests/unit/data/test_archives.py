@@ -221,6 +221,7 @@ def test_a_large_file_beside_the_images_is_none_of_theirs(tmp_path: Path) -> Non
         (b"7z\xbc\xaf\x27\x1c", "a 7z archive"), (b"Rar!\x1a\x07\x01\0", "a RAR archive"),
         (b"\x28\xb5\x2f\xfd", "compressed by zstd"), (b"<!DOCTYPE html>", "a web page"),
         (b"<html><body>", "a web page"), (png(1), "an image"),
+        (b"\r\n  <html>", "a web page"), (b"\xef\xbb\xbf<!doctype html>", "a web page"),
     ],
 )  # fmt: skip
 def test_what_is_no_archive_that_is_read_is_called_by_its_name(
