@@ -45,9 +45,10 @@ def revision(root: Path) -> Revision | None:
     try:
         commit = git("rev-parse", "--verify", "--quiet", "HEAD").decode("ascii").strip()
         with tempfile.TemporaryDirectory() as folder:
-            # A copy of the index: it knows which files are as they were, and stays as it is.
+            # A copy of the index: it knows which files are as they were, and stays as it is. With its
+            # time, by which git tells a file that was edited in the moment after it was added.
             index = root / os.fsdecode(git("rev-parse", "--git-path", "index")).strip()
-            aside = {"GIT_INDEX_FILE": shutil.copy(index, folder)}
+            aside = {"GIT_INDEX_FILE": shutil.copy2(index, folder)}
             git("add", "--update", "--", ".", *_NOT_CODE, **aside)
             there = [name for name in _CODE if (root / name).exists()]
             git("add", "--", *there, **aside) if there else None
