@@ -46,7 +46,7 @@ test-anywhere: .venv/ready ## The tests as on other processors and on a busy mac
 	@$(BIN)/python tests/anywhere.py $(or $(TIMES),3) $(PYTEST)
 
 soak: .venv/ready ## Kill trainings for MINUTES=60 and compare every bit.
-	@$(BIN)/python tests/faults/soak.py $(or $(MINUTES),60)
+	@$(BIN)/python tests/faults/soak.py $(if $(filter file,$(origin MINUTES)),60,$(MINUTES))
 
 lint: .venv/ready
 	@$(BIN)/ruff check .

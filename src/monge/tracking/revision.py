@@ -45,8 +45,8 @@ def revision(root: Path) -> Revision | None:
     try:
         commit = git("rev-parse", "--verify", "--quiet", "HEAD").decode("ascii").strip()
         with tempfile.TemporaryDirectory() as folder:
-            # A copy of the index: it knows which files are as they were, and stays as it is. With its
-            # time, by which git tells a file that was edited in the moment after it was added.
+            # A copy of the index: it knows which files are as they were, and stays as it is. It has
+            # the index's time, by which git tells a file that was edited just after it was added.
             index = root / os.fsdecode(git("rev-parse", "--git-path", "index")).strip()
             aside = {"GIT_INDEX_FILE": shutil.copy2(index, folder)}
             git("add", "--update", "--", ".", *_NOT_CODE, **aside)
