@@ -65,7 +65,7 @@ def prepare(params: PrepareParams, root: Path, downloads: Path, out: Path) -> Pa
             )  # fmt: skip
             rows = np.array([arrivals.rows[path] for path in paths], np.int64)
             images = np.memmap(file, np.uint8, "r", shape=(len(rows), *recipe.image_shape))
-            odd = Oddities()
+            odd = Oddities(images)
             dataset = _pack(images, rows, paths, layout, source, arrivals, params, out, odd)
     left_out = {paths[place]: reason for place, reason in layout.left_out.items()}
     for line in block(dataset, layout.notes, left_out, source.skipped, arrivals.rejected, odd):
@@ -173,7 +173,7 @@ def _pack(
                 labels = None if layout.labels is None else layout.labels[part]
                 taken = images[rows[part]]
                 writer.append(split, taken, labels)
-                odd.add([paths[place] for place in part], taken)
+                odd.add([paths[place] for place in part], rows[part], taken)
         return writer.finish(
             source=source.description,
             params=params.model_dump(),

@@ -4,53 +4,63 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monge.data.layout import FEW_OF_A_CLASS
-from monge.data.packed import PackedDataset
+from monge.data.packed import Images, PackedDataset
 from monge.data.sources import endings
 
 FEW, FAR_TOO_FEW = 2000, 200
 """Training images below which an opponent learns them by heart soon, or at once."""
 
 ALIKE = 3.0
-"""Two images are near copies where they differ by no more than so many levels on average."""
+"""Two images are near copies where they differ by no more than so many levels on average.
+
+And hardly anywhere by much: a drawing is white nearly everywhere, as others are.
+"""
+
+_OTHER, _OTHER_SHARE = 48, 0.002
 
 _CLASSES, _NAMES = 12, 3
 _SIDE = 8
+_STEP = 4
 
 
-@dataclass
 class Oddities:
-    """Names of packed images that are worth a look, found part by part."""
+    """Names of packed images that are worth a look, found part by part: `copies`."""
 
-    copies: list[str] = field(default_factory=list)
-    """Near copies of images that came before."""
-    _first: dict[bytes, tuple[str, NDArray[np.uint8]]] = field(default_factory=dict)
+    def __init__(self, images: Images) -> None:
+        self.images = images
+        self.copies: list[str] = []
+        """Near copies of images that came before."""
+        self._first: dict[bytes, tuple[str, int]] = {}
 
-    def add(self, names: Sequence[str], images: NDArray[np.uint8]) -> None:
-        """Look at images [n, C, H, W]; kept of each is a sketch of 128 bytes."""
-        flat = (np.ptp(images.reshape(*images.shape[:2], -1), axis=2) == 0).all(axis=1)
-        for name, is_flat, sketch in zip(names, flat, _sketches(images), strict=True):
+    def add(self, names: Sequence[str], rows: NDArray[np.int64], taken: NDArray[np.uint8]) -> None:
+        """Look at images `taken` [n, C, H, W] of these rows; kept of each is a name and 8 bytes."""
+        flat = (np.ptp(taken.reshape(*taken.shape[:2], -1), axis=2) == 0).all(axis=1)
+        for name, row, image, is_flat, key in zip(
+            names, rows.tolist(), taken, flat, _keys(taken), strict=True
+        ):
             if is_flat:  # told apart from copies, by its own remark
                 continue
-            key = np.packbits(sketch[:, 1:] > sketch[:, :-1]).tobytes()
-            like, there = self._first.setdefault(key, (name, sketch))
-            far = np.abs(sketch.astype(np.int16) - there).mean()
-            if like != name and far <= ALIKE:
+            like, there = self._first.setdefault(key, (name, row))
+            if like != name and self._are_alike(image, there):
                 self.copies.append(name)
 
+    def _are_alike(self, image: NDArray[np.uint8], row: int) -> bool:
+        apart = np.abs(image.astype(np.int16) - self.images[row])
+        return bool(apart.mean() <= ALIKE and (apart > _OTHER).mean() <= _OTHER_SHARE)
 
-def _sketches(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey and small, [n, 8, 9]: enough to tell one picture from another."""
+
+def _keys(images: NDArray[np.uint8]) -> list[bytes]:
+    """Which of 8 by 9 places are lighter than the one before: alike for images that look alike."""
     rows = np.linspace(0, images.shape[2] - 1, _SIDE).round().astype(np.int64)
     columns = np.linspace(0, images.shape[3] - 1, _SIDE + 1).round().astype(np.int64)
     grey = images[:, :, rows][:, :, :, columns].mean(axis=1)
-    sketches: NDArray[np.uint8] = grey.astype(np.uint8)
-    return sketches
+    lighter = grey[:, :, 1:] > grey[:, :, :-1] + _STEP
+    return [each.tobytes() for each in np.packbits(lighter.reshape(len(images), -1), axis=1)]
 
 
 def block(

@@ -117,8 +117,12 @@ def test_links_into_dvcs_own_cache_are_files_and_others_are_not(
     assert "rejected   1 image (x.png): a symbolic link that leaves the folder" in told
 
 
-def test_images_that_only_share_their_outlines_are_no_copies() -> None:
-    odd = Oddities()
+def test_only_images_that_are_alike_everywhere_are_copies() -> None:
     image = np.random.default_rng(0).integers(40, 200, (1, 3, 32, 32), np.uint8)
-    odd.add(["a", "b", "c"], np.concatenate([image, image + np.uint8(40), image + np.uint8(1)]))
+    lines = np.full((2, 3, 32, 32), 255, np.uint8)
+    lines[0, :, 5], lines[1, :, 6] = 0, 0  # drawings, which are white nearly everywhere
+    images = np.concatenate([image, image + np.uint8(40), image + np.uint8(1), lines])
+    odd = Oddities(images)
+    odd.add(["a", "b"], np.arange(2), images[:2])
+    odd.add(["c", "d", "e"], np.arange(2, 5), images[2:])
     assert odd.copies == ["c"]
