@@ -87,10 +87,15 @@ def _conditional(images: Images) -> Choice:
     return Choice("train.conditional", True, f"{len(counts)} classes: one can be asked for")
 
 
+def has_learnable(images: Images) -> bool:
+    """Whether evaluation will train a classifier of the classes, for its features."""
+    return bool(images.of_a_class) and min(images.of_a_class) >= _LEARNED_FROM
+
+
 def _judged_by(images: Images) -> Choice:
     """The figure that decides: features need classes to learn from (benchmarks/judges.py)."""
     key = "promote.conditions"
-    if images.of_a_class and min(images.of_a_class) >= _LEARNED_FROM:
+    if has_learnable(images):
         condition = {"metric": "frechet", "improvement": 2.0}
         return Choice(key, [condition], "on the features of a classifier of the classes")
     condition = {"metric": "frechet_pyramid", "improvement": 2.0}

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 AFTERWARDS_S = 60.0
 """What the chain takes after the training, about: export, judging, promotion."""
 
+CLASSIFIER_S = 60.0
+"""What the features of labelled images take more, the first time."""
+
 TRAINING_SHARE = 0.9
 """Of the time that is left: looks at the quality, pictures and checkpoints take the rest."""
 
@@ -81,12 +84,14 @@ def _training(
         for key in auto.KEYS
         if auto.value(document, key) not in (None, auto.AUTO)
     }
-    seconds = max(LEAST_TRAINING_S, (minutes * 60 - AFTERWARDS_S) * TRAINING_SHARE)
+    images = _images(dataset)
+    afterwards_s = AFTERWARDS_S + (CLASSIFIER_S if training.has_learnable(images) else 0.0)
+    seconds = max(LEAST_TRAINING_S, (minutes * 60 - afterwards_s) * TRAINING_SHARE)
 
     def timed(given: Mapping[str, object]) -> float:
         return _each_s(_with(params, given).train, dataset)
 
-    return training.choices(_images(dataset), seconds, timed, fixed)
+    return training.choices(images, seconds, timed, fixed)
 
 
 def _each_s(train: TrainParams, dataset: PackedDataset) -> float:
