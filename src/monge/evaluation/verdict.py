@@ -16,6 +16,8 @@ WORDS = ("noise", "colours", "shapes", "recognisable", "hard to tell apart")
 """From the farthest to the nearest; `word` defines them."""
 RECOGNISABLE, HARD_TO_TELL = 1 / 4, 1 / 50
 """Up to these shares of the way from the real pictures to the nearest baseline, both squared."""
+TIMES_REAL = 4.0
+"""And up to so many times the real pictures' own, both squared: the way can be very long."""
 TEXTURE = 1 / 20
 """Noise within this share of the way to the farthest baseline says that the data are textures."""
 _MEANINGS = (
@@ -23,7 +25,7 @@ _MEANINGS = (
     "nearer than noise, and not nearer than {nearest}",
     "nearer than {nearest}, and still over a quarter of the way off",
     "within a quarter of the way from the real pictures to {nearest}",
-    "within a fiftieth of the way from the real pictures to {nearest}",
+    "within four times the real pictures' own distance, and a fiftieth of the way to {nearest}",
 )
 _CALLED = {MEAN: "the mean picture", NOISE: "noise", BLURRED: "blurred ones"}
 _LINEAR = ("wasserstein1_features", "wasserstein2_features", "sliced_wasserstein")
@@ -43,9 +45,10 @@ def word(name: str, entry: Entry) -> str | None:
     noise: not nearer to the real pictures than noise of their spectrum. colours: nearer than that,
     not nearer than every baseline. The others go by the share of the way from the held-out real
     pictures' own distance (0 where it is unknown) to the nearest baseline's: recognisable up to a
-    quarter, hard to tell apart up to a fiftieth. Where the real pictures are textures, noise is as
-    near as they are and is no baseline; where another one is, the figure cannot tell. A figure that
-    has no noise among its baselines calls noise what is farther than all of them.
+    quarter, hard to tell apart up to a fiftieth that is no more than TIMES_REAL their own. Where the
+    real pictures are textures, noise is as near as they are and is no baseline; where another one
+    is, the figure cannot tell. A figure that has no noise among its baselines calls noise what is
+    farther than all of them.
     """
     baselines = entry.get("baselines")
     if not baselines:
@@ -59,8 +62,12 @@ def word(name: str, entry: Entry) -> str | None:
     if value >= max(farthest, nearest):
         return WORDS[0]
     share = (value - real) / (nearest - real)
-    limits = (1.0, RECOGNISABLE, HARD_TO_TELL)
-    return WORDS[1 + sum(share < limit if limit == 1.0 else share <= limit for limit in limits)]
+    if share >= 1.0:
+        return WORDS[1]
+    if share > RECOGNISABLE:
+        return WORDS[2]
+    hard = share <= HARD_TO_TELL and (real <= 0.0 or value <= TIMES_REAL * real)
+    return WORDS[4 if hard else 3]
 
 
 def deciding(figures: Mapping[str, Entry], wanted: Iterable[str]) -> str:
