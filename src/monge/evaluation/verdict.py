@@ -45,10 +45,10 @@ def word(name: str, entry: Entry) -> str | None:
     noise: not nearer to the real pictures than noise of their spectrum. colours: nearer than that,
     not nearer than every baseline. The others go by the share of the way from the held-out real
     pictures' own distance (0 where it is unknown) to the nearest baseline's: recognisable up to a
-    quarter, hard to tell apart up to a fiftieth that is no more than TIMES_REAL their own. Where the
-    real pictures are textures, noise is as near as they are and is no baseline; where another one
-    is, the figure cannot tell. A figure that has no noise among its baselines calls noise what is
-    farther than all of them.
+    quarter, hard to tell apart up to a fiftieth that is no more than TIMES_REAL their own. Where
+    the real pictures are textures, noise is as near as they are and is no baseline; where another
+    one is, the figure cannot tell. A figure that has no noise among its baselines calls noise what
+    is farther than all of them.
     """
     baselines = entry.get("baselines")
     if not baselines:
