@@ -57,8 +57,10 @@ class Student:
         past = self.history[net]
         if past:
             for place, weight in enumerate(weights):
-                mean = sum(then[place] for then in past) / len(past)
-                pull = ((weight - mean) ** 2).sum()
+                # Of differences: exactly 0 for a weight that never moved. Adam makes a step of the
+                # rounding in a mean of equal numbers.
+                apart = sum(weight - then[place] for then in past) / len(past)
+                pull = (apart**2).sum()
                 loss = loss + self.options["historical_averaging"] * pull
         self.adams[net].zero_grad()
         loss.backward()
