@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.evaluation.baselines import NOISE, Baselines
+from monge.evaluation.catalogue import of_images
 from monge.evaluation.evidence import Evidence, progress, shown
 from monge.evaluation.judgement import Figure, Neighbours, from_repeats
 from monge.metrics.distances import nearest
 from monge.metrics.divergences import jensen_shannon, levels, total_variation
 from monge.metrics.neighbourhoods import copying
-from monge.metrics.sharpness import sharpness
 from monge.metrics.transport import sinkhorn_divergence, sliced_wasserstein1, wasserstein
 
 Images = NDArray[np.uint8]
@@ -96,7 +96,7 @@ def compare_pixels(made: Images, real: Images, projections: int, seed: int) -> V
         **_robust(made, real, projections, seed),
         "levels_tv": float(np.mean([total_variation(p, q) for p, q in pairs])),
         "levels_js": float(np.mean([jensen_shannon(p, q) for p, q in pairs])),
-        "sharpness": sharpness(made),
+        **{name: of(made, real) for name, of in of_images()},
     }
 
 

@@ -5,8 +5,16 @@ The order is that of the tables and of the report.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monge.metrics.sharpness import sharpness
+
+Images = NDArray[np.uint8]
 
 Better = Literal["lower", "higher", "neither"]
 """`neither` marks a figure that must not be optimised, and that no gate takes."""
@@ -19,6 +27,9 @@ class Entry:
     group: str
     better: Better
     meaning: str
+    of_images: Callable[[Images, Images], float] | None = None
+    """What computes it of generated and of real images, both uint8 [n, C, H, W]; None where it
+    comes from by_features, by_pixels or by_labels."""
 
 
 _DISTANCES = "Distances between features"
@@ -64,7 +75,10 @@ CATALOGUE: dict[str, Entry] = {
         _SUPPORT, "neither", "mean distance between generated images' features; as real is best"
     ),
     "sharpness": Entry(
-        _SUPPORT, "neither", "variance of the Laplacian; below real is blur, above it is noise"
+        _SUPPORT,
+        "neither",
+        "variance of the Laplacian; below real is blur, above it is noise",
+        lambda made, _: sharpness(made),
     ),
     "two_sample_accuracy": Entry(
         _SUPPORT, "neither", "how often the nearest image is of the same set: 0.5 is best, 1 apart"
@@ -125,6 +139,13 @@ CATALOGUE: dict[str, Entry] = {
 }
 
 _REFERENCE = {"frechet": "fid", "kernel_distance": "kid", "classifier_score": "inception_score"}
+
+
+def of_images() -> Iterator[tuple[str, Callable[[Images, Images], float]]]:
+    """Yield the name and the function of each figure that is one of two sets of images."""
+    for name, entry in CATALOGUE.items():
+        if entry.of_images is not None:
+            yield name, entry.of_images
 
 
 def named(figure: str, extractor: str) -> str:

@@ -30,7 +30,7 @@ from monge.objectives.objective import (
     conditioned,
 )
 from monge.objectives.schedule import CriticSchedule
-from monge.params import TrainParams
+from monge.params import NET_SECTIONS, TrainParams
 
 Readings = dict[str, Tensor]
 
@@ -206,8 +206,9 @@ class Adversarial:
 
 def _ties(train: TrainParams) -> bool:
     """Whether an image's score rests on the rest of its batch."""
-    of_net = train.mlp if train.net == "mlp" else train.dcgan
-    return of_net.critic_norm == "batch" or of_net.minibatch_kernels > 0
+    of_net = getattr(train, NET_SECTIONS[train.net])
+    norm, kernels = getattr(of_net, "critic_norm", "none"), getattr(of_net, "minibatch_kernels", 0)
+    return bool(norm == "batch" or kernels)
 
 
 def _mean(readings: list[Readings]) -> Readings:

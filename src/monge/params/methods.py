@@ -55,6 +55,15 @@ class RpganParams(Section):
     penalty_weight_end: PenaltyWeight = 1.0
 
 
+class MethodSections(Section):
+    """What `train` holds of them: one for each method, whichever is used."""
+
+    wgan: WganParams = WganParams()
+    wgan_gp: WganGpParams = Field(default=WganGpParams(), alias="wgan-gp")
+    gan: GanParams = GanParams()
+    rpgan: RpganParams = RpganParams()
+
+
 def anneals(section: Mapping[str, Any]) -> bool:
     """Whether a method's losses follow the share of `train.steps` that is done."""
     weight = section.get("penalty_weight")

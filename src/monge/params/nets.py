@@ -29,3 +29,10 @@ class DcganParams(Section):
     critic_features: Annotated[int, Field(ge=0, le=1024)] = 0
     critic_norm: Literal["instance", "batch", "spectral", "none"] = "instance"
     minibatch_kernels: Annotated[int, Field(ge=0, le=4096)] = 0
+
+
+class NetSections(Section):
+    """What `train` holds of them: one for each family, whichever is used."""
+
+    mlp: MlpParams = MlpParams()
+    dcgan: DcganParams = DcganParams()

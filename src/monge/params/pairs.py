@@ -67,7 +67,7 @@ def impossible_pairs(params: Params) -> list[str]:
 
 def _of_the_method(train: TrainParams) -> list[str]:
     """What a method does not go with."""
-    norm = (train.dcgan if NET_SECTIONS[train.net] == "dcgan" else train.mlp).critic_norm
+    norm = getattr(getattr(train, NET_SECTIONS[train.net]), "critic_norm", "none")
     if train.objective == "wgan" and not train.wgan.clip and norm != "spectral":
         return [
             "train.wgan.clip: 0 leaves the critic without a bound on its slope. Set a clip, or "
@@ -105,7 +105,8 @@ def _of_the_shell(params: Params) -> list[str]:
 def _tying(train: TrainParams) -> str:
     """The key that makes an image's score rest on the rest of its batch; empty where none does."""
     section = NET_SECTIONS[train.net]
-    of_net = train.dcgan if section == "dcgan" else train.mlp
-    if of_net.minibatch_kernels:
+    of_net = getattr(train, section)
+    if getattr(of_net, "minibatch_kernels", 0):
         return f"train.{section}.minibatch_kernels"
-    return f"train.{section}.critic_norm" if of_net.critic_norm == "batch" else ""
+    tied = getattr(of_net, "critic_norm", "none") == "batch"
+    return f"train.{section}.critic_norm" if tied else ""

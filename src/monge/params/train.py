@@ -6,14 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from monge.params.methods import (
-    OBJECTIVE_SECTIONS,
-    GanParams,
-    RpganParams,
-    WganGpParams,
-    WganParams,
-)
-from monge.params.nets import NET_SECTIONS, DcganParams, MlpParams
+from monge.params.methods import OBJECTIVE_SECTIONS, MethodSections
+from monge.params.nets import NET_SECTIONS, NetSections
 from monge.params.section import Line, Section, Seed
 
 
@@ -29,8 +23,8 @@ class GuardParams(Section):
     on_collapse: Literal["fail", "warn"] = "warn"
 
 
-class TrainParams(Section):
-    """The networks, the objective, and how long."""
+class TrainParams(NetSections, MethodSections):
+    """The networks, the objective, and how long; beside them the sections of both."""
 
     net: Literal[tuple(NET_SECTIONS)] = "mlp"  # type: ignore[valid-type]
     objective: Literal[tuple(OBJECTIVE_SECTIONS)] = "wgan-gp"  # type: ignore[valid-type]
@@ -59,9 +53,3 @@ class TrainParams(Section):
     checkpoint_every_minutes: Annotated[float, Field(gt=0.0, le=1e6)] = 10.0
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 3
     guards: GuardParams = GuardParams()
-    mlp: MlpParams = MlpParams()
-    dcgan: DcganParams = DcganParams()
-    wgan: WganParams = WganParams()
-    wgan_gp: WganGpParams = Field(default=WganGpParams(), alias="wgan-gp")
-    gan: GanParams = GanParams()
-    rpgan: RpganParams = RpganParams()
