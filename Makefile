@@ -8,6 +8,10 @@ export SET ?=
 export IMAGES ?=
 export PRODUCT ?=
 export MINUTES ?= 30
+# As typed: a dollar in a name is a dollar, and no variable of make's.
+override SET := $(value SET)
+override IMAGES := $(value IMAGES)
+override PRODUCT := $(value PRODUCT)
 CRON ?= 0 3 * * *
 
 # Byte code makes every start two to three times faster.

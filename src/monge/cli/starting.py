@@ -36,6 +36,7 @@ def new(
         return
     home = products.home(Path.cwd())
     command = [sys.executable, "-m", "pipelines", "--product", name, "--minutes", str(minutes)]
+    command += [part for change in override or [] for part in ("--set", change)]
     sys.stdout.flush()
     raise typer.Exit(_in_our_place(command, home))
 

@@ -81,17 +81,17 @@ def _zip(path: Path, gate: Gate) -> Iterator[Item]:
         expanded = 0
         images: list[tuple[str, zipfile.ZipInfo]] = []
         for member, called in _named(file.infolist()):
+            if member.flag_bits & 1:
+                raise gate.closed(member.filename, "is encrypted")
+            if member.compress_type not in (0, 8, 12, 14):
+                method = _METHODS.get(member.compress_type, f"method {member.compress_type}")
+                raise gate.closed(member.filename, f"is compressed by {method}")
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind == stat.S_IFLNK:
                 gate.link(member.filename, _link_target(file, member))
                 continue
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise gate.unsafe(member.filename, "is a device")
-            if member.flag_bits & 1:
-                raise gate.closed(member.filename, "is encrypted")
-            if member.compress_type not in (0, 8, 12, 14):
-                method = _METHODS.get(member.compress_type, f"method {member.compress_type}")
-                raise gate.closed(member.filename, f"is compressed by {method}")
             name = gate.admit(called, member.file_size, not member.is_dir())
             if name is None:
                 continue

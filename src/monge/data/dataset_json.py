@@ -13,16 +13,28 @@ NAME = "dataset.json"
 MAX_BYTES = 256 * 2**20
 
 
-def read(text: bytes) -> dict[str, str]:
-    """The classes by path, and none where the file has none. Raises SourceError."""
+def read(text: bytes) -> dict[str, str] | None:
+    """The classes by path, none where it has none; None for a file of another kind.
+
+    Raises SourceError.
+    """
     try:
         if len(text) > MAX_BYTES:
             raise ValueError(f"over {MAX_BYTES} bytes")
         document = json.loads(text)
-        labels = document.get("labels") if isinstance(document, dict) else None
-        pairs = labels.items() if isinstance(labels, dict) else labels or []
-        return {str(path): str(label) for path, label in pairs}
-    except (ValueError, TypeError, RecursionError) as error:
+        if not isinstance(document, dict) or "labels" not in document:
+            return None
+        labels = document["labels"] or []
+        pairs = [list(pair) for pair in (labels.items() if isinstance(labels, dict) else labels)]
+        if any(not isinstance(pair[0], str) or not _is_path(pair[0]) for pair in pairs):
+            return None
+        return {path: str(label) for path, label in pairs}
+    except (ValueError, TypeError, IndexError, RecursionError) as error:
         raise SourceError(
             f"{NAME}: its labels cannot be read ({error}). Mend it, or move it away."
         ) from None
+
+
+def _is_path(name: str) -> bool:
+    """Whether it is a file's, with an ending, and not the name of a class as in other tools'."""
+    return "." in name.rpartition("/")[2]

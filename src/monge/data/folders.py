@@ -75,6 +75,7 @@ def split_of(name: str) -> bool | None:
 def _looked_through(parts: dict[int, Parts], found: Meaning) -> dict[int, Parts]:
     """Without the folders that hold everything."""
     while True:
+        parts = _without_small_neighbours(parts, found)
         tops = {each[0] for each in parts.values() if len(each) > 1}
         if len(tops) != 1 or split_of(next(iter(tops))) is not None:
             return parts
@@ -84,6 +85,22 @@ def _looked_through(parts: dict[int, Parts], found: Meaning) -> dict[int, Parts]
         _leave_out(strays, f"beside the folder {next(iter(tops))}, which holds all others", found)
         parts = {row: each[1:] for row, each in parts.items() if len(each) > 1}
         found.notes.append(f"the folder {next(iter(tops))} holds everything and is looked through")
+
+
+def _without_small_neighbours(parts: dict[int, Parts], found: Meaning) -> dict[int, Parts]:
+    """Leave out a few images in folders beside the one that has both splits in it."""
+    counts = Counter(each[0] for each in parts.values() if len(each) > 1)
+    if len(counts) < 2:
+        return parts
+    main = counts.most_common(1)[0][0]
+    kinds = {split_of(each[1]) for each in parts.values() if each[0] == main and len(each) > 2}
+    others = [row for row, each in parts.items() if each[0] != main]
+    if split_of(main) is not None or not {True, False} <= kinds:
+        return parts
+    if not _are_strays(len(others), len(parts)):
+        return parts
+    _leave_out(others, f"beside the folder {main}, which has the splits", found)
+    return {row: each for row, each in parts.items() if each[0] == main}
 
 
 def _split(parts: dict[int, Parts], found: Meaning) -> dict[int, Parts]:
@@ -97,8 +114,12 @@ def _split(parts: dict[int, Parts], found: Meaning) -> dict[int, Parts]:
         if both and (depth == 0 or None not in kinds.values()):
             return _by_split(parts, kinds, depth, found)
     tops = {each[0] if len(each) > 1 else "" for each in parts.values()}
-    if len(tops) == 1 and split_of(next(iter(tops))) is not None:
-        return {row: each[1:] for row, each in parts.items()}
+    loose = [row for row, each in parts.items() if len(each) == 1]
+    if [split_of(top) is None for top in tops - {""}] == [False] and _are_strays(
+        len(loose), len(parts)
+    ):
+        _leave_out(loose, "beside the only split", found)
+        return {row: each[1:] for row, each in parts.items() if len(each) > 1}
     for top in sorted(tops):
         if split_of(top) is not None:
             found.notes.append(f"{top} is taken for a class: its other split is missing")

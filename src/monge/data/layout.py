@@ -52,6 +52,8 @@ def organise(
     `given` has the classes that a file beside the images names; what is not in it is left out.
     With `classes` "none" there are none. Raises SourceError for fewer than two images.
     """
+    if given and not any(path in given for path in paths):
+        given = None  # it is of something else
     found = meaning(paths, classes=classes == "folders" and not given)
     if given and classes == "folders":
         found.classes = [given.get(path) for path in paths]

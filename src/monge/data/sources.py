@@ -111,7 +111,11 @@ def note_skipped(path: PurePosixPath, source: Source) -> None:
 
 def note_labels(text: bytes, path: PurePosixPath, source: Source) -> None:
     """Keep what a dataset.json says of the images beside it. Raises SourceError."""
-    for name, label in dataset_json.read(text).items():
+    labels = dataset_json.read(text)
+    if labels is None:
+        note_skipped(path, source)
+        return
+    for name, label in labels.items():
         source.labels[clean_name(str(path.parent / name))] = label
     source.sharded = True
 

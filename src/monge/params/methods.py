@@ -9,7 +9,12 @@ from pydantic import Field
 
 from monge.params.section import LearningRate, OpponentSteps, Section
 
-OBJECTIVE_SECTIONS = {"wgan": "wgan", "wgan-gp": "wgan-gp", "gan": "gan", "rpgan": "rpgan"}
+OBJECTIVE_SECTIONS = {
+    "wgan": "wgan",
+    "wgan-gp": "wgan-gp",
+    "gan": "gan",
+    "rpgan": "rpgan",
+}
 """Each name of `train.objective`, and its section of `train`."""
 
 

@@ -8,7 +8,11 @@ from pydantic import Field
 
 from monge.params.section import Section
 
-NET_SECTIONS = {"dcgan": "dcgan", "dcgan-plain": "dcgan", "mlp": "mlp"}
+NET_SECTIONS = {
+    "dcgan": "dcgan",
+    "dcgan-plain": "dcgan",
+    "mlp": "mlp",
+}
 """Each name of `train.net`, and its section of `train`: a training rests on no other one."""
 
 

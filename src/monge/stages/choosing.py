@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,13 +170,14 @@ def new(root: Path, name: str, images: Path, overrides: Sequence[str]) -> Iterat
     pairs = [override.partition("=") for override in overrides]
     given = {key.strip(): typed(key.strip(), value) for key, _, value in pairs}
     text = laid_over(text, given, lambda _: None)
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     try:
         write_whole(place / products.PARAMS, text.encode("utf-8"))
         load(place / products.PARAMS, chosen=())
     except BaseException:
         (place / products.PARAMS).unlink(missing_ok=True)
-        place.rmdir()
+        with suppress(OSError):  # what else is there is not of this call
+            place.rmdir()
         raise
     products.write_stages(place)
     yield f"made products/{name}: its parameters, its stages, and all that it will make are there"

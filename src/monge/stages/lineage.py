@@ -20,6 +20,7 @@ import yaml
 from monge.errors import MongeError
 from monge.params import PARAMS_FILE, Params, load
 from monge.paths import Paths
+from monge.products import STAGES, home
 from monge.stages import dvc_lock
 from monge.tracking.revision import CHANGED, revision
 from monge.training import record
@@ -48,7 +49,13 @@ def files(params: Params, paths: Paths, contract: Contract | None = None) -> Fil
     if lock is not None and (contract is None or dvc_lock.is_of_model(paths)):
         found[f"{PLACED}/dvc.lock"] = lock
     # What DVC leaves to git: the hash of the images, and the figures.
-    kept_by_git = [*_data_files(params, paths), *([_METRICS] if contract is not None else [])]
+    # A product's own folder need not be in git at all.
+    stages = [] if home(paths.root) == paths.root.resolve() else [STAGES]
+    kept_by_git = [
+        *stages,
+        *_data_files(params, paths),
+        *([_METRICS] if contract is not None else []),
+    ]
     for name in kept_by_git:
         found[f"{PLACED}/{name}"] = (paths.root / name).read_bytes()
     if at is not None and at.difference:
@@ -86,16 +93,17 @@ def commands(folder: Path, root: Path) -> list[str]:
             "# dvc.lock was not of this file, or there was no git: it was made by hand, and only",
             f"# its parameters are known: {shlex.quote(str(folder / PLACED / 'params.yaml'))}",
         ]
-    changed = (folder / CHANGES).exists()
+    changed, place = (folder / CHANGES).exists(), os.path.relpath(root.resolve(), home(root))
     commit = facts["revision"].removesuffix(CHANGED)
     return [
-        f"git clone {shlex.quote(_origin(root))} again",
+        f"git clone {shlex.quote(_origin(home(root)))} again",
         "cd again",
         f"git checkout --quiet --detach {commit}",
         *([f"git apply {shlex.quote(str(folder / CHANGES))}"] if changed else []),
+        *([] if place == "." else [f"mkdir -p {shlex.quote(place)}", f"cd {shlex.quote(place)}"]),
         f"cp -R {shlex.quote(str(folder / PLACED))}/. .",
         "# with an environment: make .venv/ready && . .venv/bin/activate",
-        *_pull(root),
+        *_pull(home(root)),
         "dvc repro  # makes what is not there",
         f"sha256sum models/generator.onnx  # {facts['model_sha256']}",
     ]

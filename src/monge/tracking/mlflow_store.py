@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -241,8 +242,9 @@ def _texts(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def plain(name: str) -> str:
-    """A name with only the characters that MLflow allows in one."""
-    return re.sub(r"[^\w\-. :/]", "_", name)[:250]
+    """A name with only the characters that MLflow allows in one, and no way up a tree in it."""
+    allowed = re.sub(r"[^\w\-. :/]", "_", name).replace("../", "")
+    return posixpath.normpath(allowed)[:250]
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -37,7 +37,7 @@ EDITS = {
         ),
         below(METHODS, '    "gan": Gan,', '    "lsgan": LeastSquares,'),
         below(METHODS, '    "gan": GanWatch,', '    "lsgan": LeastSquaresWatch,'),
-        Edit(METHOD_PARAMS, '"gan": "gan"', '"gan": "gan", "lsgan": "lsgan"'),
+        below(METHOD_PARAMS, '    "gan": "gan",', '    "lsgan": "lsgan",'),
         Edit(
             METHOD_PARAMS,
             "class MethodSections(Section):\n",
@@ -74,7 +74,7 @@ EDITS = {
             "FAMILIES: dict[str, dict[str, Build]] = {\n"
             '    "smooth": {"generator": smooth.generator, "critic": smooth.critic},\n',
         ),
-        Edit(NET_PARAMS, '"mlp": "mlp"', '"mlp": "mlp", "smooth": "smooth"'),
+        below(NET_PARAMS, '    "mlp": "mlp",', '    "smooth": "smooth",'),
         Edit(
             NET_PARAMS,
             "class NetSections(Section):\n",
@@ -146,17 +146,17 @@ EDITS = {
         Edit("params.yaml", "scikit-learn), folder", "scikit-learn), stripes, folder"),
     ],
     "figure": [
-        below(
+        Edit(
             CATALOGUE,
-            "from monge.metrics.sharpness import sharpness",
-            "from monge.metrics.brightness import brightness_gap",
+            "from monge.metrics.sharpness import sharpness\n",
+            "from monge.metrics.brightness import brightness_gap\n"
+            "from monge.metrics.sharpness import sharpness\n",
         ),
         Edit(
             CATALOGUE,
             '    "levels_tv": Entry(',
-            '    "brightness_gap": Entry(\n'
-            '        _PIXELS, "lower", "difference of the mean levels", brightness_gap\n'
-            "    ),\n"
+            '    "brightness_gap": Entry(_PIXELS, "lower", "difference of the mean levels", '
+            "brightness_gap),\n"
             '    "levels_tv": Entry(',
         ),
         Edit(
@@ -174,8 +174,11 @@ EDITS = {
         ),
         Edit(
             SERVING,
-            "Limits(images=max_images, ",
-            "Limits(images=max_images, least_images=least_images, ",
+            "Limits(images=max_images, queue_images=queue_images, timeout_s=timeout_s)\n",
+            "Limits(\n"
+            "        images=max_images, least_images=least_images, queue_images=queue_images,\n"
+            "        timeout_s=timeout_s,\n"
+            "    )  # fmt: skip\n",
         ),
         below(DRAWING, "    images: int = 1024", "    least_images: int = 1"),
         Edit(

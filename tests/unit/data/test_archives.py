@@ -254,6 +254,19 @@ def test_an_image_without_an_ending_is_one_by_its_bytes(tmp_path: Path) -> None:
         assert source.skipped == {"without an ending": 1}
 
 
+def test_an_encrypted_link_is_refused_like_other_members(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        link = zipfile.ZipInfo("cat/2.png")
+        link.external_attr = 0o120777 << 16
+        file.writestr(link, "1.png")
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"'cat/2\.png' is encrypted"):
+        read(path)
+
+
 def test_encrypted_zip_is_refused(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", {"cat/1.png": png(1)}, zipfile.ZIP_STORED)
     content = bytearray(path.read_bytes())

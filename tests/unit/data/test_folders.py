@@ -163,3 +163,24 @@ def test_a_folder_that_is_looked_through_is_named() -> None:
     assert layout.class_names == ["cat", "dog"]
     for name in ("archive", "data"):
         assert any(f"the folder {name} holds everything" in note for note in layout.notes)
+
+
+def test_a_few_images_beside_the_folder_with_the_splits_mix_nothing() -> None:
+    paths = [*images("data/train/cat/", "data/train/dog/", "data/test/cat/"), "docs/fig.png"]
+    layout = read(paths)
+    assert layout.class_names == ["cat", "dog"]
+    assert split(layout, paths) == ({"data/train/cat", "data/train/dog"}, {"data/test/cat"})
+    assert list(layout.left_out.values()) == ["beside the folder data, which has the splits"]
+
+
+def test_a_stray_image_beside_the_only_split_costs_no_class() -> None:
+    layout = read([*images("train/cat/", "train/dog/"), "logo.png"])
+    assert layout.class_names == ["cat", "dog"]
+    assert list(layout.left_out.values()) == ["beside the only split"]
+    assert not any("taken for a class" in note for note in layout.notes)
+
+
+def test_labels_of_other_images_leave_none_out() -> None:
+    layout = read(images("cat/", "dog/"), given={"elsewhere/1.png": "7"})
+    assert layout.class_names == ["cat", "dog"]
+    assert not layout.left_out

@@ -91,6 +91,10 @@ def test_labels_of_a_dataset_json_are_the_classes(tmp_path: Path, said) -> None:
     file = tmp_path / "pics" / "ffhq" / "dataset.json"
     file.write_text('{"labels": null}')
     assert "  classes    none" in said()
+    for of_other_tools in ('{"labels": {"background": 0, "cat": 1}}', '[1]', '{"name": "x"}',
+                           '{"labels": [{"id": 1, "name": "cat"}]}'):  # fmt: skip
+        file.write_text(of_other_tools)
+        assert "  classes    00000 " in said()
     file.unlink()
     assert "  classes    00000 " in said()
     assert "  classes    none" in said(classes="none")

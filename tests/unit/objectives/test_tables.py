@@ -4,7 +4,9 @@ import pytest
 
 from monge import nets, objectives
 from monge.errors import InputError
-from monge.params import NET_SECTIONS, OBJECTIVE_SECTIONS, TrainParams
+from monge.objectives.gan import Gan
+from monge.params import NET_SECTIONS, OBJECTIVE_SECTIONS, Params, TrainParams
+from monge.params.pairs import impossible_pairs
 
 
 def test_the_tables_name_the_same_methods_and_nets():
@@ -26,7 +28,18 @@ def test_a_method_names_its_own_section_and_a_rate_for_each_of_its_networks(obje
 
 @pytest.mark.parametrize("net", NET_SECTIONS)
 def test_a_role_that_a_net_does_not_build_is_refused(net):
-    with pytest.raises(
-        InputError, match=f"{net} has no encoder.* It has: critic, discriminator, generator"
-    ):
+    roles = ", ".join(sorted(nets.FAMILIES[net]))
+    with pytest.raises(InputError, match=f"{net} has no encoder.* It has: {roles}\\. "):
         nets.build("encoder", TrainParams(net=net), (1, 8, 8))
+
+
+@pytest.mark.parametrize("section", ["mlp", "dcgan"])
+def test_a_net_ties_no_batch_by_another_nets_section(section, monkeypatch):
+    tied = {section: {"minibatch_kernels": 2}, "net": section}
+    train = TrainParams.model_validate({"objective": "gan", **tied})
+    assert not Gan(train, objectives.Execution()).one_pass
+    refused = Params(train=train.model_copy(update={"objective": "rpgan"}))
+    assert "minibatch_kernels" in impossible_pairs(refused)[0]
+    monkeypatch.setitem(NET_SECTIONS, section, "guards")  # a section that knows of no such thing
+    assert Gan(train, objectives.Execution()).one_pass
+    assert impossible_pairs(refused) == []

