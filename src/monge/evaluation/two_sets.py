@@ -59,6 +59,23 @@ class Side:
         return Side(self.images, self.order[which], seen)
 
 
+def _shape_of_both(made: ImageSet, real: ImageSet) -> tuple[int, int, int]:
+    """The [C, H, W] of two sets that can be compared. Raises InputError for others."""
+    if min(len(made), len(real)) < FEWEST_IMAGES:
+        raise InputError(
+            f"at least {FEWEST_IMAGES} images a side are needed, got {len(made)} and {len(real)}. "
+            "Add images to the smaller one, or name another."
+        )
+    shape = made.take(np.array([0])).shape[1:]
+    other = real.take(np.array([0])).shape[1:]
+    if shape != other:
+        raise InputError(
+            f"the images of the two sides differ in channels or size: {shape} and {other}. Leave "
+            "out --size and --colour, or give those of the side that has its own."
+        )
+    return shape[0], shape[1], shape[2]
+
+
 def compare_sets(
     made: ImageSet,
     real: ImageSet,
@@ -73,18 +90,7 @@ def compare_sets(
     sets one half of `real` against the other, so at half the size. `origin` (hashes by side) goes
     into the protocol. Raises InputError below FEWEST_IMAGES a side.
     """
-    if min(len(made), len(real)) < FEWEST_IMAGES:
-        raise InputError(
-            f"at least {FEWEST_IMAGES} images a side are needed, got {len(made)} and {len(real)}. "
-            "Add images to the smaller one, or name another."
-        )
-    shape = made.take(np.array([0])).shape[1:]
-    other = real.take(np.array([0])).shape[1:]
-    if shape != other:
-        raise InputError(
-            f"the images of the two sides differ in channels or size: {shape} and {other}. Leave "
-            "out --size and --colour, or give those of the side that has its own."
-        )
+    shape = _shape_of_both(made, real)
     a, b = _side(made, look, params, "first set"), _side(real, look, params, "second set")
     half = len(b.order) // 2
     first, second = b.part(slice(half)), b.part(slice(half, 2 * half))
@@ -109,7 +115,7 @@ def compare_sets(
         "noise": f"standard error over {repeats} disjoint subsets",
         "extractor": look.name,
         "extractor_hash": look.hash,
-        "resizer": look.resizer((shape[0], shape[1], shape[2])),
+        "resizer": look.resizer(shape),
         "seed": params.seed,
         **origin,
     }
