@@ -119,6 +119,8 @@ def test_names_are_checked_before_anything_is_done(project, icons, drawings):
     gone = project.run("monge", "new", "x", icons / "none", check=False)
     assert gone.returncode == 2
     assert "no such folder or archive" in gone.stdout
+    device = project.run("monge", "new", "x", "/dev/null", check=False)
+    assert (device.returncode, "no such folder or archive" in device.stdout) == (2, True)
     wrong = project.run("monge", "new", "x", icons, "--set", "train.step=3", check=False)
     assert wrong.returncode == 2
     assert "train.steps" in wrong.stdout

@@ -148,7 +148,7 @@ def new(root: Path, name: str, images: Path, overrides: Sequence[str]) -> Iterat
     if not (home / products.STAGES).is_file():
         raise InputError(f"{home}: has no dvc.yaml. Run this in a checkout of monge.")
     images = Path(os.path.abspath(images.expanduser()))
-    if not images.exists():
+    if not (images.is_dir() or images.is_file()):
         raise SourceError(f"{images}: no such folder or archive. Name the one with your images.")
     place = products.folder(root, name)
     path = os.path.relpath(images, place) if images.is_relative_to(home) else str(images)
