@@ -72,8 +72,8 @@ def _method(net: object) -> list[Choice]:
     else:
         rates = {"wgan-gp.learning_rate": 1e-3, "wgan-gp.critic_steps": 2, "batch_size": 32,
                  "average_half_life": 5000}  # fmt: skip
-    reason = "soonest good with this net, measured"
-    first = Choice("train.objective", "wgan-gp", "the surest, and " + reason)
+    reason = "the soonest good with this net of those measured"
+    first = Choice("train.objective", "wgan-gp", reason)
     return [first, *(Choice(f"train.{key}", value, reason) for key, value in rates.items())]
 
 
