@@ -116,7 +116,7 @@ def _enough(count: int) -> Iterator[tuple[str, str]]:
     if count < FAR_TOO_FEW:
         yield "few", f"{count} images to train on are learned by heart: hundreds are needed"
     elif count < FEW:
-        yield "few", f"{count:,} images to train on are soon known: train.augment: ada helps"
+        yield "few", f"{count:,} images to train on are soon known: train.augment: ada may help"
 
 
 def _by_reason(found: Mapping[str, str]) -> list[tuple[str, list[str]]]:
