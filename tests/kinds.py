@@ -22,9 +22,19 @@ KINDS: dict[str, dict[str, Any]] = {
     "gan, compared": {
         "objective": "gan", "mlp": {"minibatch_kernels": 3}, "dcgan": {"minibatch_kernels": 3},
     },
+    "vae": {"objective": "vae"},
+    "wae-mmd": {"objective": "wae-mmd"},
+    "wae-mmd, gaussian": {
+        "objective": "wae-mmd", "wae-mmd": {"encoder": "gaussian", "kernel": "seven"},
+    },
+    "wae-gan": {"objective": "wae-gan", "wae-gan": {"discriminator_width": 16}},
+    "wae-gan, noised": {
+        "objective": "wae-gan",
+        "wae-gan": {"encoder": "gaussian", "input_noise": 0.1, "warm_start": 2},
+    },
 }  # fmt: skip
 
-WHOLE = ("gan, matched", "gan, unrolled", "gan, compared")
+WHOLE = ("gan, matched", "gan, unrolled", "gan, compared", "wae-mmd", "wae-mmd, gaussian")
 """Those whose loss is no sum over the batch."""
 
 

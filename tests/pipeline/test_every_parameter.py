@@ -74,6 +74,20 @@ OTHER: dict[str, Any] = {
     "train.gan.unroll_steps": 2, "train.rpgan.learning_rate": 0.001,
     "train.rpgan.critic_steps": 2, "train.rpgan.penalty_weight": 2.0,
     "train.rpgan.penalty_weight_end": 0.5,
+    "train.guards.on_posterior_collapse": "warn", "train.guards.on_stray_latents": "fail",
+    **{
+        f"train.{method}.{key}": value
+        for method in ("vae", "wae-mmd", "wae-gan")
+        for key, value in (("learning_rate", 0.002), ("input_noise", 0.1), ("warm_start", 2))
+    },
+    **{
+        f"train.{method}.{key}": value
+        for method in ("wae-mmd", "wae-gan")
+        for key, value in (("encoder", "gaussian"), ("penalty_weight", 5.0))
+    },
+    "train.vae.decoder_deviation": 0.5, "train.wae-mmd.kernel": "seven",
+    "train.wae-gan.discriminator_learning_rate": 0.001,
+    "train.wae-gan.discriminator_depth": 2, "train.wae-gan.discriminator_width": 16,
     "export.checkpoint": "last", "export.weights": "raw", "export.variant": "float16",
     "export.optimize_for": "throughput", "export.tolerance": 0.001,
     "evaluate.images": 70, "evaluate.transport_images": 30, "evaluate.projections": 16,

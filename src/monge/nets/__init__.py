@@ -1,4 +1,4 @@
-"""Networks: `build(role, train, image_shape)` gives a generator or a critic at any resolution."""
+"""Networks: `build(role, train, image_shape)` gives the network of a role at any resolution."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from torch import nn
 
 from monge.errors import InputError
 from monge.nets import dcgan, mlp
-from monge.params import TrainParams
+from monge.nets.latents import LatentDiscriminator
+from monge.params import TrainParams, gaussian
 
 Shape = tuple[int, int, int]
 Build = Callable[[TrainParams, Shape, int], nn.Module]
@@ -18,8 +19,10 @@ def build(role: str, train: TrainParams, image_shape: Shape, classes: int = 0) -
     """One network of the family `train.net` for images of shape (C, H, W).
 
     A generator maps latents [n, z] to images [n, C, H, W] in [-1, 1]; a critic maps images to
-    scores [n]. With `classes` both take labels int64 [n] as well. Both keep their layers in order
-    in `.net`, which is what export walks. Raises InputError for a role that the family lacks.
+    scores [n], a latent discriminator latents to scores. With `classes` these take labels int64 [n]
+    as well. An encoder maps images to latents [n, z] or, where it is Gaussian, to their means and
+    log variances [n, 2 z], and takes no labels. All keep their layers in order in `.net`, which is
+    what export walks. Raises InputError for a role that the family lacks.
     """
     family = FAMILIES[train.net]
     if role not in family:
@@ -57,14 +60,55 @@ def _mlp_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Modu
     return mlp.Critic(image_shape, how.depth, width, norm, classes, kernels)
 
 
+def _dcgan_encoder(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
+    return dcgan.Encoder(image_shape, train.dcgan.features, encoded(train))
+
+
+def _plain_encoder(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
+    return dcgan.Encoder(image_shape, train.dcgan.features, encoded(train), plain=True)
+
+
+def _mlp_encoder(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
+    return mlp.Encoder(image_shape, train.mlp.depth, train.mlp.width, encoded(train))
+
+
+def encoded(train: TrainParams) -> int:
+    """How many numbers an encoder gives for an image."""
+    return train.latent_dim * (2 if gaussian(train) else 1)
+
+
+def _latent_discriminator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
+    how = train.wae_gan
+    depth, width = how.discriminator_depth, how.discriminator_width
+    return LatentDiscriminator(train.latent_dim, depth, width, classes)
+
+
 FAMILIES: dict[str, dict[str, Build]] = {
     "dcgan": {
         "generator": _dcgan_generator, "critic": _dcgan_critic, "discriminator": _dcgan_critic,
+        "encoder": _dcgan_encoder, "latent_discriminator": _latent_discriminator,
     },
     "dcgan-plain": {
         "generator": _plain_generator, "critic": _dcgan_critic, "discriminator": _dcgan_critic,
+        "encoder": _plain_encoder, "latent_discriminator": _latent_discriminator,
     },
-    "mlp": {"generator": _mlp_generator, "critic": _mlp_critic, "discriminator": _mlp_critic},
+    "mlp": {
+        "generator": _mlp_generator, "critic": _mlp_critic, "discriminator": _mlp_critic,
+        "encoder": _mlp_encoder, "latent_discriminator": _latent_discriminator,
+    },
 }  # fmt: skip
 """Each name of `train.net`, and what builds its networks. A discriminator is a critic whose score
 is the logit of a probability."""
+
+
+def inputs(role: str, train: TrainParams, image_shape: Shape) -> tuple[int, ...]:
+    """The shape of what a role's network takes, without the batch and beside labels."""
+    return (train.latent_dim,) if role in _FROM_LATENTS else image_shape
+
+
+def takes_labels(role: str) -> bool:
+    """Whether a role's network takes labels in a conditional training."""
+    return role != "encoder"
+
+
+_FROM_LATENTS = ("generator", "latent_discriminator")

@@ -148,6 +148,31 @@ class Critic(nn.Module):
         return maps.flatten(1)
 
 
+class Encoder(nn.Module):
+    """Images [n, C, H, W] to `outputs` numbers [n, k]: strided convolutions, a linear layer.
+
+    With batch norm and ReLU after each, as the encoder of Tolstikhin et al. 2018, whose kernels
+    are 5 and whose widths go on from 128; `plain` has no batch norm.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], features: int, outputs: int, *, plain: bool = False
+    ) -> None:
+        super().__init__()
+        inputs, layers = image_shape[0], list[nn.Module]()
+        for k in range(_doublings(image_shape)):
+            width = features * 2**k
+            layers.append(nn.Conv2d(inputs, width, 4, 2, 1, bias=plain))
+            layers += [nn.ReLU()] if plain else [nn.BatchNorm2d(width), nn.ReLU()]
+            inputs = width
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * inputs, outputs))
+        self.apply(_initialise)
+
+    def forward(self, images: Tensor) -> Tensor:
+        numbers: Tensor = self.net(images)
+        return numbers
+
+
 def _norm(norm: CriticNorm, width: int) -> list[nn.Module]:
     if norm == "instance":
         return [nn.InstanceNorm2d(width, affine=True)]

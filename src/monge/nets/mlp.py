@@ -89,3 +89,18 @@ class Critic(nn.Module):
         """The last hidden layer, [n, k]."""
         hidden: Tensor = self.net[:-1](images)
         return hidden
+
+
+class Encoder(nn.Module):
+    """Images [n, C, H, W] to `outputs` numbers [n, k]: `depth` ReLU layers of `width`."""
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], depth: int, width: int, outputs: int
+    ) -> None:
+        super().__init__()
+        hidden = _hidden(math.prod(image_shape), depth, width)
+        self.net = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        numbers: Tensor = self.net(images)
+        return numbers

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from monge.objectives.gan import Gan, GanWatch
 from monge.objectives.objective import Execution, Noise, Objective, Reals, conditioned
 from monge.objectives.rpgan import RpGan, RpGanWatch
+from monge.objectives.vae import Vae, VaeWatch
+from monge.objectives.wae_gan import WaeGan, WaeGanWatch
+from monge.objectives.wae_mmd import WaeMmd, WaeMmdWatch
 from monge.objectives.watch import Watch
 from monge.objectives.wgan import Wgan, WganWatch
 from monge.objectives.wgan_gp import WganGp, WganGpWatch
@@ -22,6 +25,9 @@ METHODS: dict[str, Callable[[TrainParams, Execution], Objective]] = {
     "wgan-gp": WganGp,
     "gan": Gan,
     "rpgan": RpGan,
+    "vae": Vae,
+    "wae-mmd": WaeMmd,
+    "wae-gan": WaeGan,
 }
 """Each name of `train.objective`, and its method."""
 
@@ -30,6 +36,9 @@ WATCHES: dict[str, Callable[[TrainParams], Watch]] = {
     "wgan-gp": WganGpWatch,
     "gan": GanWatch,
     "rpgan": RpGanWatch,
+    "vae": VaeWatch,
+    "wae-mmd": WaeMmdWatch,
+    "wae-gan": WaeGanWatch,
 }
 """By the same names: what each method says of its trainings. It decides none of their weights."""
 

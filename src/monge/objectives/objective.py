@@ -75,12 +75,14 @@ class Execution:
     """How an iteration is computed. It changes roundings and speed, and not what is computed.
 
     `parts` is how many pieces a batch is cut into, `fast` a context in which networks may round
-    their products, `average` what makes the gradients of several ranks one.
+    their products, `average` what makes the gradients of several ranks one, `gather` what makes the
+    rows of the whole batch of one rank's, so that gradients go back to every rank.
     """
 
     parts: int = 1
     fast: Callable[[], AbstractContextManager[object]] = nullcontext
     average: Callable[[nn.Module], None] | None = None
+    gather: Callable[[Tensor], Tensor] | None = None
 
 
 class Objective(Protocol):

@@ -14,6 +14,9 @@ OBJECTIVE_SECTIONS = {
     "wgan-gp": "wgan-gp",
     "gan": "gan",
     "rpgan": "rpgan",
+    "vae": "vae",
+    "wae-mmd": "wae-mmd",
+    "wae-gan": "wae-gan",
 }
 """Each name of `train.objective`, and its section of `train`."""
 
@@ -60,6 +63,41 @@ class RpganParams(Section):
     penalty_weight_end: PenaltyWeight = 1.0
 
 
+class EncoderParams(Section):
+    """What every method with an encoder has, from the code of Tolstikhin et al. 2018."""
+
+    learning_rate: LearningRate = 1e-3
+    input_noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    warm_start: Annotated[int, Field(ge=0, le=10_000)] = 0
+
+
+class VaeParams(EncoderParams):
+    """Kingma and Welling 2014."""
+
+    decoder_deviation: Annotated[float, Field(gt=0.0, le=100.0)] = 0.3
+
+
+class WaeParams(EncoderParams):
+    """Tolstikhin et al. 2018, both of its methods."""
+
+    encoder: Literal["deterministic", "gaussian"] = "deterministic"
+    penalty_weight: PenaltyWeight = 10.0
+
+
+class WaeMmdParams(WaeParams):
+    """Tolstikhin et al. 2018, Algorithm 2."""
+
+    kernel: Literal["one", "seven"] = "one"
+
+
+class WaeGanParams(WaeParams):
+    """Tolstikhin et al. 2018, Algorithm 1; the discriminator of their networks for digits."""
+
+    discriminator_learning_rate: LearningRate = 5e-4
+    discriminator_depth: Annotated[int, Field(ge=1, le=64)] = 4
+    discriminator_width: Annotated[int, Field(ge=1, le=65536)] = 512
+
+
 class MethodSections(Section):
     """What `train` holds of them: one for each method, whichever is used."""
 
@@ -67,6 +105,13 @@ class MethodSections(Section):
     wgan_gp: WganGpParams = Field(default=WganGpParams(), alias="wgan-gp")
     gan: GanParams = GanParams()
     rpgan: RpganParams = RpganParams()
+    vae: VaeParams = VaeParams()
+    wae_mmd: WaeMmdParams = Field(default=WaeMmdParams(), alias="wae-mmd")
+    wae_gan: WaeGanParams = Field(default=WaeGanParams(), alias="wae-gan")
+
+
+ENCODES = frozenset({"vae", "wae-mmd", "wae-gan"})
+"""The methods that train an encoder, from images to latents, and no critic of images."""
 
 
 def anneals(section: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from monge.params.methods import ENCODES
 from monge.params.nets import NET_SECTIONS
 from monge.params.train import TrainParams
 from monge.params.whole import Params
@@ -32,7 +33,7 @@ def impossible_pairs(params: Params) -> list[str]:
             f"{tying}: compares all images of a batch, which cannot be summed up from its "
             "parts. Set train.accumulate: 1 and train.devices: 1."
         )
-    problems += _of_the_method(train) + _of_the_shell(params)
+    problems += _of_the_encoder(train) + _of_the_method(train) + _of_the_shell(params)
     if convolutional and prepare.resolution not in (8, 16, 32, 64, 128):
         problems.append(
             f"prepare.resolution: {train.net} needs a power of two from 8 to 128, got "
@@ -61,6 +62,29 @@ def impossible_pairs(params: Params) -> list[str]:
         problems.append(
             f"evaluate.images: must be at least 10 times evaluate.repeats ({evaluate.repeats}), "
             f"got {evaluate.images}. Raise the one or lower the other."
+        )
+    return problems
+
+
+def _of_the_encoder(train: TrainParams) -> list[str]:
+    """What a method without a critic of images does not go with."""
+    if train.objective not in ENCODES:
+        return []
+    problems = []
+    if train.augment != "none":
+        problems.append(
+            f"train.augment: {train.augment}: is for what a critic sees, and {train.objective} has "
+            "none. Set it to none."
+        )
+    if train.extra_critic_steps != "none":
+        problems.append(
+            f"train.extra_critic_steps: {train.extra_critic_steps}: {train.objective} has no "
+            "critic of images. Set it to none."
+        )
+    if train.accumulate > 1 and train.objective == "wae-mmd":
+        problems.append(
+            "train.accumulate: wae-mmd compares all latents of a batch, which cannot be summed up "
+            "from its parts. Set it to 1; several train.devices see each other's latents."
         )
     return problems
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from monge.params.methods import OBJECTIVE_SECTIONS, MethodSections
+from monge.params.methods import ENCODES, OBJECTIVE_SECTIONS, EncoderParams, MethodSections
 from monge.params.nets import NET_SECTIONS, NetSections
 from monge.params.section import Line, Section, Seed
 
@@ -18,6 +18,8 @@ class GuardParams(Section):
     on_divergence: Literal["fail", "retry"] = "fail"
     on_dead_critic: Literal["fail", "warn"] = "fail"
     on_vanishing_gradient: Literal["fail", "warn"] = "fail"
+    on_posterior_collapse: Literal["fail", "warn"] = "fail"
+    on_stray_latents: Literal["fail", "warn"] = "warn"
     on_frozen_generator: Literal["fail", "warn"] = "fail"
     on_exploding_critic: Literal["fail", "warn"] = "warn"
     on_collapse: Literal["fail", "warn"] = "warn"
@@ -37,7 +39,7 @@ class TrainParams(NetSections, MethodSections):
     augment: Literal["none", "diffaugment", "ada"] = "none"
     data: Literal["auto", "resident", "streamed"] = "auto"
     extra_critic_steps: Literal["none", "authors"] = "none"
-    learning_rate_decay: Literal["none", "linear"] = "linear"
+    learning_rate_decay: Literal["none", "linear", "exponential", "steps"] = "linear"
     average_half_life: Annotated[int, Field(ge=0)] = 20_000
     init_from: Line = ""
     seed: Seed = 0
@@ -53,3 +55,17 @@ class TrainParams(NetSections, MethodSections):
     checkpoint_every_minutes: Annotated[float, Field(gt=0.0, le=1e6)] = 10.0
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 3
     guards: GuardParams = GuardParams()
+
+
+def encoding(train: TrainParams) -> EncoderParams:
+    """The section of the method that is named, which must be one of `ENCODES`."""
+    section = getattr(train, OBJECTIVE_SECTIONS[train.objective].replace("-", "_"))
+    assert isinstance(section, EncoderParams)
+    return section
+
+
+def gaussian(train: TrainParams) -> bool:
+    """Whether the encoder gives a mean and a log variance of a latent; the VAE's always does."""
+    return (
+        train.objective in ENCODES and getattr(encoding(train), "encoder", "gaussian") == "gaussian"
+    )

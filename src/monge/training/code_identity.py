@@ -41,6 +41,7 @@ LOOKING = frozenset({
     # What a method says of its trainings.
     "monge.objectives.watch_of", "monge.objectives.WATCHES", "monge.objectives.watch",
     "monge.objectives.wasserstein_watch", "monge.objectives.adversarial_watch",
+    "monge.objectives.autoencoder_watch",
     # When to stop, and how much memory is free: resident and streamed images are the same.
     "monge.training.interrupt", "monge.data.budget",
     # The refusals, which end a training or let it be.

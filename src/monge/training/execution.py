@@ -12,5 +12,7 @@ from monge.training.ranks import Ranks
 
 def execution(train: TrainParams, device: torch.device, ranks: Ranks) -> Execution:
     """What `objectives.build` is to know of it."""
-    average = None if ranks.world == 1 else ranks.average
-    return Execution(train.accumulate, fast(train.precision, device), average)
+    precision = fast(train.precision, device)
+    if ranks.world == 1:
+        return Execution(train.accumulate, precision)
+    return Execution(train.accumulate, precision, ranks.average, ranks.gather)

@@ -20,6 +20,7 @@ from monge import nets, objectives
 from monge.eager import leave_compiler_out, step
 from monge.objectives import Noise, Objective, conditioned
 from monge.params import TrainParams
+from monge.training.state import AVERAGED
 
 Networks = dict[str, nn.Module]
 
@@ -94,13 +95,14 @@ def footprint(train: TrainParams, image_shape: tuple[int, int, int], classes: in
     sizes = {role: _bytes(net.state_dict().values()) for role, net in built.items()}
     weights = _bytes(weight for net in built.values() for weight in net.parameters())
     optimizers = _moments(objective) * weights
+    averages = sum(sizes.get(role, 0) for role in AVERAGED.values())
     return Footprint(
         weights=sum(sizes.values()),
         gradients=weights,
         optimizers=optimizers,
-        average=sizes["generator"],
+        average=averages,
         activations=max(0, _peak(train, objective, built, image_shape, classes) - weights),
-        checkpoint=sum(sizes.values()) + sizes["generator"] + optimizers,
+        checkpoint=sum(sizes.values()) + averages + optimizers,
     )
 
 

@@ -205,8 +205,7 @@ def _halved_from(folder: Path) -> int | None:
 
 def _parts(state: TrainingState) -> dict[str, list[Tensor]]:
     """Everything a checkpoint holds that could stop being finite, by name."""
-    modules = {**state.networks, "averaged_generator": state.average.module}
-    parts = {f"{name}_weights": list(net.state_dict().values()) for name, net in modules.items()}
+    parts = {f"{name}_weights": list(n.state_dict().values()) for name, n in state.modules.items()}
     for role, optimizer in state.optimizers.items():
         kept = (v for values in optimizer.state.values() for k, v in values.items() if k != "step")
         parts[f"{role}_optimizer"] = [tensor for tensor in kept if isinstance(tensor, Tensor)]

@@ -27,7 +27,7 @@ from monge.params import TrainParams
 from monge.tracking import Run
 from monge.training import checkpoint, labels
 from monge.training.checkpoint import Checkpoint
-from monge.training.state import TrainingState
+from monge.training.state import AVERAGED, TrainingState
 
 ORIGIN = "origin.json"
 """Beside the checkpoints: whose weights the training began with."""
@@ -54,7 +54,8 @@ def begin(
     found = find(train, dataset, folder)
     for role, network in state.networks.items():
         network.load_state_dict(_of(found.tensors, role))
-    state.average.module.load_state_dict(state.networks["generator"].state_dict())
+    for name, average in state.averages.items():
+        average.module.load_state_dict(state.networks[AVERAGED[name]].state_dict())
     digest = checkpoint.digest(found.path)
     facts = {"init_from": train.init_from, "step": found.step, "tensors_sha256": digest}
     write_whole(folder / ORIGIN, (json.dumps(facts, indent=1) + "\n").encode("utf-8"))
@@ -106,7 +107,7 @@ def mismatches(
     there = {
         name: list(tensor.shape)
         for name, tensor in tensors.items()
-        if name.partition(".")[0] not in ("averaged", "optimizer", "noise")
+        if name.partition(".")[0] not in (*AVERAGED, "optimizer", "noise")
     }
     lines = []
     for name in [*here, *sorted(there.keys() - here.keys())]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from monge import objectives
+from monge import nets, objectives
 from monge.data.batches import Batches
 from monge.data.budget import free_bytes
 from monge.data.packed import PackedDataset
@@ -53,8 +53,9 @@ def describe(
     device = choose_device(train.device)
     classes = labels.count(train, dataset)
     for role, network in networks(train, dataset.image_shape, classes).items():
-        inputs = (train.latent_dim,) if role == "generator" else dataset.image_shape
-        yield from _network_lines(role, layers(network, inputs, classes))
+        inputs = nets.inputs(role, train, dataset.image_shape)
+        known = classes if nets.takes_labels(role) else 0
+        yield from _network_lines(role, layers(network, inputs, known))
     share = train.model_copy(update={"batch_size": train.batch_size // train.devices})
     with Batches(dataset.train, share, device) as batches:
         size = footprint(share, dataset.image_shape, classes)
@@ -113,7 +114,7 @@ def _memory_lines(size: Footprint, images: int, device: torch.device) -> Iterato
     """The table, its sum, and what is free."""
     rows = {
         "networks": size.weights, "gradients": size.gradients, "optimizers": size.optimizers,
-        "averaged generator": size.average, "activations": size.activations, "images": images,
+        "averages": size.average, "activations": size.activations, "images": images,
     }  # fmt: skip
     total = sum(rows.values())
     on_cpu = device.type == "cpu"

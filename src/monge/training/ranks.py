@@ -59,6 +59,15 @@ class Ranks:
         means = [p.view(g.shape) for p, g in zip(parts, gradients, strict=True)]
         torch._foreach_copy_(gradients, means)
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all ranks in their order, from one's own; differentiable."""
+        from torch.distributed.nn import functional
+
+        places = [torch.zeros_like(rows)] * self.world
+        places[self.rank] = rows
+        gathered: Tensor = functional.all_reduce(torch.cat(places))  # type: ignore[no-untyped-call]
+        return gathered
+
     def mean(self, readings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The readings of the whole batch from those of its shares; on the device."""
         if self.world == 1:
@@ -84,7 +93,7 @@ class Ranks:
         """Give every rank the state of rank 0, which may have read it from a checkpoint."""
         if self.world == 1:
             return
-        for network in (*state.networks.values(), state.average.module):
+        for network in state.modules.values():
             _synchronise_norms(network)
         step = torch.tensor([state.step])
         dist.broadcast(step, 0, group=self.control)

@@ -26,7 +26,7 @@ from monge.training.state import TrainingState
 Part = Literal["code", "nets"]
 
 _ABOUT_STEPS = (
-    "With train.learning_rate_decay: linear the rate of every step depends on the last one, so "
+    "As train.learning_rate_decay says, the rate of every step depends on the last one, so "
     "another train.steps is another training; with none it would go on."
 )
 

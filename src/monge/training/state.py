@@ -17,9 +17,12 @@ from monge.params import NET_SECTIONS, TrainParams
 from monge.training import labels
 from monge.training.average import Average
 
+AVERAGED = {"averaged": "generator", "averaged_encoder": "encoder"}
+"""What an average is called in a checkpoint, and the role whose weights it follows: what ships."""
+
 
 class TrainingState:
-    """Networks, the averaged generator, optimizers, random numbers, and the step they are at.
+    """Networks, the averages of what ships, optimizers, random numbers, and the step they are at.
 
     `step` counts generator iterations done. What is not here (the order of the data, the learning
     rate) is a function of the step.
@@ -43,7 +46,11 @@ class TrainingState:
             role: net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             for role, net in built.items()
         }
-        self.average = Average(self.networks["generator"], train.average_half_life)
+        self.averages = {
+            name: Average(self.networks[role], train.average_half_life)
+            for name, role in AVERAGED.items()
+            if role in self.networks
+        }
         leave_compiler_out()
         self.optimizers = objective.optimizers(self.networks)
         self.noise = Noise(train.seed, train.latent_dim, device, share)
@@ -70,10 +77,26 @@ class TrainingState:
         """How many weights all trained networks have."""
         return sum(p.numel() for net in self.networks.values() for p in net.parameters())
 
+    @property
+    def average(self) -> Average:
+        """The averaged generator."""
+        return self.averages["averaged"]
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The networks by role, and their averages by what they are called in a checkpoint."""
+        averages = {name: average.module for name, average in self.averages.items()}
+        return {**self.networks, **averages}
+
     def advance(self, batch_size: int) -> None:
-        """Count an iteration and let the averaged generator follow."""
+        """Count an iteration and let the averages follow."""
         self.step += 1
-        self.average.update(self.step * batch_size, batch_size)
+        self.follow(self.step * batch_size, batch_size)
+
+    def follow(self, images_seen: int, batch_size: int) -> None:
+        """Let the averages move towards the weights after a step over `batch_size` images."""
+        for average in self.averages.values():
+            average.update(images_seen, batch_size)
 
     def tensors(self) -> dict[str, Tensor]:
         """A snapshot on the CPU by name: `generator.net.0.weight`, `optimizer.critic.3.exp_avg`."""
@@ -102,8 +125,7 @@ class TrainingState:
         self.step = step
 
     def _module_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        modules = {**self.networks, "averaged": self.average.module}
-        for role, module in modules.items():
+        for role, module in self.modules.items():
             for name, tensor in module.state_dict().items():
                 yield f"{role}.{name}", tensor
 

@@ -92,7 +92,7 @@ def timed(
             while done < most and not (done and reals.over):
                 set_schedules(state, objective.rates, train)
                 iterate(reals)
-                state.average.update(train.batch_size, train.batch_size)
+                state.follow(train.batch_size, train.batch_size)
                 done, ended_s = done + 1, time.monotonic()
         except _Enough:
             if done == 0:  # the generator's step is counted as one more batch

@@ -23,14 +23,17 @@ def test_a_method_names_its_own_section_and_a_rate_for_each_of_its_networks(obje
     rate = section["learning_rate"]
     assert objectives.watch_of(train).rate == f"train.{objective}.learning_rate ({rate:g})"
     built = objectives.build(train)
-    assert dict(built.rates) == dict.fromkeys(built.roles, rate)
+    wanted = dict.fromkeys(built.roles, rate)
+    if "discriminator_learning_rate" in section:
+        wanted["latent_discriminator"] = section["discriminator_learning_rate"]
+    assert dict(built.rates) == wanted
 
 
 @pytest.mark.parametrize("net", NET_SECTIONS)
 def test_a_role_that_a_net_does_not_build_is_refused(net):
     roles = ", ".join(sorted(nets.FAMILIES[net]))
-    with pytest.raises(InputError, match=f"{net} has no encoder.* It has: {roles}\\. "):
-        nets.build("encoder", TrainParams(net=net), (1, 8, 8))
+    with pytest.raises(InputError, match=f"{net} has no referee.* It has: {roles}\\. "):
+        nets.build("referee", TrainParams(net=net), (1, 8, 8))
 
 
 @pytest.mark.parametrize("section", ["mlp", "dcgan"])

@@ -37,7 +37,7 @@ OTHER: dict[str, tuple[str, str, str, str]] = {
     "a default": ("objectives/objective.py", "share: tuple[int, int] = (0, 1)", "share: tuple[int, int] = (0, 2)", "objectives.objective.Noise"),
     "a dataclass's default": ("objectives/objective.py", "parts: int = 1", "parts: int = 2", "objectives.objective.Execution"),
     "a constant": ("training/average.py", "WARM_UP = 0.05", "WARM_UP = 0.06", "training.average.WARM_UP"),
-    "a constant of another type": ("training/schedule.py", "base *= 1.0 -", "base *= 1 -", "training.schedule.set_schedules"),
+    "a constant of another type": ("training/schedule.py", "1.0 if progress", "1 if progress", "training.schedule.DECAYS"),
     "the learning rate": ("training/schedule.py", "step / train.steps", "step / (train.steps + 1)", "training.schedule.set_schedules"),
     "where it is called": ("training/loop.py", "params, guards.rate_factor(state.step))\n", "params, 1.0 + guards.rate_factor(state.step))\n", "training.loop.train"),
     "the order of the data": ("data/order.py", "default_rng([self.seed, epoch]).", "default_rng([epoch, self.seed]).", "data.order.Order"),

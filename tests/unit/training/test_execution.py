@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from monge import objectives
-from monge.objectives import Execution, adversarial
+from monge.objectives import Execution, adversarial, autoencoder
 from monge.params import TrainParams
 from monge.training.capture import launcher
 from monge.training.precision import choose_precision, fast
@@ -62,6 +62,7 @@ def gradients(net, kind, precision="fp32", **extra):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adversarial, "step", keep)
+        patch.setattr(autoencoder, "step", keep)
         readings = built.iterate(state.networks, state.optimizers, reals(), state.noise, 1)
     return found, readings
 
@@ -141,7 +142,7 @@ def test_a_snapshot_goes_on_at_the_same_bits(kind, extra):
     go_on(train, again, resumed, 27)
     ours, theirs = resumed.tensors(), state.tensors()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    moments = [v for v in resumed.optimizers[built.opponent].state.values() for v in v.values()]
+    moments = [v for o in resumed.optimizers.values() for s in o.state.values() for v in s.values()]
     assert any(m.is_contiguous(memory_format=torch.channels_last) for m in moments if m.dim() == 4)
 
 
@@ -166,8 +167,8 @@ def test_bf16_keeps_the_direction_of_every_gradient(net, kind):
             apart = torch.nn.functional.cosine_similarity(
                 rounded[name].flatten(), wanted.flatten(), dim=0
             )
-            # Closeness is the exponential of a difference, which rounds more than a product.
-            assert apart > (0.96 if kind == "gan, compared" else 0.98)
+            # An exponential, of a difference or of half a variance, rounds more than a product.
+            assert apart > (0.96 if kind in ("gan, compared", "wae-gan, noised") else 0.98)
             assert 0.8 < rounded[name].norm() / wanted.norm() < 1.25
     if kind == "wgan-gp":  # the critic and so its slope are float32: only the fakes differ
         assert float(seen["gradient_norm"]) == pytest.approx(float(readings["gradient_norm"]), 0.02)

@@ -195,7 +195,7 @@ def state():
 
 @pytest.mark.parametrize(
     "name",
-    ["critic_weights", "generator_weights", "averaged_generator_weights", "critic_optimizer",
+    ["critic_weights", "generator_weights", "averaged_weights", "critic_optimizer",
      "generator_optimizer"],
 )  # fmt: skip
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -441,3 +441,41 @@ def test_guards_may_change_without_another_training(dataset, tmp_path):
     train(params, dataset, tmp_path)
     other = settings(steps=6, checkpoint_every=2, guards={"patience": 7}, **gp())
     assert train(other, dataset, tmp_path).resumed_from == 4
+
+
+def encoding(method, **changes):
+    return settings(
+        objective=method, steps=400, batch_size=32, mlp={"depth": 1, "width": 32},
+        guards={"patience": 100, "on_stray_latents": "fail"},
+        **{method: {"learning_rate": 1e-3} | changes},
+    )  # fmt: skip
+
+
+def test_a_generator_taken_to_be_noise_collapses_the_posterior(dataset, tmp_path):
+    run = Tagged()
+    with pytest.raises(TrainingError, match="the posterior has collapsed") as caught:
+        train(encoding("vae", decoder_deviation=30.0), dataset, tmp_path, run)
+    assert "Lower train.vae.decoder_deviation (30)" in str(caught.value)
+    assert "posterior" in run.kept["guard.posterior_collapse"]
+
+
+@pytest.mark.parametrize("method", ["wae-mmd", "wae-gan"])
+def test_latents_that_nothing_holds_leave_the_prior(method, dataset, tmp_path):
+    params = encoding(method, penalty_weight=1e-9, learning_rate=1e-2)
+    with pytest.raises(TrainingError, match="the latents are not where the prior is") as caught:
+        train(params, dataset, tmp_path)
+    assert f"Raise train.{method}.penalty_weight (1e-09)" in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["vae", "wae-mmd", "wae-gan"])
+def test_an_encoder_that_is_held_is_left_alone(method, dataset, tmp_path, caplog):
+    outcome = train(encoding(method), dataset, tmp_path)
+    assert outcome.step == 400
+    assert "the latents" not in caplog.text
+    rows = (tmp_path / "history.csv").read_text().splitlines()
+    first, last = (
+        dict(zip(rows[0].split(","), row.split(","), strict=True)) for row in rows[1::79]
+    )
+    for name in ("reconstruction_error", "reconstruction_error_held_out"):
+        assert float(last[name]) < 0.5 * float(first[name])
+    assert last["headline_held_out"] == last["reconstruction_error_held_out"]

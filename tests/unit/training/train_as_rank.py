@@ -19,11 +19,12 @@ from monge.training.ranks import join
 from monge.training.state import TrainingState
 
 CPU = torch.device("cpu")
+METHODS = ("wgan", "wgan-gp", "gan", "rpgan", "vae", "wae-mmd", "wae-gan")
 CASES = [
     (net, objective, norm)
     for net, norm in (("mlp", "none"), ("dcgan", "instance"), ("dcgan", "batch"))
-    for objective in ("wgan", "wgan-gp", "gan", "rpgan")
-    if norm != "batch" or objective in ("wgan", "gan")
+    for objective in METHODS
+    if objective in (("wgan", "gan") if norm == "batch" else METHODS)
 ]
 
 
@@ -38,6 +39,7 @@ def main():
                 "mlp": {"depth": 2, "width": 32}, "flip": True,
                 "dcgan": {"features": 4, "critic_norm": norm},
                 "gan": {"instance_noise": 0.5, "label_smoothing": 0.1},
+                "wae-mmd": {"encoder": "gaussian", "input_noise": 0.1, "warm_start": 1},
             }
         )  # fmt: skip
         objective = objectives.build(train, execution(train, CPU, ranks))
@@ -46,9 +48,16 @@ def main():
         name = f"{net}-{objective_name}-{norm}"
         with Batches(dataset.train, train, CPU, share=ranks.share) as batches:
             reals = batches.starting_at(0)
+            counts = [
+                2 if objective_name == "wae-mmd" else 1,
+                1,
+                1,
+            ]  # a warm start before the first
             for step in range(3):
                 readings = ranks.mean(
-                    objective.iterate(state.networks, state.optimizers, reals, state.noise, 1)
+                    objective.iterate(
+                        state.networks, state.optimizers, reals, state.noise, counts[step]
+                    )
                 )
                 state.advance(16)
                 ranks.agree(state, stop=False)
