@@ -35,6 +35,11 @@ class Paths:
         return self.root / "models" / "generator.onnx"
 
     @property
+    def encoder(self) -> Path:
+        """The encoder file beside it, where there is one (written by export)."""
+        return self.root / "models" / "encoder" / "encoder.onnx"
+
+    @property
     def reports(self) -> Path:
         """Figures and pictures (written by evaluate)."""
         return self.root / "reports"

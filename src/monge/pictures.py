@@ -31,3 +31,16 @@ def tile(
         enlarged = image.repeat(scale, axis=0).repeat(scale, axis=1)
         picture[top : top + tall, left : left + wide] = enlarged
     return picture
+
+
+def paired(images: NDArray[np.uint8], others: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Two sets uint8 [n, H, W, C] in the order of a grid: a row of the first, then the second's.
+
+    The last rows are filled up with black.
+    """
+    rows = -(-len(images) // columns)
+    whole = np.zeros((rows, 2, columns, *images.shape[1:]), np.uint8)
+    for index in range(len(images)):
+        row, column = divmod(index, columns)
+        whole[row, 0, column], whole[row, 1, column] = images[index], others[index]
+    return whole.reshape(-1, *images.shape[1:])

@@ -90,6 +90,7 @@ OTHER: dict[str, Any] = {
     "train.wae-gan.discriminator_depth": 2, "train.wae-gan.discriminator_width": 16,
     "export.checkpoint": "last", "export.weights": "raw", "export.variant": "float16",
     "export.optimize_for": "throughput", "export.tolerance": 0.001,
+    "export.encoder": False,
     "evaluate.images": 70, "evaluate.transport_images": 30, "evaluate.projections": 16,
     "evaluate.repeats": 3, "evaluate.features": "random", "evaluate.batch_size": 32,
     "evaluate.provider": "cpu", "evaluate.seed": 1,

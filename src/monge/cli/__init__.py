@@ -12,6 +12,7 @@ import typer
 
 from monge.cli import (  # the commands, in the order of the help
     data,
+    encoding,
     making,
     promoting,
     serving,
@@ -20,7 +21,7 @@ from monge.cli import (  # the commands, in the order of the help
 from monge.cli.base import RANK, app
 from monge.errors import MissingExtra, MongeError, StorageError
 
-__all__ = ["app", "data", "main", "making", "promoting", "serving", "starting"]
+__all__ = ["app", "data", "encoding", "main", "making", "promoting", "serving", "starting"]
 
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 

@@ -92,11 +92,13 @@ def export(
     ] = None,
 ) -> None:
     """The best checkpoint to models/generator.onnx."""
-    path, parity = run_stage("export", params, override, exactly, unfinished=unfinished)
+    path, parity, encoder = run_stage("export", params, override, exactly, unfinished=unfinished)
     typer.echo(
         f"{path}: {parity.word} the network on {parity.images} images (largest difference "
         f"{parity.max_difference:.1e}, {parity.differing_fraction:.2%} of grey levels apart)"
     )
+    if encoder is not None:
+        typer.echo(f"and its encoder, for `monge encode` (largest difference {encoder:.1e})")
     if triton is not None:
         typer.echo(f"{run_stage('triton', params, override, folder=triton)}: for Triton")
 

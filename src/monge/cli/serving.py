@@ -52,6 +52,9 @@ def sample(
     label: Annotated[
         str | None, typer.Option(help="A class, by name or number, of a conditional generator.")
     ] = None,
+    latents: Annotated[
+        Path | None, typer.Option(help="Draw those of `monge encode`, in the place of a seed's.")
+    ] = None,
     shards: Annotated[
         Shards | None,
         typer.Option(
@@ -73,6 +76,9 @@ def sample(
         if label is None
         else named(label, sampler.contract.label_shares, sampler.contract.classes)
     )
+    if latents is not None:
+        typer.echo(_drawn_again(sampler, latents, wanted, output))
+        return
     if shards is None:
         images = sampler.sample(n, seed, first, truncation, wanted)
         pictures.write(images, output)
@@ -83,6 +89,20 @@ def sample(
         _fill(sampler, output, **plan, format=shards.value)
     of_class = "" if wanted is None else f" of {_class(wanted, sampler.contract.classes)}"
     typer.echo(f"{n} images{of_class} of seed {seed} in {output} ({sampler.provider})")
+
+
+def _drawn_again(sampler: Sampler, latents: Path, label: int | None, output: Path) -> str:
+    """Draw the latents of a file, which must be this generator's."""
+    import numpy as np
+
+    from monge.serving import pictures
+    from monge.serving.latents_file import LatentsFile
+
+    found = LatentsFile.read(latents)
+    found.refuse_other(latents, sampler.model_hash)
+    labels = found.labels if label is None else np.full(len(found.latents), label, np.int64)
+    pictures.write(sampler.run(found.latents, labels), output)
+    return f"{len(found.latents)} images of {latents} in {output} ({sampler.provider})"
 
 
 def _class(label: int, classes: Sequence[str]) -> str:

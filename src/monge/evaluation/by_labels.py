@@ -14,6 +14,7 @@ from monge.evaluation.judgement import Figure, from_repeats
 Floats = NDArray[np.float64]
 
 NAME = "label_accuracy"
+NAMES = (NAME,)
 
 
 def label_figures(

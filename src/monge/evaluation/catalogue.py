@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from monge.metrics.sharpness import sharpness
+from monge.metrics.sharpness import least_sharpness, sharpness
 
 Images = NDArray[np.uint8]
 
@@ -37,6 +37,7 @@ _SUPPORT = "Fidelity and variety"
 _COPIES = "Copies of training images"
 _CLASSES = "Classes"
 _PIXELS = "Distances between pixels"
+_RETURN = "Images that come back"
 
 CATALOGUE: dict[str, Entry] = {
     "frechet": Entry(
@@ -79,6 +80,12 @@ CATALOGUE: dict[str, Entry] = {
         "neither",
         "variance of the Laplacian; below real is blur, above it is noise",
         lambda made, _: sharpness(made),
+    ),
+    "sharpness_minimum": Entry(
+        _SUPPORT,
+        "neither",
+        "the same of the least sharp image, as the code of Tolstikhin et al. has it",
+        lambda made, _: least_sharpness(made),
     ),
     "two_sample_accuracy": Entry(
         _SUPPORT, "neither", "how often the nearest image is of the same set: 0.5 is best, 1 apart"
@@ -136,6 +143,12 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "levels_tv": Entry(_PIXELS, "lower", "total variation between the histograms of grey levels"),
     "levels_js": Entry(_PIXELS, "lower", "Jensen-Shannon divergence of the same, in nats"),
+    "reconstruction_error": Entry(
+        _RETURN, "lower", "squared distance of a held-out image to its reconstruction"
+    ),
+    "reconstruction_share": Entry(
+        _RETURN, "lower", "the same, by that of the mean training image in its place"
+    ),
 }
 
 _REFERENCE = {"frechet": "fid", "kernel_distance": "kid", "classifier_score": "inception_score"}

@@ -26,7 +26,13 @@ LEARNING_CURVE = "learning_curve.png"
 CLASS_BALANCE = "class_balance.png"
 PICTURES = "pictures"
 FAILURES = "failures.png"
-FILES = (SAMPLES, REAL, INTERPOLATIONS, NEIGHBOURS, LEARNING_CURVE, CLASS_BALANCE, FAILURES)
+RECONSTRUCTIONS = "reconstructions.png"
+IMAGE_WALKS = "walks_between_images.png"
+POSTERIOR = "posterior.png"
+FILES = (
+    SAMPLES, REAL, INTERPOLATIONS, RECONSTRUCTIONS, IMAGE_WALKS, POSTERIOR, NEIGHBOURS,
+    LEARNING_CURVE, CLASS_BALANCE, FAILURES,
+)  # fmt: skip
 
 _INTERPOLATION_ROWS, _INTERPOLATION_STEPS = 6, 10
 
@@ -74,6 +80,11 @@ def _draw(
     if sample_interpolations is not None:
         rows = sample_interpolations(_INTERPOLATION_ROWS, _INTERPOLATION_STEPS)
         pictures.interpolations(rows, folder / INTERPOLATIONS)
+    if judgement.returned is not None:
+        found = judgement.returned
+        pictures.reconstructions(found, folder / RECONSTRUCTIONS)
+        pictures.walks_between_images(found.walks, folder / IMAGE_WALKS)
+        pictures.posterior(found, folder / POSTERIOR)
     if judgement.classes is not None:
         pictures.class_balance(judgement.classes, folder / CLASS_BALANCE)
     if curve is not None:

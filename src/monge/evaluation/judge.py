@@ -6,6 +6,7 @@ from pathlib import Path
 
 from monge.data.packed import PackedDataset
 from monge.errors import InputError
+from monge.evaluation.by_encoder import Way, returned
 from monge.evaluation.by_features import feature_figures
 from monge.evaluation.by_pixels import neighbours, pixel_figures
 from monge.evaluation.catalogue import CATALOGUE
@@ -27,10 +28,12 @@ def judge(
     *,
     generator_hash: str,
     labels: Asked | None = None,
+    way: Way | None = None,
 ) -> Judgement:
     """All figures for `sample` ((first, count) -> uint8 [count, H, W, C]) on a packed dataset.
 
-    `labels` ((first, count) -> int64 [count]) are what a conditional generator was asked for.
+    `labels` ((first, count) -> int64 [count]) are what a conditional generator was asked for, `way`
+    is that of an encoder and back.
 
     The reference is the training images; a figure is the mean over disjoint subsets of generated
     images, its noise their standard error, its floor the same for held-out images in their place.
@@ -53,6 +56,10 @@ def judge(
     by_features, classes, failures = feature_figures(evidence, look)
     copies, nearest = neighbours(evidence)
     figures = by_features | copies | pixel_figures(evidence)
+    back = None
+    if way is not None:
+        of_way, back = returned(evidence, way)
+        figures |= of_way
     return Judgement(
         figures={name: figures[name] for name in CATALOGUE if name in figures},
         samples=shown(evidence.generated(0, min(GRID_IMAGES, params.images))),
@@ -60,4 +67,5 @@ def judge(
         neighbours=nearest,
         failures=failures,
         classes=classes,
+        returned=back,
     )

@@ -65,6 +65,21 @@ class ClassShares:
 
 
 @dataclass(frozen=True)
+class Returned:
+    """Of a generator with an encoder: images, their reconstructions, walks, and latents.
+
+    uint8 [n, H, W, C] twice, uint8 [rows, steps, H, W, C], float32 [m, latent_dim] of held-out
+    images and of the prior.
+    """
+
+    images: Images
+    reconstructions: Images
+    walks: Images
+    posterior: NDArray[np.float32]
+    prior: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Judgement:
     """All figures by name, and uint8 [n, H, W, C] images to show."""
 
@@ -74,6 +89,7 @@ class Judgement:
     neighbours: Neighbours
     failures: Images
     classes: ClassShares | None
+    returned: Returned | None = None
 
 
 def sealed(protocol: Mapping[str, Any]) -> dict[str, Any]:

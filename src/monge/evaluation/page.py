@@ -27,6 +27,12 @@ _PICTURES = (
         "A generator that has learnt more than single images changes smoothly along the way.",
     ),
     (
+        "Images that come back",
+        (drawn.RECONSTRUCTIONS, drawn.IMAGE_WALKS, drawn.POSTERIOR),
+        "Held-out images through the encoder and back, walks between their latents, and where "
+        "these lie beside those that images are drawn from.",
+    ),
+    (
         "Nearest training images",
         (drawn.NEIGHBOURS,),
         "Pairs that are the same picture would say that training images are copied.",
@@ -39,7 +45,7 @@ _PICTURES = (
     ("Learning curve", (drawn.LEARNING_CURVE,), ""),
     ("Classes", (drawn.CLASS_BALANCE,), ""),
 )
-_CHARTS = {drawn.LEARNING_CURVE, drawn.CLASS_BALANCE}
+_CHARTS = {drawn.LEARNING_CURVE, drawn.CLASS_BALANCE, drawn.POSTERIOR}
 
 
 def page(facts: Facts) -> str:

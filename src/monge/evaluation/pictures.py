@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monge.evaluation.judgement import ClassShares, Neighbours
-from monge.pictures import tile
+from monge.evaluation.judgement import ClassShares, Neighbours, Returned
+from monge.pictures import paired, tile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +44,51 @@ def interpolations(rows: Images, path: Path) -> None:
     flat = rows.reshape(-1, *rows.shape[2:])
     subtitle = "Each row: from one latent to another, on the sphere"
     _titled(_tiles(flat, rows.shape[1]), "Interpolations", subtitle).save(path)
+
+
+def reconstructions(found: Returned, path: Path) -> None:
+    """Draw held-out images and what came back of them, in turn; odd rows are real."""
+    pairs = paired(found.images, found.reconstructions, GRID_COLUMNS)
+    subtitle = "Odd rows: held-out images; below each its reconstruction"
+    _titled(_tiles(pairs, GRID_COLUMNS), "Reconstructions", subtitle).save(path)
+
+
+def walks_between_images(rows: Images, path: Path) -> None:
+    """Draw uint8 [rows, steps, H, W, C]: each row leads from one image's latents to another's."""
+    flat = rows.reshape(-1, *rows.shape[2:])
+    subtitle = "Each row: from a held-out image's latents to another's"
+    _titled(_tiles(flat, rows.shape[1]), "Walks between images", subtitle).save(path)
+
+
+def posterior(found: Returned, path: Path) -> None:
+    """Draw where the latents of images lie beside the prior's: along two axes, and how far out.
+
+    The axes are those of the images' latents with the largest variance.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure((9.0, 4.5), dpi=110, layout="constrained")
+    plane, radius = figure.subplots(1, 2)
+    centred = found.posterior - found.posterior.mean(axis=0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    for latents, colour, name in (
+        (found.prior, _GREY, "prior"), (found.posterior, _BLUE, "held-out images")
+    ):  # fmt: skip
+        along = latents @ axes
+        plane.scatter(along[:, 0], along[:, -1], 4, color=colour, label=name)
+        lengths = np.linalg.norm(latents, axis=1)
+        radius.hist(lengths, bins=40, color=colour, alpha=0.6, label=name, density=True)
+    plane.set_title("Latents", loc="left")
+    plane.set_xlabel("axis of the largest variance")
+    plane.set_ylabel("of the second largest")
+    plane.set_aspect("equal", "datalim")
+    radius.set_title("Their lengths", loc="left")
+    radius.set_xlabel("length of a latent vector (of a Gaussian encoder: the mean)")
+    radius.set_yticks([])
+    radius.legend(frameon=False)
+    for each in (plane, radius):
+        each.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
 
 
 def neighbours(found: Neighbours, path: Path) -> None:

@@ -16,4 +16,5 @@ class ExportParams(Section):
     weights: Literal["averaged", "raw"] = "averaged"
     variant: Literal["float32", "float16", "int8"] = "float32"
     optimize_for: Literal["latency", "throughput"] = "latency"
+    encoder: bool = True
     tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-4

@@ -22,6 +22,9 @@ from monge.tracking import mlflow_store
 
 HASH_TAG = "monge.sha256"
 EXPERIMENT = "monge"
+ENCODER_FILE, ENCODER_TAG = "encoder.onnx", "monge.encoder"
+"""What it is called beside the generator file, and the tag that has its SHA-256."""
+
 LOCAL_PAGE = "http://127.0.0.1:5000"
 
 
@@ -189,8 +192,24 @@ class Registry:
 
         Raises ModelFileError when the registry's bytes are not those that were registered.
         """
-        cached = self.shared / "models" / f"{version.model_hash}.onnx"
-        if cached.exists() and _sha256(cached) == version.model_hash:
+        return self._fetched(version, MODEL_FILE, version.model_hash)
+
+    def fetch_encoder(self, version: Version) -> Path | None:
+        """The version's encoder.onnx on this disk, likewise; None where it was registered without.
+
+        Raises ModelFileError as `fetch` does.
+        """
+        digest = version.tags.get(ENCODER_TAG)
+        return self._fetched(version, ENCODER_FILE, digest) if digest else None
+
+    def _fetched(self, version: Version, name: str, digest: str) -> Path:
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            raise ModelFileError(
+                f"models:/{self.name}/{version.number}: the tag with the SHA-256 of its {name} is "
+                "damaged. Register the model again."
+            )
+        cached = self.shared / "models" / f"{digest}.onnx"
+        if cached.exists() and _sha256(cached) == digest:
             return cached
         with _answering(self.root), tempfile.TemporaryDirectory() as folder:
             from mlflow.artifacts import download_artifacts
@@ -198,12 +217,12 @@ class Registry:
             where = self._client.get_model_version_download_uri(self.name, str(version.number))
             data = Path(
                 download_artifacts(
-                    artifact_uri=f"{where}/{MODEL_FILE}",
+                    artifact_uri=f"{where}/{name}",
                     dst_path=folder,
                     tracking_uri=mlflow_store.address(self.root),
                 )
             ).read_bytes()
-        if hashlib.sha256(data).hexdigest() != version.model_hash:
+        if hashlib.sha256(data).hexdigest() != digest:
             raise ModelFileError(
                 f"models:/{self.name}/{version.number}: the registry's file is not the one that "
                 "was registered (its SHA-256 differs). Do not use it; register the model again."

@@ -15,12 +15,13 @@ _PART = 1 << 20
 
 @dataclass(frozen=True)
 class Found:
-    """A version in a registry; `fetch` brings its file to this disk."""
+    """A version in a registry; `fetch` brings its file to this disk, and its encoder's if any."""
 
     name: str
     number: int
     model_hash: str
     fetch: Callable[[], Path]
+    fetch_encoder: Callable[[], Path | None]
 
 
 def read(model: str | Path) -> bytes:
@@ -54,8 +55,26 @@ def look_up(address: str) -> Found:
             "pip install 'monge[pipeline]', or give a .onnx file."
         ) from None
     return Found(
-        version.name, version.number, version.model_hash, lambda: Path(registry.fetch(version))
+        version.name,
+        version.number,
+        version.model_hash,
+        lambda: Path(registry.fetch(version)),
+        lambda: registry.fetch_encoder(version),
     )
+
+
+def encoder_of(model: str | Path) -> Path | None:
+    """Where the encoder of a generator lies: beside a file, or in the registry; None without one.
+
+    An http(s) address has none. Raises what `look_up` raises.
+    """
+    text = str(model)
+    if text.startswith(("http://", "https://")):
+        return None
+    if text.startswith("models:/"):
+        return look_up(text).fetch_encoder()
+    place = Path(model).parent / "encoder" / "encoder.onnx"
+    return place if place.is_file() else None
 
 
 def _read(path: Path) -> bytes:

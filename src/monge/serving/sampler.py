@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import math
@@ -19,6 +20,7 @@ from monge.labels import Labels, Wanted, checked, chosen, drawn
 from monge.latents import latents, slerp
 from monge.operators import check_operators
 from monge.serving import batch_size, origin
+from monge.serving.encoder import Encoder, encoder_of
 from monge.serving.opening import ONE_SIZE, most_at_a_time, opened
 from monge.serving.session import PROVIDERS, Session, checked_batches
 
@@ -55,6 +57,7 @@ class Sampler:
         some = min(max(ONE_SIZE, min(_MOST, _FEW_BYTES // size)), self._largest)
         self._batch = session.batches[-1] if session.batches else some
         self._calibrated = False
+        self._from: str | Path | None = None
 
     @classmethod
     def load(
@@ -81,8 +84,14 @@ class Sampler:
         check_operators(data, model)
         session, contract = opened(data, str(model), provider, threads, wanted)
         sampler = cls(session, contract, hashlib.sha256(data).hexdigest(), threads)
+        sampler._from = model
         _log.info("%s runs on %s", model, sampler.provider)
         return sampler
+
+    @functools.cached_property
+    def encoder(self) -> Encoder | None:
+        """The way back from images, where there is one beside the file; opened when asked for."""
+        return None if self._from is None else encoder_of(self._from, self.model_hash)
 
     @property
     def batch_size(self) -> int:
@@ -202,6 +211,18 @@ class Sampler:
             part = slice(start, start + self._batch)
             result[part] = self._draw(batch[part], None if known is None else known[part])
         return result
+
+    def encode(self, images: NDArray[Any]) -> Latents:
+        """Latents [n, latent_dim] of images uint8 [n, H, W, C], by the encoder beside the file.
+
+        Raises InputError where there is none, or for images of another shape.
+        """
+        if self.encoder is None:
+            raise InputError(
+                "this generator has no encoder beside it (encoder/encoder.onnx): train with "
+                "train.objective: vae, wae-mmd or wae-gan, whose export writes one."
+            )
+        return self.encoder.encode(images)
 
     def blank(self, n: int) -> Images:
         """Draw n images of nothing, latents and labels 0: to warm up, and to time."""

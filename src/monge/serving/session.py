@@ -73,6 +73,11 @@ class Session:
         images: Images = self._session.run(["images"], feeds)[0]
         return images
 
+    def compute(self, output: str, feeds: Feeds) -> NDArray[Any]:
+        """One output of arrays [n, ...], in one call: of a file on the CPU."""
+        values: NDArray[Any] = self._session.run([output], feeds)[0]
+        return values
+
     @property
     def looks(self) -> int:
         """Batches of a size after which it is settled how those of that size are drawn."""

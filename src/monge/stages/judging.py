@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from monge.contract import Contract
+    from monge.evaluation.by_encoder import Way
     from monge.evaluation.evidence import Asked
     from monge.evaluation.facts import Facts
     from monge.evaluation.judge import Judgement
@@ -134,6 +135,19 @@ def judge(params: Params, paths: Paths, sampler: Sampler) -> Judgement:
         paths.state / "features",
         generator_hash=sampler.model_hash,
         labels=_asked(sampler.contract, dataset.class_names, seed),
+        way=_way(sampler),
+    )
+
+
+def _way(sampler: Sampler) -> Way | None:
+    """There and back, where the generator file has an encoder beside it."""
+    from monge.evaluation.by_encoder import Way
+
+    if sampler.encoder is None:
+        return None
+    conditional = sampler.contract.conditional
+    return Way(
+        sampler.encode, lambda codes, labels: sampler.run(codes, labels if conditional else None)
     )
 
 
@@ -155,7 +169,7 @@ def rejudged(
 
     The last such judgement is kept by the file's hash, and taken where its protocols are the same.
     """
-    from monge.evaluation import by_labels, document
+    from monge.evaluation import by_encoder, by_labels, document
     from monge.serving.sampler import Sampler
 
     sampler = Sampler.load(model, params.evaluate.provider)
@@ -163,8 +177,8 @@ def rejudged(
     with suppress(InputError):  # none yet, or a damaged one
         known = document.read(kept)
         wanted = _protocols(candidate)
-        if not sampler.contract.conditional:
-            wanted.pop(by_labels.NAME, None)  # it can have none
+        for name in (*by_encoder.NAMES, *(() if sampler.contract.conditional else by_labels.NAMES)):
+            wanted.pop(name, None)  # it can have none
         if _protocols(known).items() >= wanted.items():
             return known
     log.info("judging %s by the candidate's protocol", sampler.model_hash[:12])

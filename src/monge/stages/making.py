@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from monge.errors import CheckpointMismatch
 from monge.params import Params
@@ -135,13 +136,24 @@ def plan(
     return describe(params.train, dataset, paths.checkpoints, paths.own_state / _LOCK, **how)
 
 
-def export(params: Params, paths: Paths, *, unfinished: bool = False) -> tuple[Path, Parity]:
-    """The best or last checkpoint's generator to `models/generator.onnx`, held to the network."""
+def export(params: Params, paths: Paths, *, unfinished: bool = False) -> Exported:
+    """The best or last checkpoint's generator to `models/generator.onnx`, held to the network.
+
+    Beside it, of a method that has one, the encoder to `models/encoder/encoder.onnx`.
+    """
     with steady(paths.checkpoints, paths.prepared):
         return _export(params, paths, unfinished=unfinished)
 
 
-def _export(params: Params, paths: Paths, *, unfinished: bool) -> tuple[Path, Parity]:
+class Exported(NamedTuple):
+    """The generator file, how far it is from its network, and how far the encoder is."""
+
+    path: Path
+    parity: Parity
+    encoder: float | None
+
+
+def _export(params: Params, paths: Paths, *, unfinished: bool) -> Exported:
     from monge.export import parity
     from monge.export.graph import Form
     from monge.stages import agreement
@@ -158,9 +170,41 @@ def _export(params: Params, paths: Paths, *, unfinished: bool) -> tuple[Path, Pa
     log.info("exporting %s", found.choice)
     contract = _contract(params, paths, dataset, found)
     form = Form(params.export.variant, params.export.optimize_for)
-    return paths.model, parity.write_checked(
+    proof = parity.write_checked(
         found.network, contract, paths.model, params.export.tolerance, form
     )
+    return Exported(paths.model, proof, _export_encoder(params, paths, dataset, found))
+
+
+def _export_encoder(
+    params: Params, paths: Paths, dataset: PackedDataset, found: Trained
+) -> float | None:
+    """The encoder file of the generator file that was just written, or a note why there is none."""
+    from monge.encoder_contract import EncoderContract
+    from monge.export.encoder import write_encoder
+    from monge.files import write_whole
+
+    note = paths.encoder.with_name("README.md")  # DVC calls an empty folder a mistake
+    if found.encoder is None or not params.export.encoder:
+        paths.encoder.unlink(missing_ok=True)
+        why = f"`train.objective: {params.train.objective}` trains none"
+        if found.encoder is not None:
+            why = "`export.encoder` is `false`"
+        write_whole(note, f"No encoder here: {why}.\n".encode())
+        return None
+    channels, height, width = dataset.image_shape
+    prepared = params.prepare.model_dump(include={"fit", "background", "colour", "levels"})
+    contract = EncoderContract(
+        latent_dim=params.train.latent_dim,
+        image_shape=(height, width, channels),
+        generator=hashlib.sha256(paths.model.read_bytes()).hexdigest(),
+        preparation=prepared,
+    )
+    apart = write_encoder(found.encoder, contract, paths.encoder, params.export.tolerance * 10)
+    shape = f"[n, {height}, {width}, {channels}]"
+    text = f"`encoder.onnx`: images uint8 {shape} to latents of generator {contract.generator}.\n"
+    write_whole(note, text.encode())
+    return apart
 
 
 def _contract(params: Params, paths: Paths, dataset: PackedDataset, found: Trained) -> Contract:

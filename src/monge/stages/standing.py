@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -37,7 +38,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     from monge.registry.conditions import Outcome
     from monge.registry.kind import Kind
     from monge.registry.logged_model import CARD_FILE
-    from monge.registry.models import Registry
+    from monge.registry.models import ENCODER_FILE, ENCODER_TAG, Registry
     from monge.registry.promote import promote as decide
     from monge.serving.sampler import Sampler
     from monge.stages import agreement, lineage
@@ -56,6 +57,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     registry, kept = (
         Registry(paths.root, params.promote.name), lineage.files(params, paths, contract)
     )  # fmt: skip
+    encoder = None if sampler.encoder is None else paths.encoder.read_bytes()
     values = {name: float(entry["value"]) for name, entry in facts.figures.items()}
     rebuild(paths, contract, key, values, params.promote.name)
     promotion = decide(
@@ -64,12 +66,16 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
         facts.figures,
         params.promote,
         run_key=key,
-        tags=_tags(params, paths, contract),
+        tags={
+            **_tags(params, paths, contract),
+            **({} if encoder is None else {ENCODER_TAG: hashlib.sha256(encoder).hexdigest()}),
+        },
         floor=Outcome(*verdict.floor(facts.figures, [c.metric for c in params.promote.conditions])),
         kind=Kind.of(contract),
         rejudge=lambda path: rejudged(params, paths, path, facts.figures),
         beside={
             CARD_FILE: card(facts).encode("utf-8"),
+            **({} if encoder is None else {ENCODER_FILE: encoder}),
             **{f"{lineage.FOLDER}/{name}": data for name, data in kept.items()},
         },
         describe=lambda reason: comment(dataclasses.replace(facts, verdict=reason)),

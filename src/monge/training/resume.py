@@ -21,7 +21,7 @@ from monge.training.checkpoint import Checkpoint
 from monge.training.code_identity import changed as changed_code
 from monge.training.code_identity import code_identity, nets_identity
 from monge.training.fingerprint import differences, fingerprint
-from monge.training.state import TrainingState
+from monge.training.state import AVERAGED, TrainingState
 
 Part = Literal["code", "nets"]
 
@@ -156,10 +156,11 @@ def is_other(train: TrainParams, dataset: PackedDataset, folder: Path) -> bool:
 class Trained:
     """A generator out of the checkpoints: the step it is of, and the step the training is at.
 
-    `choice` says in a sentence why it is this one.
+    `choice` says in a sentence why it is this one; `encoder` is there where the method has one.
     """
 
     network: nn.Module
+    encoder: nn.Module | None
     step: int
     last_step: int
     choice: str
@@ -181,9 +182,12 @@ def generator(
     found, choice = last, f"the last checkpoint, of step {last.step}"
     if export.checkpoint == "best":
         found, choice = _best(folder, last)
-    network = _network(train, dataset, found, export.weights)
+    network, encoder = (
+        _network(role, train, dataset, found, export.weights) for role in ("generator", "encoder")
+    )
+    assert network is not None
     made = record.read(folder) or found.record
-    return Trained(network, found.step, last.step, choice, made)
+    return Trained(network, encoder, found.step, last.step, choice, made)
 
 
 def _best(folder: Path, last: Checkpoint) -> tuple[Checkpoint, str]:
@@ -207,18 +211,20 @@ def _best(folder: Path, last: Checkpoint) -> tuple[Checkpoint, str]:
 
 
 def _network(
-    train: TrainParams, dataset: PackedDataset, found: Checkpoint, weights: str
-) -> nn.Module:
-    prefix = ("averaged" if weights == "averaged" else "generator") + "."
-    classes = labels.count(train, dataset)
-    network = nets.build("generator", train, dataset.image_shape, classes)
-    network.load_state_dict(
-        {
-            name.removeprefix(prefix): t
-            for name, t in found.tensors.items()
-            if name.startswith(prefix)
-        }
-    )
+    role: str, train: TrainParams, dataset: PackedDataset, found: Checkpoint, weights: str
+) -> nn.Module | None:
+    """A role's network out of a checkpoint, averaged or raw; None where the method has none."""
+    names = {role: name for name, role in AVERAGED.items()} if weights == "averaged" else {}
+    prefix = names.get(role, role) + "."
+    tensors = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in found.tensors.items()
+        if name.startswith(prefix)
+    }
+    if not tensors:
+        return None
+    network = nets.build(role, train, dataset.image_shape, labels.count(train, dataset))
+    network.load_state_dict(tensors)
     return network.eval()
 
 

@@ -33,7 +33,7 @@ class Alias:
         self.looked += 1
         if self.problem:
             raise self.problem
-        return Found("faces", self.number, self.hash, lambda: self.path)
+        return Found("faces", self.number, self.hash, lambda: self.path, lambda: None)
 
     def open(self) -> Model:
         self.opened += 1
