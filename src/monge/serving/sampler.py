@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,11 @@ from monge.labels import Labels, Wanted, checked, chosen, drawn
 from monge.latents import latents, slerp
 from monge.operators import check_operators
 from monge.serving import batch_size, origin
-from monge.serving.encoder import Encoder, encoder_of
 from monge.serving.opening import ONE_SIZE, most_at_a_time, opened
 from monge.serving.session import PROVIDERS, Session, checked_batches
+
+if TYPE_CHECKING:
+    from monge.serving.encoder import Encoder
 
 Images = NDArray[np.uint8]
 Latents = NDArray[np.float32]
@@ -91,6 +93,8 @@ class Sampler:
     @functools.cached_property
     def encoder(self) -> Encoder | None:
         """The way back from images, where there is one beside the file; opened when asked for."""
+        from monge.serving.encoder import encoder_of  # most samplers are never asked
+
         return None if self._from is None else encoder_of(self._from, self.model_hash)
 
     @property
