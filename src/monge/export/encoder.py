@@ -20,7 +20,7 @@ from torch import nn
 from monge import __version__
 from monge.encoder_contract import METADATA_KEY, EncoderContract
 from monge.errors import InputError, ModelFileError
-from monge.export.graph import Graph
+from monge.export.graph import Graph, made
 from monge.export.lower import layers_of, lower
 from monge.export.onnx import IR_VERSION, OPSET
 from monge.files import write_whole
@@ -56,18 +56,18 @@ def write_encoder(
 def serialise(encoder: nn.Module, contract: EncoderContract) -> bytes:
     """Build the bytes of the encoder file; the same for the same weights and contract."""
     height, width, channels = contract.image_shape
-    graph = Graph(IMAGES, (height, width, channels))
-    graph.add("Cast", to=TensorProto.FLOAT)
-    graph.add("Sub", graph.weight("half", np.array(_HALF)))
+    graph = Graph()
+    floats = graph.node("Cast", IMAGES, to=TensorProto.FLOAT)
+    centred = graph.node("Sub", floats, graph.weight("half", np.array(_HALF)))
     if channels > 1:
-        graph.add("Transpose", perm=[0, 3, 1, 2])
+        maps = graph.node("Transpose", centred, perm=[0, 3, 1, 2])
     else:
-        graph.reshape([0, 1, height, width])
-    graph.now((channels, height, width))
-    lower(nn.Sequential(*_layers(encoder, contract.latent_dim)), graph)
-    if graph.shape != (contract.latent_dim,):
+        maps = graph.reshape(centred, [0, 1, height, width])
+    value = made(maps, (channels, height, width))
+    value = lower(nn.Sequential(*_layers(encoder, contract.latent_dim)), graph, value)
+    if value.shape != (contract.latent_dim,):
         raise ModelFileError(
-            f"the encoder gives {list(graph.shape)}, its contract says {[contract.latent_dim]}: "
+            f"the encoder gives {list(value.shape)}, its contract says {[contract.latent_dim]}: "
             "export with the parameters it was trained with."
         )
     graph.nodes[-1].output[0] = LATENTS

@@ -1,8 +1,8 @@
-"""The ONNX graph as it grows: nodes and weights so far, and how the last value lies."""
+"""The ONNX graph as it grows: nodes and weights so far, and values that can be taken up again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -33,65 +33,58 @@ class Form:
         return np.float16 if self.variant == "float16" else np.float32
 
 
-class Graph:
-    """Nodes and weights so far. Shapes are those of one sample, without the batch dimension.
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the graph. Shapes are those of one sample, without the batch dimension.
 
-    `shape` is what the layers believe; `stored` is how the tensor `value` really lies. They differ
+    `shape` is what the layers believe; `stored` is how the tensor `name` really lies. They differ
     after an Unflatten or Flatten until something asks for the other form. A map may also lie with
-    its channels last.
+    its channels last. `classes`: a one-hot vector of the labels is believed to follow, unwritten.
     """
 
-    def __init__(self, value: str, shape: tuple[int, ...], form: Form | None = None) -> None:
+    name: str
+    shape: tuple[int, ...]
+    stored: tuple[int, ...]
+    channels_last: bool = False
+    classes: int = 0
+
+    def believed(self, shape: tuple[int, ...]) -> Value:
+        """The same tensor, which is to be taken as of this shape from here on."""
+        return replace(self, shape=shape)
+
+
+class Graph:
+    """Nodes and weights so far, in order; it knows its values by name alone."""
+
+    def __init__(self, form: Form | None = None, labels: str = "") -> None:
         self.form = form or Form()
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
-        self.value = value
-        self.shape = self.stored = shape
-        self._channels_last = False
-        self._labels, self._classes = "", 0
+        self.labels = labels
 
-    def expect_labels(self, name: str, classes: int) -> None:
-        """Believe that a one-hot vector of the labels in `name` follows the values, unwritten."""
-        self._labels, self._classes = name, classes
-        self.shape = (self.shape[0] + classes,)
-
-    def first_product(self, weight: Array, bias: Array) -> tuple[Array, Array | None]:
-        """Cut a matrix [z + classes, out] into that of the values and the table of the labels.
-
-        What a one-hot vector picks of a matrix is a row: the table holds it, with the bias.
-        """
-        classes, self._classes = self._classes, 0
-        if not classes:
-            return weight, None
-        return weight[:-classes], weight[-classes:] + bias
-
-    def rows(self, table: Array) -> str:
-        """Append each label's row of a table; the name of the rows [n, out]."""
-        before, self.value = self.value, self.weight("table", table)
-        self.add("Gather", self._labels, axis=0)
-        rows, self.value = self.value, before
-        return rows
-
-    def add(
+    def node(
         self, operator: str, *inputs: str, output: str | None = None, **attributes: Any
-    ) -> None:
-        """Append a node that takes the current value (and more inputs) to the next value."""
-        self._append(operator, [self.value, *inputs], output, attributes)
-
-    def left_product(self, factor: str) -> None:
-        """Append the matrix product factor × current value."""
-        self._append("MatMul", [factor, self.value], None, {})
-
-    def reshape(self, shape: list[int]) -> None:
-        """Let the tensor lie in another shape, given whole."""
-        self.add("Reshape", self.whole(shape))
-
-    def _append(
-        self, operator: str, inputs: list[str], output: str | None, attributes: dict[str, Any]
-    ) -> None:
+    ) -> str:
+        """Append a node; the name of what it gives."""
         output = output or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
-        self.value = output
+        return output
+
+    def add(
+        self,
+        operator: str,
+        value: Value,
+        *inputs: str,
+        output: str | None = None,
+        **attributes: Any,
+    ) -> Value:
+        """Append a node that takes a value (and more inputs) and gives one that lies like it."""
+        name = self.node(operator, value.name, *inputs, output=output, **attributes)
+        return replace(value, name=name)
+
+    def reshape(self, name: str, shape: list[int]) -> str:
+        """Let a tensor lie in another shape, given whole."""
+        return self.node("Reshape", name, self.whole(shape))
 
     def weight(self, name: str, array: NDArray[Any]) -> str:
         """Store a constant, real numbers in what the graph computes in; its name in the graph."""
@@ -111,36 +104,41 @@ class Graph:
             return self.weight("weight", array)
         others = tuple(i for i in range(array.ndim) if i != axis)
         scale = np.maximum(np.abs(array).max(axis=others, keepdims=True), 1e-30) / 127.0
-        before = self.value
-        self.value = self.weight("weight", np.rint(array / scale).astype(np.int8))
-        self.add("Cast", to=onnx.TensorProto.FLOAT)
-        self.add("Mul", self.weight("scale", scale))
-        stored, self.value = self.value, before
-        return stored
+        stored = self.weight("weight", np.rint(array / scale).astype(np.int8))
+        values = self.node("Cast", stored, to=onnx.TensorProto.FLOAT)
+        return self.node("Mul", values, self.weight("scale", scale))
 
-    def need(self, shape: tuple[int, ...]) -> None:
-        """See to it that the current value lies as [n, *shape]."""
-        if self._classes:
+    def rows(self, table: Array) -> str:
+        """Append each label's row of a table; the name of the rows [n, out]."""
+        return self.node("Gather", self.weight("table", table), self.labels, axis=0)
+
+    def lying(self, value: Value, shape: tuple[int, ...]) -> Value:
+        """See to it that a value lies as [n, *shape]."""
+        if value.classes:
             raise InputError(
                 "export cannot write this generator: its labels must enter a Linear layer, or a "
                 "transposed convolution of a 1x1 map, before anything else."
             )
-        if self._channels_last:
-            self.add("Transpose", perm=[0, 3, 1, 2])
-            self._channels_last = False
-        if self.stored != shape:
-            self.reshape([0, *shape])
-            self.stored = shape
+        if value.channels_last:
+            value = self.add("Transpose", value, perm=[0, 3, 1, 2])
+            value = replace(value, channels_last=False)
+        if value.stored != shape:
+            value = replace(value, name=self.reshape(value.name, [0, *shape]), stored=shape)
+        return value
 
-    def channels_last(self) -> None:
-        """See to it that the current map lies as [n, H, W, C]."""
-        if self._channels_last and self.stored == self.shape:
-            return
-        self.need(self.shape)
-        self.add("Transpose", perm=[0, 2, 3, 1])
-        self._channels_last = True
+    def channels_last(self, value: Value) -> Value:
+        """See to it that a map lies as [n, H, W, C]."""
+        if value.channels_last and value.stored == value.shape:
+            return value
+        value = self.add("Transpose", self.lying(value, value.shape), perm=[0, 2, 3, 1])
+        return replace(value, channels_last=True)
 
-    def now(self, shape: tuple[int, ...], *, channels_last: bool = False) -> None:
-        """Note the shape that the last node gave."""
-        self.shape = self.stored = shape
-        self._channels_last = channels_last
+
+def start(name: str, shape: tuple[int, ...], classes: int = 0) -> Value:
+    """An input of the graph, with room for a one-hot vector of labels behind it."""
+    return Value(name, (shape[0] + classes, *shape[1:]), shape, classes=classes)
+
+
+def made(name: str, shape: tuple[int, ...], *, channels_last: bool = False) -> Value:
+    """What a node gave, of a shape that is known."""
+    return Value(name, shape, shape, channels_last)

@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from monge.export.graph import Form, Graph
+from monge.export.graph import Form, Graph, Value
 
 OUTPUT = "images"
 VALUES = "values"
@@ -66,26 +66,22 @@ def body(layers: list[nn.Module], image_shape: tuple[int, int, int]) -> Body:
     return Body([*rest, *last, *([] if in_order else shapes)], True, in_order)
 
 
-def to_bytes(graph: Graph, logistic: bool, image_shape: tuple[int, int, int]) -> None:
+def to_bytes(graph: Graph, value: Value, logistic: bool, image_shape: tuple[int, int, int]) -> None:
     """Append what makes the images, uint8 [n, H, W, C], of the values of a Body's layers."""
     if graph.form.variant == "float16":
-        graph.add("Cast", to=TensorProto.FLOAT)  # it has no room for 256 levels below 1
+        value = graph.add("Cast", value, to=TensorProto.FLOAT)  # it has no room for 256 levels
         graph.form = Form()
     if logistic:
-        graph.add("Sigmoid", output=VALUES)
+        value = graph.add("Sigmoid", value, output=VALUES)
     else:
         half = graph.weight("half", np.array(0.5))
-        graph.add("Mul", half)
-        graph.add("Add", half, output=VALUES)
-    graph.add(
-        "QuantizeLinear",
-        graph.weight("step", np.array(STEP)),
-        graph.weight("zero", np.array(0, np.uint8)),
-    )
-    if image_shape[2] == 1 or len(graph.shape) == 1:  # nothing moves
-        graph.add("Reshape", graph.whole([0, *image_shape]), output=OUTPUT)
+        value = graph.add("Add", graph.add("Mul", value, half), half, output=VALUES)
+    step, zero = graph.weight("step", np.array(STEP)), graph.weight("zero", np.array(0, np.uint8))
+    value = graph.add("QuantizeLinear", value, step, zero)
+    if image_shape[2] == 1 or len(value.shape) == 1:  # nothing moves
+        graph.add("Reshape", value, graph.whole([0, *image_shape]), output=OUTPUT)
     else:
-        graph.add("Transpose", output=OUTPUT, perm=[0, 2, 3, 1])
+        graph.add("Transpose", value, output=OUTPUT, perm=[0, 2, 3, 1])
 
 
 def _pop(layers: list[nn.Module], kinds: tuple[type, ...]) -> list[nn.Module]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,27 +17,30 @@ from torch import nn
 
 from monge.errors import InputError
 from monge.export import winograd
-from monge.export.graph import Array, Graph
+from monge.export.graph import Array, Graph, Value, made
 from monge.nets.dcgan import Upsample
 
 
-def lower(generator: nn.Module, graph: Graph) -> None:
-    """Append the generator's layers to a graph. Raises InputError naming what is not known."""
+def lower(generator: nn.Module, graph: Graph, value: Value) -> Value:
+    """Append the generator's layers to a graph, from a value on; what they give.
+
+    Raises InputError naming what is not known.
+    """
     layers = layers_of(generator)
     while layers:
         layer = layers.pop(0)
         if type(layer) in _AFFINE:
             norm = layers.pop(0) if layers and type(layers[0]) in _NORMS else None
-            _AFFINE[type(layer)](graph, layer, norm)
+            value = _AFFINE[type(layer)](graph, value, layer, norm)
         elif type(layer) in _OTHERS:
-            _OTHERS[type(layer)](graph, layer)
+            value = _OTHERS[type(layer)](graph, value, layer)
         else:
             known = sorted(kind.__name__ for kind in {*_AFFINE, *_OTHERS, *_NOTHING})
             raise InputError(
                 f"export cannot write the layer {type(layer).__name__}: it knows "
                 f"{', '.join(known)}. Add it to export/lower.py."
             )
-    graph.need(graph.shape)
+    return graph.lying(value, value.shape)
 
 
 def layers_of(generator: nn.Module) -> list[nn.Module]:
@@ -64,67 +68,68 @@ def _flat(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
             yield layer
 
 
-def _linear(graph: Graph, layer: Any, norm: Any) -> None:
-    if graph.shape != (layer.in_features,):
-        _refuse(layer, f"takes [{layer.in_features}], is given {list(graph.shape)}")
+def _linear(graph: Graph, value: Value, layer: Any, norm: Any) -> Value:
+    if value.shape != (layer.in_features,):
+        _refuse(layer, f"takes [{layer.in_features}], is given {list(value.shape)}")
     scale, shift = _scale_shift(norm, layer.out_features)
     weight = _array(layer.weight) * scale[:, None]
-    _gemm(graph, weight.T, _bias(layer, scale, shift), (layer.out_features,))
+    return _gemm(graph, value, weight.T, _bias(layer, scale, shift), (layer.out_features,))
 
 
-def _transposed(graph: Graph, layer: Any, norm: Any) -> None:
-    _check_convolution(graph, layer)
+def _transposed(graph: Graph, value: Value, layer: Any, norm: Any) -> Value:
+    _check_convolution(value, layer)
     scale, shift = _scale_shift(norm, layer.out_channels)
     weight = _array(layer.weight) * scale[:, None, None]  # [in, out, kh, kw]
     bias = _bias(layer, scale, shift)
     (top, left), (more_y, more_x) = layer.padding, layer.output_padding
-    if graph.shape[1:] == (1, 1) and layer.dilation == (1, 1) and (more_y, more_x) == (0, 0):
+    if value.shape[1:] == (1, 1) and layer.dilation == (1, 1) and (more_y, more_x) == (0, 0):
         # Each output pixel sees one input pixel through one tap: the kernel, less the padding.
         height, width = layer.kernel_size
         seen = weight[:, :, top : height - top, left : width - left]
         shape = (layer.out_channels, *seen.shape[2:])
         per_value = np.repeat(bias, math.prod(shape[1:]))
-        _gemm(graph, seen.reshape(len(seen), -1), per_value, shape)
-        return
+        return _gemm(graph, value, seen.reshape(len(seen), -1), per_value, shape)
     m = 0
     if graph.form.optimize_for == "throughput" and winograd.fits(layer):
-        m = winograd.plan(layer.in_channels, layer.out_channels, *graph.shape[1:])
+        m = winograd.plan(layer.in_channels, layer.out_channels, *value.shape[1:])
     if m:
-        winograd.append(graph, weight, bias, m)
-        return
+        return winograd.append(graph, value, weight, bias, m)
     size = [
-        (graph.shape[1 + i] - 1) * layer.stride[i] - 2 * layer.padding[i]
+        (value.shape[1 + i] - 1) * layer.stride[i] - 2 * layer.padding[i]
         + layer.dilation[i] * (layer.kernel_size[i] - 1) + layer.output_padding[i] + 1
         for i in (0, 1)
     ]  # fmt: skip
     attributes = {"output_padding": list(layer.output_padding)} if more_y or more_x else {}
-    _convolve(graph, "ConvTranspose", layer, graph.kernel(weight, 1), bias, size, **attributes)
+    kernel = graph.kernel(weight, 1)
+    return _convolve(graph, value, "ConvTranspose", layer, kernel, bias, size, **attributes)
 
 
-def _convolution(graph: Graph, layer: Any, norm: Any) -> None:
-    _check_convolution(graph, layer)
+def _convolution(graph: Graph, value: Value, layer: Any, norm: Any) -> Value:
+    _check_convolution(value, layer)
     scale, shift = _scale_shift(norm, layer.out_channels)
     weight = _array(layer.weight) * scale[:, None, None, None]  # [out, in, kh, kw]
     size = [
-        (graph.shape[1 + i] + 2 * layer.padding[i] - layer.dilation[i] * (layer.kernel_size[i] - 1)
+        (value.shape[1 + i] + 2 * layer.padding[i] - layer.dilation[i] * (layer.kernel_size[i] - 1)
          - 1) // layer.stride[i] + 1
         for i in (0, 1)
     ]  # fmt: skip
-    _convolve(graph, "Conv", layer, graph.kernel(weight, 0), _bias(layer, scale, shift), size)
+    kernel, bias = graph.kernel(weight, 0), _bias(layer, scale, shift)
+    return _convolve(graph, value, "Conv", layer, kernel, bias, size)
 
 
 def _convolve(
     graph: Graph,
+    value: Value,
     operator: str,
     layer: Any,
     weight: str,
     bias: Array,
     size: list[int],
     **attributes: Any,
-) -> None:
-    graph.need(graph.shape)
-    graph.add(
+) -> Value:
+    name = graph.node(
         operator,
+        graph.lying(value, value.shape).name,
         weight,
         graph.weight("bias", bias),
         kernel_shape=list(layer.kernel_size),
@@ -133,39 +138,45 @@ def _convolve(
         dilations=list(layer.dilation),
         **attributes,
     )
-    graph.now((layer.out_channels, *size))
+    return made(name, (layer.out_channels, *size))
 
 
-def _gemm(graph: Graph, weight: Array, bias: Array, shape: tuple[int, ...]) -> None:
-    """[n, in] × weight [in, out] + bias, believed to be [n, *shape] from then on."""
-    weight, table = graph.first_product(weight, bias)
-    graph.need((len(weight),))
+def _gemm(graph: Graph, value: Value, weight: Array, bias: Array, shape: tuple[int, ...]) -> Value:
+    """[n, in] × weight [in, out] + bias, believed to be [n, *shape] from then on.
+
+    Where a one-hot vector of labels follows the input, what it picks of the matrix is a row: a
+    table holds these, with the bias.
+    """
+    classes, table = value.classes, None
+    if classes:
+        weight, table = weight[:-classes], weight[-classes:] + bias
+    value = graph.lying(replace(value, classes=0), (len(weight),))
     kernel = graph.kernel(weight, 1)
-    graph.add("Gemm", kernel, graph.weight("bias", bias) if table is None else graph.rows(table))
-    graph.now((weight.shape[1],))
-    graph.shape = shape
+    added = graph.weight("bias", bias) if table is None else graph.rows(table)
+    name = graph.node("Gemm", value.name, kernel, added)
+    return made(name, (weight.shape[1],)).believed(shape)
 
 
-def _lone_norm(graph: Graph, layer: Any) -> None:
+def _lone_norm(graph: Graph, value: Value, layer: Any) -> Value:
     """Batch norm with no layer before it to be folded into: one scale and shift."""
-    scale, shift = _scale_shift(layer, graph.shape[0])
-    graph.need(graph.shape)
-    broadcast = (-1, *(1 for _ in graph.shape[1:]))
-    graph.add("Mul", graph.weight("scale", scale.reshape(broadcast)))
-    graph.add("Add", graph.weight("shift", shift.reshape(broadcast)))
+    scale, shift = _scale_shift(layer, value.shape[0])
+    value = graph.lying(value, value.shape)
+    broadcast = (-1, *(1 for _ in value.shape[1:]))
+    value = graph.add("Mul", value, graph.weight("scale", scale.reshape(broadcast)))
+    return graph.add("Add", value, graph.weight("shift", shift.reshape(broadcast)))
 
 
-def _unflatten(graph: Graph, layer: Any) -> None:
+def _unflatten(graph: Graph, value: Value, layer: Any) -> Value:
     sizes = tuple(int(size) for size in layer.unflattened_size)
-    if layer.dim != 1 or -1 in sizes or math.prod(sizes) != graph.shape[0]:
-        _refuse(layer, f"must split dimension 1 into known sizes, is given {list(graph.shape)}")
-    graph.shape = (*sizes, *graph.shape[1:])
+    if layer.dim != 1 or -1 in sizes or math.prod(sizes) != value.shape[0]:
+        _refuse(layer, f"must split dimension 1 into known sizes, is given {list(value.shape)}")
+    return value.believed((*sizes, *value.shape[1:]))
 
 
-def _flatten(graph: Graph, layer: Any) -> None:
+def _flatten(graph: Graph, value: Value, layer: Any) -> Value:
     if (layer.start_dim, layer.end_dim) != (1, -1):
         _refuse(layer, "must flatten dimensions 1 to -1")
-    graph.shape = (math.prod(graph.shape),)
+    return value.believed((math.prod(value.shape),))
 
 
 def _scale_shift(norm: Any, channels: int) -> tuple[Array, Array]:
@@ -191,31 +202,33 @@ def _array(tensor: Any) -> Array:
     return np.asarray(tensor.detach().cpu().double().numpy())
 
 
-def _check_convolution(graph: Graph, layer: Any) -> None:
+def _check_convolution(value: Value, layer: Any) -> None:
     if layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         _refuse(layer, "must have one group and a number of zeros as padding")
-    if len(graph.shape) != 3 or graph.shape[0] != layer.in_channels:
-        _refuse(layer, f"takes {layer.in_channels} channels, is given {list(graph.shape)}")
+    if len(value.shape) != 3 or value.shape[0] != layer.in_channels:
+        _refuse(layer, f"takes {layer.in_channels} channels, is given {list(value.shape)}")
 
 
 def _refuse(layer: nn.Module, problem: str) -> NoReturn:
     raise InputError(f"export cannot write this {type(layer).__name__}: it {problem}.")
 
 
-_AFFINE: dict[type, Callable[[Graph, Any, Any], None]] = {
+_AFFINE: dict[type, Callable[[Graph, Value, Any, Any], Value]] = {
     nn.Linear: _linear,
     nn.ConvTranspose2d: _transposed,
     Upsample: _transposed,
     nn.Conv2d: _convolution,
 }
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-_OTHERS: dict[type, Callable[[Graph, Any], None]] = {
+_OTHERS: dict[type, Callable[[Graph, Value, Any], Value]] = {
     nn.BatchNorm1d: _lone_norm,
     nn.BatchNorm2d: _lone_norm,
-    nn.ReLU: lambda graph, _: graph.add("Relu"),
-    nn.LeakyReLU: lambda graph, layer: graph.add("LeakyRelu", alpha=layer.negative_slope),
-    nn.Tanh: lambda graph, _: graph.add("Tanh"),
-    nn.Sigmoid: lambda graph, _: graph.add("Sigmoid"),
+    nn.ReLU: lambda graph, value, _: graph.add("Relu", value),
+    nn.LeakyReLU: lambda graph, value, layer: graph.add(
+        "LeakyRelu", value, alpha=layer.negative_slope
+    ),
+    nn.Tanh: lambda graph, value, _: graph.add("Tanh", value),
+    nn.Sigmoid: lambda graph, value, _: graph.add("Sigmoid", value),
     nn.Unflatten: _unflatten,
     nn.Flatten: _flatten,
 }

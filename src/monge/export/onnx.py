@@ -12,7 +12,7 @@ from monge import __version__
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import InputError, ModelFileError
 from monge.export import images
-from monge.export.graph import Form, Graph
+from monge.export.graph import Form, Graph, start
 from monge.export.images import OUTPUT
 from monge.export.lower import layers_of, lower
 from monge.files import write_whole
@@ -48,20 +48,19 @@ def serialise(generator: nn.Module, contract: Contract, form: Form | None = None
             f"the generator's weights take {weights / 2**30:.1f} GiB, an ONNX file holds less than "
             "2: train a narrower net."
         )
-    graph = Graph(INPUT, (contract.latent_dim,), form)
-    if contract.conditional:
-        graph.expect_labels(LABELS, len(contract.label_shares))
+    graph = Graph(form, LABELS)
+    value = start(INPUT, (contract.latent_dim,), len(contract.label_shares))
     if graph.form.variant == "float16":
-        graph.add("Cast", to=TensorProto.FLOAT16)
+        value = graph.add("Cast", value, to=TensorProto.FLOAT16)
     body = images.body(layers_of(generator), contract.image_shape)
-    lower(nn.Sequential(*body.layers), graph)
+    value = lower(nn.Sequential(*body.layers), graph, value)
     height, width, channels = contract.image_shape
-    if not body.in_order and graph.shape != (channels, height, width):
+    if not body.in_order and value.shape != (channels, height, width):
         raise ModelFileError(
-            f"the network draws {list(graph.shape)} (C, H, W), its contract says "
+            f"the network draws {list(value.shape)} (C, H, W), its contract says "
             f"{[channels, height, width]}: export with the parameters it was trained with."
         )
-    images.to_bytes(graph, body.logistic, contract.image_shape)
+    images.to_bytes(graph, value, body.logistic, contract.image_shape)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,

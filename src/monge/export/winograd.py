@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from monge.export.graph import Array, Graph
+from monge.export.graph import Array, Graph, Value, made
 
 BATCH = 64
 """Images at a time that the plan is made for."""
@@ -58,72 +58,65 @@ def _seconds(m: int, channels: int, filters: int, height: int, width: int) -> fl
     return flops / _FLOPS + 4.0 * values / _BYTES
 
 
-def append(graph: Graph, kernel: Array, bias: Array, m: int) -> None:
+def append(graph: Graph, value: Value, kernel: Array, bias: Array, m: int) -> Value:
     """Append the layer of `kernel` [C, K, 4, 4] and `bias` [K] to a graph, from [n, C, H, W].
 
     The kernel is stored as it is and transformed by constant nodes, which a runtime folds when it
     opens the file: stored transformed it would be six times as large.
     """
     channels, filters = kernel.shape[:2]
-    height, width = graph.shape[1:]
+    height, width = value.shape[1:]
     down, across = math.ceil(height / m), math.ceil(width / m)
     to_products, of_kernel, to_outputs = matrices(m)
     products, outputs = len(to_products), len(to_outputs)
 
-    graph.channels_last()
+    value = graph.channels_last(value)
     weight = _weight(graph, of_kernel, kernel)
-    _windows(graph, m, down, across)
-    _both_axes(graph, to_products, m + 2, [products**2, -1, channels])
-    graph.add("MatMul", weight)
-    graph.reshape([products, -1])
-    _both_axes(graph, to_outputs, products, [outputs, outputs, -1, down, across, filters])
-    graph.add("Add", graph.weight("bias", bias))
-    graph.add("Transpose", perm=[2, 3, 0, 4, 1, 5])
-    graph.reshape([-1, outputs * down, outputs * across, filters])
+    name = _windows(graph, value, m, down, across)
+    name = _both_axes(graph, name, to_products, m + 2, [products**2, -1, channels])
+    name = graph.reshape(graph.node("MatMul", name, weight), [products, -1])
+    shape = [outputs, outputs, -1, down, across, filters]
+    name = _both_axes(graph, name, to_outputs, products, shape)
+    name = graph.node("Add", name, graph.weight("bias", bias))
+    name = graph.node("Transpose", name, perm=[2, 3, 0, 4, 1, 5])
+    name = graph.reshape(name, [-1, outputs * down, outputs * across, filters])
     if (outputs * down, outputs * across) != (2 * height, 2 * width):
-        _slice(graph, [0, 0], [2 * height, 2 * width])
-    graph.now((filters, 2 * height, 2 * width), channels_last=True)
+        name = _slice(graph, name, [0, 0], [2 * height, 2 * width])
+    return made(name, (filters, 2 * height, 2 * width), channels_last=True)
 
 
 def _weight(graph: Graph, of_kernel: Array, kernel: Array) -> str:
     """The transformed kernel [products², C, K]."""
     channels, filters = kernel.shape[:2]
-    before, graph.value = graph.value, graph.kernel(kernel.transpose(2, 3, 0, 1), 3)
-    graph.reshape([4, -1])
-    _both_axes(graph, of_kernel, 4, [len(of_kernel) ** 2, channels, filters])
-    weight, graph.value = graph.value, before
-    return weight
+    name = graph.reshape(graph.kernel(kernel.transpose(2, 3, 0, 1), 3), [4, -1])
+    return _both_axes(graph, name, of_kernel, 4, [len(of_kernel) ** 2, channels, filters])
 
 
-def _windows(graph: Graph, m: int, down: int, across: int) -> None:
+def _windows(graph: Graph, value: Value, m: int, down: int, across: int) -> str:
     """[n, H, W, C] to [m + 2, (m + 2) · n · down · across · C]: value (i, j) of every window."""
-    height, width = graph.shape[1:]
+    height, width = value.shape[1:]
     more = [m * down + 1 - height, m * across + 1 - width]
-    graph.add("Pad", graph.whole([0, 1, 1, 0, 0, *more, 0]))
-    padded, parts = graph.value, []
+    padded = graph.node("Pad", value.name, graph.whole([0, 1, 1, 0, 0, *more, 0]))
+    parts = []
     for i in range(m + 2):
         for j in range(m + 2):
-            graph.value = padded
-            _slice(graph, [i, j], [i + m * (down - 1) + 1, j + m * (across - 1) + 1], [m, m])
-            graph.reshape([1, -1])
-            parts.append(graph.value)
-    graph.value = parts[0]
-    graph.add("Concat", *parts[1:], axis=0)
-    graph.reshape([m + 2, -1])
+            stop = [i + m * (down - 1) + 1, j + m * (across - 1) + 1]
+            parts.append(graph.reshape(_slice(graph, padded, [i, j], stop, [m, m]), [1, -1]))
+    return graph.reshape(graph.node("Concat", *parts, axis=0), [m + 2, -1])
 
 
-def _slice(graph: Graph, start: list[int], stop: list[int], step: list[int] | None = None) -> None:
+def _slice(
+    graph: Graph, name: str, start: list[int], stop: list[int], step: list[int] | None = None
+) -> str:
     axes, steps = graph.whole([1, 2]), graph.whole(step or [1, 1])
-    graph.add("Slice", graph.whole(start), graph.whole(stop), axes, steps)
+    return graph.node("Slice", name, graph.whole(start), graph.whole(stop), axes, steps)
 
 
-def _both_axes(graph: Graph, matrix: Array, size: int, shape: list[int]) -> None:
+def _both_axes(graph: Graph, name: str, matrix: Array, size: int, shape: list[int]) -> str:
     """Multiply `matrix` [r, size] to both axes of [size, size · …]: [r, r, …], told as `shape`."""
     factor = graph.weight("transform", matrix)
-    graph.left_product(factor)
-    graph.reshape([len(matrix), size, -1])
-    graph.left_product(factor)
-    graph.reshape(shape)
+    name = graph.reshape(graph.node("MatMul", factor, name), [len(matrix), size, -1])
+    return graph.reshape(graph.node("MatMul", factor, name), shape)
 
 
 def matrices(m: int) -> tuple[Array, Array, Array]:

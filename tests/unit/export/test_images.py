@@ -15,7 +15,7 @@ from torch import nn
 
 from monge.contract import Contract
 from monge.export import images
-from monge.export.graph import Form, Graph
+from monge.export.graph import Form, Graph, start
 from monge.export.onnx import OPSET, serialise
 from monge.export.parity import write_checked
 from monge.latents import latents
@@ -112,8 +112,8 @@ def test_float16_ends_in_float32() -> None:
 
 
 def _bytes_of(values: list[float], *, logistic: bool) -> list[int]:
-    graph = Graph("x", (1, 1, len(values)))
-    images.to_bytes(graph, logistic, (1, len(values), 1))
+    graph, value = Graph(), start("x", (1, 1, len(values)))
+    images.to_bytes(graph, value, logistic, (1, len(values), 1))
     ends: list[Any] = [
         onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 1, 1, len(values)]),
         onnx.helper.make_tensor_value_info(images.OUTPUT, onnx.TensorProto.UINT8, None),

@@ -17,7 +17,7 @@ from monge import nets
 from monge.contract import Contract
 from monge.errors import InputError, ModelFileError
 from monge.export import parity
-from monge.export.graph import Form, Graph
+from monge.export.graph import Form, Graph, start
 from monge.export.lower import lower
 from monge.export.onnx import serialise
 from monge.export.triton import write_repository
@@ -96,10 +96,9 @@ def test_a_network_and_a_contract_that_disagree_about_labels_are_refused():
 
 
 def test_labels_that_do_not_enter_a_product_first_are_refused():
-    graph = Graph("latents", (9,))
-    graph.expect_labels("labels", 3)
+    layers = nn.Sequential(nn.Unflatten(1, (3, 2, 2)), nn.Conv2d(3, 1, 2))
     with pytest.raises(InputError, match="its labels must enter a Linear layer"):
-        lower(nn.Sequential(nn.Unflatten(1, (3, 2, 2)), nn.Conv2d(3, 1, 2)), graph)
+        lower(layers, Graph(labels="labels"), start("latents", (9,), 3))
 
 
 def test_triton_is_told_of_the_labels(tmp_path: Path):

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from monge import nets
 from monge.contract import Contract
 from monge.export import winograd
-from monge.export.graph import Form, Graph
+from monge.export.graph import Form, Graph, start
 from monge.export.onnx import serialise
 from monge.export.parity import check, write_checked
 from monge.latents import latents
@@ -23,12 +23,12 @@ from monge.serving.sampler import Sampler
 
 
 def layer(kernel, bias, height: int, width: int, m: int) -> onnxruntime.InferenceSession:
-    graph = Graph("x", (kernel.shape[0], height, width))
-    winograd.append(graph, kernel, bias, m)
-    graph.need(graph.shape)
+    graph = Graph()
+    value = winograd.append(graph, start("x", (kernel.shape[0], height, width)), kernel, bias, m)
+    value = graph.lying(value, value.shape)
     ends = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4)
-        for name in ("x", graph.value)
+        for name in ("x", value.name)
     ]
     ends[0] = helper.make_tensor_value_info(
         "x", TensorProto.FLOAT, ["n", kernel.shape[0], height, width]
