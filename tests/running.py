@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -17,6 +18,8 @@ import torch
 
 from monge import nets
 from monge.contract import Contract
+from monge.encoder_contract import EncoderContract
+from monge.export.encoder import write_encoder
 from monge.export.onnx import write_generator
 from monge.params import TrainParams
 
@@ -53,6 +56,22 @@ def write_conditional(path: Path) -> Path:
     return path
 
 
+def add_encoder(model: Path, seed: int = 0) -> Path:
+    """An encoder with random weights for a generator file, where export leaves it."""
+    train = TrainParams.model_validate(
+        {"net": "mlp", "objective": "wae-mmd", "latent_dim": DIM, "mlp": {"width": 32}}
+    )
+    torch.manual_seed(seed)
+    contract = EncoderContract(
+        latent_dim=DIM, image_shape=(*SHAPE[1:], SHAPE[0]),
+        generator=hashlib.sha256(model.read_bytes()).hexdigest(),
+        preparation={"colour": "rgb", "fit": "pad", "background": "#ff0000", "levels": "full"},
+    )  # fmt: skip
+    place = model.parent / "encoder" / "encoder.onnx"
+    write_encoder(nets.build("encoder", train, SHAPE).eval(), contract, place, 1e-3)
+    return place
+
+
 class Service:
     """A running `monge serve`, and a client of it."""
 
@@ -76,6 +95,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_conditional(tmp_path_factory.mktemp("conditional") / "generator.onnx")
+
+
+@pytest.fixture(scope="session")
+def way_back(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator file with an encoder beside it."""
+    model = write(tmp_path_factory.mktemp("way_back") / "generator.onnx", seed=5)
+    add_encoder(model)
+    return model
 
 
 @pytest.fixture(scope="session")

@@ -164,3 +164,66 @@ def test_programs_find_the_interface_described(page, service):
     page.goto(f"{service.url}/page/api.html")
     page.locator("h2:has-text('POST /v1/samples')").wait_for()
     assert "from 0.01 to 6" in page.locator("main").inner_text()
+
+
+def pixels_of(page, canvas_id: str) -> np.ndarray:
+    values = page.evaluate(
+        """(id) => { const c = document.getElementById(id);
+        return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }""",
+        canvas_id,
+    )
+    return np.array(values, np.uint8).reshape(*SHAPE[1:], 4)[..., :3]
+
+
+def drop(page, slot: int, name: str, content: bytes) -> None:
+    """Drop a file on a slot, as a person does."""
+    page.evaluate(
+        """([slot, name, values]) => {
+        const files = new DataTransfer();
+        files.items.add(new File([new Uint8Array(values)], name));
+        document.querySelector(`[data-slot="${slot}"]`).dispatchEvent(
+          new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true })); }""",
+        [slot, name, [*content]],
+    )
+
+
+def test_a_dropped_picture_is_drawn_again_and_walked_from(page, serve, way_back, tmp_path):
+    service, sampler = serve(way_back), Sampler.load(way_back, "cpu")
+    pixels = np.random.default_rng(2).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    files = [tmp_path / "mine.png", tmp_path / "other.png"]
+    for one, file in zip(pixels, files, strict=True):
+        Image.fromarray(one).save(file)
+    found = sampler.encode(pixels)
+    again = sampler.run(found)
+    page.goto(service.url)
+    drawn(page)
+    drop(page, 0, "mine.png", files[0].read_bytes())
+    page.locator("#between-pictures[width='16']").wait_for()
+    assert np.array_equal(pixels_of(page, "back"), again[0])
+    assert page.locator("#given").get_attribute("alt") == "mine.png"
+    walk = sampler.walk(found[:1], sampler.latents(1, 0), 33)[0]
+    for place in (0, 16, 32):
+        page.locator("#along").fill(str(place))
+        assert np.array_equal(pixels_of(page, "between-pictures"), walk[place])
+    with page.expect_response("**/v1/interpolations"):
+        page.locator("#other").set_input_files(files[1])
+    page.locator("#back-other[width='16']").wait_for()
+    page.wait_for_function("document.getElementById('encoded').textContent === ''")
+    assert np.array_equal(pixels_of(page, "back-other"), again[1])
+    walk = sampler.walk(found[:1], found[1:], 33)[0]
+    assert np.array_equal(pixels_of(page, "between-pictures"), walk[32])
+    page.fill("#goal", "9")
+    with page.expect_response("**/v1/interpolations"):
+        page.press("#goal", "Tab")
+    assert not page.locator("#given-other").is_visible()
+    page.wait_for_timeout(300)
+    assert np.array_equal(pixels_of(page, "between-pictures"), sampler.sample(1, seed=9)[0])
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1000
+    drop(page, 0, "torn.png", b"no picture")
+    page.locator("#encoded.bad:has-text('not an image of a format that is read')").wait_for()
+
+
+def test_without_an_encoder_no_picture_is_asked_for(page, service):
+    page.goto(service.url)
+    drawn(page)
+    assert not page.locator("#own").is_visible()

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from monge import __version__
-from monge.server import problems, v1, v2
+from monge.server import encoding, problems, v1, v2
 from monge.server.batcher import Batcher
 from monge.server.direct import Direct, busy
 from monge.server.drawing import Drawing, Limits
@@ -60,7 +60,7 @@ def build(
     app.state.drawing = drawing
     app.measures = drawing.measures
     problems.install(app)
-    routers = [v1.router(drawing), v2.router(drawing)]
+    routers = [v1.router(drawing), encoding.router(drawing), v2.router(drawing)]
     for router in routers:
         app.include_router(router)
     app.short = busy([route for router in routers for route in router.routes], first.name)

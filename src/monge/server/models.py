@@ -9,6 +9,7 @@ from functools import cached_property
 
 from monge.errors import InputError, ModelFileError
 from monge.server.rows import Rows, gathered
+from monge.serving.encoder import Encoder, belonging, encoder_of
 from monge.serving.origin import look_up
 from monge.serving.sampler import Images, Sampler
 
@@ -19,11 +20,12 @@ _NAME = "generator"
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A generator that is open, and what it is called."""
+    """A generator that is open, what it is called, and its encoder where it has one."""
 
     sampler: Sampler
     name: str
     version: str
+    encoder: Encoder | None = None
 
     @property
     def batch_size(self) -> int:
@@ -67,12 +69,15 @@ def open_model(
     file's, and all that Sampler.load raises.
     """
     if not address.startswith("models:/"):
-        return Model(Sampler.load(address, provider, threads, batches), _NAME, "1")
+        sampler = Sampler.load(address, provider, threads, batches)
+        return Model(sampler, _NAME, "1", encoder_of(address, sampler.model_hash, threads))
     found = look_up(address)
     sampler = Sampler.load(found.fetch(), provider, threads, batches)
     if sampler.model_hash != found.model_hash:
         raise ModelFileError(f"{address}: the file is not the one that was registered.")
-    return Model(sampler, found.name, str(found.number))
+    place = found.fetch_encoder()
+    encoder = None if place is None else belonging(place, sampler.model_hash, threads)
+    return Model(sampler, found.name, str(found.number), encoder)
 
 
 def warm_up(model: Model) -> None:
@@ -83,6 +88,8 @@ def warm_up(model: Model) -> None:
         images = sampler.blank(n)
         if images.shape != (n, *sampler.contract.image_shape):
             raise ModelFileError(f"{model.name}: draws {images.shape}, not what its contract says.")
+    if model.encoder is not None:
+        model.encoder.encode(sampler.blank(1))
 
 
 class Models:

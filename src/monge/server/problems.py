@@ -32,7 +32,7 @@ DESCRIBED: dict[int | str, dict[str, Any]] = {
         "description": HTTPStatus(status).phrase,
         "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
     }
-    for status in (400, 401, 404, 405, 413, 415, 421, 422, 429, 500, 503, 504)
+    for status in (400, 401, 404, 405, 409, 413, 415, 421, 422, 429, 500, 503, 504)
 }
 """Every refusal, as the description of the interface has it."""
 

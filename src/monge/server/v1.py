@@ -6,28 +6,32 @@ import dataclasses
 import io
 import time
 import zipfile
+from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.exceptions import HTTPException
 
-from monge.contract import Contract
 from monge.errors import InputError
-from monge.labels import MAX_LABELS
-from monge.latents import MAX_TRUNCATION, MIN_TRUNCATION, latents, slerp
+from monge.labels import MAX_LABELS, chosen
+from monge.latents import MAX_DIM, MAX_TRUNCATION, MIN_TRUNCATION, latents, slerp
 from monge.server.drawing import Drawing, computed
 from monge.server.models import Model
 from monge.server.rows import Numbered, Rows
 from monge.serving import pictures
-from monge.serving.sampler import Images
+from monge.serving.sampler import Images, Latents, Sampler
 
 Whole64 = Annotated[int, Field(ge=0, lt=2**64, strict=True)]
 Truncation = Annotated[float, Field(ge=MIN_TRUNCATION, le=MAX_TRUNCATION, allow_inf_nan=False)]
 Label = (
     Annotated[int, Field(ge=0, lt=MAX_LABELS, strict=True)] | Annotated[str, Field(max_length=200)]
 )
+Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Brought = Annotated[list[Finite], Field(min_length=1, max_length=MAX_DIM)]
 Format = Literal["png", "webp", "npz", "raw"]
 
 _MOST = 100_000  # of a list, before the service's own limit is looked at
@@ -60,9 +64,10 @@ class Delivery(BaseModel):
 
 
 class Samples(Delivery):
-    """Images first .. first + n − 1 of `seed`, or image 0 of each of `seeds`.
+    """Images first .. first + n − 1 of `seed`, or image 0 of each of `seeds`, or of `latents`.
 
     `labels` ask a conditional generator for a class, by number or name, or for one an image.
+    `latents` are those of `generator`, both as `POST /v1/latents` answered.
     """
 
     n: Annotated[int, Field(ge=1, le=_MOST, strict=True)] | None = None
@@ -71,12 +76,18 @@ class Samples(Delivery):
     seeds: Annotated[list[Whole64], Field(min_length=1, max_length=_MOST)] | None = None
     truncation: Truncation | None = None
     labels: Label | Annotated[list[Label], Field(min_length=1, max_length=_MOST)] | None = None
+    latents: Annotated[list[Brought], Field(min_length=1, max_length=_MOST)] | None = None
+    generator: Hash | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         ways = (self.n, self.seed, self.first)
         if self.seeds is not None and any(way is not None for way in ways):
             raise ValueError("give seeds, or n with seed and first")
+        if self.latents is not None and (
+            any(way is not None for way in (*ways, self.seeds, self.truncation))
+        ):
+            raise ValueError("latents are given in the place of seeds, and are not truncated")
         if (self.first or 0) + self.count > 2**64:
             raise ValueError("first + n must be at most 2^64")
         return self
@@ -84,10 +95,18 @@ class Samples(Delivery):
     @property
     def count(self) -> int:
         """How many images."""
-        return (self.n or 1) if self.seeds is None else len(self.seeds)
+        given = self.seeds if self.latents is None else self.latents
+        return (self.n or 1) if given is None else len(given)
 
-    def rows(self, contract: Contract) -> Rows:
+    def rows(self, sampler: Sampler) -> Rows:
         """Say what they are made from. Raises InputError for labels that there are not."""
+        contract = sampler.contract
+        if self.latents is not None:
+            rows = brought(self.latents, self.generator, sampler)
+            if self.labels is None:
+                return Rows(rows, sampler.checked_labels(None, len(rows)))
+            shares, classes = contract.label_shares, contract.classes
+            return Rows(rows, chosen(self.labels, len(rows), shares, classes))
         if self.seeds is None:
             seed, first = self.seed or 0, self.first or 0
             numbered = Numbered.of_seed(seed, first, self.count, self.truncation)
@@ -97,18 +116,26 @@ class Samples(Delivery):
 
 
 class End(BaseModel):
-    """One image: of a seed, by its index."""
+    """One image: of a seed, by its index, or of latents."""
 
     model_config = ConfigDict(extra="forbid")
 
     seed: Whole64 = 0
     index: Annotated[int, Field(ge=0, lt=2**64 - 1, strict=True)] = 0
+    latents: Brought | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.latents is not None and (self.seed or self.index):
+            raise ValueError("give latents, or seed and index")
+        return self
 
 
 class Interpolation(Delivery):
     """A walk on the sphere from one image to another, both included.
 
-    A conditional generator draws all of it with one label: `label`, or the start's own.
+    A conditional generator draws all of it with one label: `label`, or the start's own, which only
+    a seed has. Latents are those of `generator`, both as `POST /v1/latents` answered.
     """
 
     start: End
@@ -116,16 +143,47 @@ class Interpolation(Delivery):
     steps: Annotated[int, Field(ge=2, le=_MOST, strict=True)] = 9
     truncation: Truncation | None = None
     label: Label | None = None
+    generator: Hash | None = None
 
-    def rows(self, contract: Contract) -> Rows:
+    def rows(self, sampler: Sampler) -> Rows:
         """Draw what the walk is made from. Raises InputError for a label that there is not."""
-        dim, start = contract.latent_dim, self.start
-        a, b = (latents(e.seed, e.index, 1, dim, self.truncation) for e in (start, self.end))
+        start, contract = self.start, sampler.contract
+        a, b = (self._latents(end, sampler) for end in (start, self.end))
+        if start.latents is not None and self.label is None and contract.conditional:
+            raise InputError("label: latents have no class of their own; give the walk's.")
         first = Numbered.of_seed(start.seed, start.index, 1, None).labels(self.label, contract)
         return Rows(
             slerp(a, b, np.linspace(0.0, 1.0, self.steps)),
             None if first is None else np.repeat(first, self.steps),
         )
+
+    def _latents(self, end: End, sampler: Sampler) -> Latents:
+        if end.latents is not None:
+            return brought([end.latents], self.generator, sampler)
+        dim = sampler.contract.latent_dim
+        return latents(end.seed, end.index, 1, dim, self.truncation)
+
+
+def brought(rows: list[list[float]], generator: str | None, sampler: Sampler) -> Latents:
+    """Check latents [n, latent_dim] that a client brought, and whose they are.
+
+    Raises InputError, and a refusal (409) for those of another generator.
+    """
+    if generator is None:
+        raise InputError(
+            "generator: latents mean nothing without it; give it as POST /v1/latents answered."
+        )
+    if generator != sampler.model_hash:
+        raise HTTPException(
+            HTTPStatus.CONFLICT,
+            f"latents of the generator {generator[:12]}..., and {sampler.model_hash[:12]}... "
+            "answers now. Encode the pictures again.",
+        )
+    dim = sampler.contract.latent_dim
+    for row in rows:
+        if len(row) != dim:
+            raise InputError(f"latents: this generator's have {dim} values, got {len(row)}.")
+    return sampler.checked(np.array(rows))
 
 
 def router(drawing: Drawing) -> APIRouter:
@@ -145,6 +203,7 @@ def router(drawing: Drawing) -> APIRouter:
             "model_hash": now.sampler.model_hash,
             "provider": now.sampler.provider,
             "batches": list(now.sampler.batches),
+            "encoder": now.encoder is not None,
             "contract": dataclasses.asdict(now.sampler.contract),
             "limits": dataclasses.asdict(drawing.limits),
         }
@@ -154,7 +213,7 @@ def router(drawing: Drawing) -> APIRouter:
         """Images of a seed: the same ones for the same seed, whatever else is asked meanwhile."""
         began_s, model = time.perf_counter(), drawing.model()
         drawing.check(model, body.count)
-        rows = body.rows(model.sampler.contract)
+        rows = body.rows(model.sampler)
         return await _answer(request, model, rows, body, body.columns, began_s)
 
     @routes.post("/interpolations", response_class=Response, responses=answers)
@@ -162,8 +221,8 @@ def router(drawing: Drawing) -> APIRouter:
         """A walk between two images, in a row."""
         began_s, model = time.perf_counter(), drawing.model()
         drawing.check(model, body.steps)
-        contract = model.sampler.contract
-        rows = await computed(body.steps * contract.latent_dim, lambda: body.rows(contract))
+        dim = model.sampler.contract.latent_dim
+        rows = await computed(body.steps * dim, lambda: body.rows(model.sampler))
         columns = body.columns or min(body.steps, 1024)
         return await _answer(request, model, rows, body, columns, began_s)
 

@@ -64,18 +64,24 @@ class Encoder:
         return result
 
 
-def encoder_of(model: str | Path, model_hash: str) -> Encoder | None:
+def encoder_of(model: str | Path, model_hash: str, threads: int = 0) -> Encoder | None:
     """The encoder of a generator: beside its file, where export leaves it, or in the registry.
 
     None where there is none. One that belongs to another generator is not taken, which is said by
     logging. Raises ModelFileError for a damaged one, ServiceError as the registry does.
     """
     path = origin.encoder_of(model)
-    if path is None:
-        return None
-    found = Encoder.load(path)
+    return None if path is None else belonging(path, model_hash, threads)
+
+
+def belonging(path: Path, model_hash: str, threads: int = 0) -> Encoder | None:
+    """Open an encoder file, if it belongs to the generator with this hash; if not, say so: None.
+
+    Raises ModelFileError for a damaged one.
+    """
+    found = Encoder.load(path, threads)
     if found.contract.generator != model_hash:
-        _log.warning("%s belongs to another generator than %s: not used", path, model)
+        _log.warning("%s belongs to another generator than %s: not used", path, model_hash[:12])
         return None
     return found
 

@@ -83,27 +83,25 @@ def _labels(sampler: Sampler, label: str | None) -> NDArray[np.int64] | None:
 
 def _read(encoder: Encoder, sources: Sequence[Path]) -> tuple[list[str], Images, dict[str, str]]:
     """Names and pixels [n, H, W, C] of what can be read, and why the rest cannot."""
-    from monge.data.decode import Recipe, decode_chunk
+    from monge.data.decode import decode_chunk
+    from monge.data.fitted import recipe
 
     contract = encoder.contract
-    height, width, channels = contract.image_shape
-    how = {"colour": "grey" if channels == 1 else "rgb", "fit": "crop", "background": "#000000"}
-    how |= {name: str(value) for name, value in contract.preparation.items() if name in how}
-    recipe = Recipe(height, max_pixels=100_000_000, **how)
+    how = recipe(contract.image_shape, contract.preparation, max_pixels=100_000_000)
     names: list[str] = []
     parts: list[Images] = []
     rejected: dict[str, str] = {}
     for name, content in _items(sources):
         if len(names) >= MOST:
             raise InputError(f"more than {MOST:,} pictures at a time: encode them in parts.")
-        decoded = decode_chunk([content], recipe)
+        decoded = decode_chunk([content], how)
         if decoded.reasons[0] is not None:
             rejected[name] = decoded.reasons[0]
             continue
         names.append(name)
         parts.append(decoded.images.transpose(0, 2, 3, 1))
-    shape = (0, height, width, channels)
-    return names, np.concatenate(parts) if parts else np.empty(shape, np.uint8), rejected
+    none = np.empty((0, *contract.image_shape), np.uint8)
+    return names, np.concatenate(parts) if parts else none, rejected
 
 
 def _items(sources: Sequence[Path]) -> Iterator[Item]:

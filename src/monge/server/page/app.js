@@ -1,6 +1,8 @@
 // The page of a monge service: samples of a seed, a walk between two, and what the model is.
 // The address's fragment says what is shown, so that a link shows the same.
 
+import { ownPictures } from "./pictures.js";
+
 const $ = (id) => document.getElementById(id);
 const STEPS = 33;
 const MOST = 2n ** 64n - 1n;
@@ -10,10 +12,10 @@ let asked = 0; // the newest request; what older ones bring is thrown away
 let strip = null; // the walk: its images side by side
 let truncation = null;
 
-async function ask(path, body) {
+async function ask(path, body, kind = "application/json") {
   const headers = {};
   if (token !== null) headers.Authorization = `Bearer ${token}`;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (body !== undefined) headers["Content-Type"] = kind;
   let answer;
   try {
     answer = await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body });
@@ -99,11 +101,7 @@ async function walk() {
     const body = `{"start":{"seed":${seedOf("from")}},"end":{"seed":${seedOf("to")}},` +
       `"steps":${STEPS}${labelled("label")},"format":"raw"}`;
     const answer = await ask("/v1/interpolations", body);
-    const [n, height, width, channels] = answer.headers.get("Monge-Shape").split(",").map(Number);
-    const pixels = new Uint8Array(await answer.arrayBuffer());
-    strip = { n, height, width, channels, pixels };
-    const canvas = $("step");
-    [canvas.width, canvas.height] = [width, height];
+    strip = await imagesOf(answer);
     tell("walked", "");
     draw();
     remember();
@@ -112,19 +110,28 @@ async function walk() {
   }
 }
 
+async function imagesOf(answer) {
+  const [n, height, width, channels] = answer.headers.get("Monge-Shape").split(",").map(Number);
+  return { n, height, width, channels, pixels: new Uint8Array(await answer.arrayBuffer()) };
+}
+
 function draw() {
-  if (strip === null) return;
-  const { height, width, channels, pixels } = strip;
+  if (strip !== null) paint($("step"), strip, Number($("place").value));
+}
+
+// Image i of several, in its own size: the style enlarges it.
+function paint(canvas, { height, width, channels, pixels }, index) {
   const size = height * width;
   const image = new ImageData(width, height);
-  const start = Number($("place").value) * size * channels;
+  const start = index * size * channels;
+  [canvas.width, canvas.height] = [width, height];
   for (let i = 0; i < size; i++) {
     for (let c = 0; c < 3; c++) {
       image.data[4 * i + c] = pixels[start + i * channels + (channels === 1 ? 0 : c)];
     }
     image.data[4 * i + 3] = 255;
   }
-  $("step").getContext("2d").putImageData(image, 0, 0);
+  canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
 async function showModel() {
@@ -133,6 +140,7 @@ async function showModel() {
   const [height, width, channels] = contract.image_shape;
   $("model").textContent = `${model.name}, version ${model.version}, on ${model.provider}`;
   showClasses(contract);
+  own.show(model);
   const facts = {
     Images: `${width} × ${height}, ${channels === 1 ? "grey" : "colour"}`,
     "Latent values": contract.latent_dim,
@@ -195,6 +203,8 @@ function move(to) {
   showSamples();
 }
 
+const own = ownPictures({ ask, seedOf, labelled, imagesOf, paint, tell });
+
 async function start() {
   recall();
   try {
@@ -216,7 +226,7 @@ $("seed").addEventListener("change", showSamples);
 $("count").addEventListener("change", showSamples);
 $("truncation").addEventListener("input", readTruncation);
 $("truncation").addEventListener("change", showSamples);
-$("label").addEventListener("change", () => { showSamples(); walk(); });
+$("label").addEventListener("change", () => { showSamples(); walk(); own.draw(); });
 $("ends").addEventListener("submit", (event) => { event.preventDefault(); walk(); });
 $("place").addEventListener("input", draw);
 $("npz").addEventListener("click", download);

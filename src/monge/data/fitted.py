@@ -1,0 +1,24 @@
+"""Pictures fitted as a generator's training images were: what its encoder takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from monge.data.decode import Recipe
+
+
+def recipe(
+    image_shape: tuple[int, int, int], preparation: Mapping[str, Any], max_pixels: int
+) -> Recipe:
+    """How a picture becomes uint8 of `image_shape` (H, W, C), by what an encoder's contract says.
+
+    What the contract leaves out is as in `prepare`'s defaults; `max_pixels` are of one picture.
+    """
+    height, _, channels = image_shape
+    how: dict[str, Any] = {
+        "colour": "grey" if channels == 1 else "rgb", "fit": "crop", "background": "#000000",
+        "levels": "full",
+    }  # fmt: skip
+    how |= {name: value for name, value in preparation.items() if name in how}
+    return Recipe(height, max_pixels=max_pixels, **how)
