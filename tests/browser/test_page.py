@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from monge.serving.sampler import Sampler
-from tests.running import SHAPE
+from tests.running import CLASSES, SHAPE, add_encoder, write_conditional
 
 
 def drawn(page) -> str:
@@ -221,6 +221,22 @@ def test_a_dropped_picture_is_drawn_again_and_walked_from(page, serve, way_back,
     assert page.evaluate("document.documentElement.scrollWidth") <= 1000
     drop(page, 0, "torn.png", b"no picture")
     page.locator("#encoded.bad:has-text('not an image of a format that is read')").wait_for()
+
+
+def test_a_picture_of_a_conditional_generator_is_drawn_as_the_chosen_class(page, serve, tmp_path):
+    model = write_conditional(tmp_path / "generator.onnx")
+    add_encoder(model)
+    service, sampler = serve(model), Sampler.load(model, "cpu")
+    pixels = np.random.default_rng(4).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels[0]).save(tmp_path / "mine.png")
+    page.goto(service.url)
+    drawn(page)
+    page.locator("#picture").set_input_files(tmp_path / "mine.png")
+    page.locator("#encoded.bad:has-text('choose a class above')").wait_for()
+    page.select_option("#label", "eel")
+    page.locator("#back[width='16']").wait_for()
+    again = sampler.run(sampler.encode(pixels), np.array([CLASSES.index("eel")]))
+    assert np.array_equal(pixels_of(page, "back"), again[0])
 
 
 def test_without_an_encoder_no_picture_is_asked_for(page, service):

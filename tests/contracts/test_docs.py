@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -153,16 +154,27 @@ PYTHON = [
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small generator file where the documents look for one."""
+    """A folder with a small generator file and its encoder where the documents look for them."""
+    from monge import nets
     from monge.contract import Contract
+    from monge.encoder_contract import EncoderContract
+    from monge.export.encoder import write_encoder
     from monge.export.onnx import write_generator
     from monge.nets import mlp
+    from monge.params import TrainParams
 
     folder = tmp_path_factory.mktemp("tiny")
     generator = mlp.Generator(64, (1, 8, 8), 1, 8)
     contract = Contract(latent_dim=64, image_shape=(8, 8, 1))
     for place in ("generator.onnx", "models/generator.onnx"):
         write_generator(generator, contract, folder / place)
+    train = TrainParams.model_validate(
+        {"net": "mlp", "objective": "wae-mmd", "latent_dim": 64, "mlp": {"width": 8}}
+    )
+    digest = hashlib.sha256((folder / "models/generator.onnx").read_bytes()).hexdigest()
+    way_back = EncoderContract(latent_dim=64, image_shape=(8, 8, 1), generator=digest)
+    encoder = nets.build("encoder", train, (1, 8, 8)).eval()
+    write_encoder(encoder, way_back, folder / "models/encoder/encoder.onnx", 1e-3)
     return folder
 
 

@@ -112,6 +112,12 @@ def test_a_registered_version_brings_its_encoder_whose_latents_are_no_ones_else(
     sampler = Sampler.load("models:/monge-digits/1", "cpu")
     assert sampler.encoder is not None
     assert sampler.encoder.contract.generator == sampler.model_hash
+    assert "\nencoder " in told(project, "monge", "models", "--show", "1")
+    from monge.server.models import open_model
+
+    served = open_model("models:/monge-digits/1", "cpu", 1)
+    assert served.encoder is not None
+    assert served.encoder.contract == sampler.encoder.contract
     out = project.folder / "mine.npz"
     told(project, "monge", "encode", str(pictures_of(project)), "-o", str(out))
     given = sets("train.objective=wae-gan", "export.weights=raw")

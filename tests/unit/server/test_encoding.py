@@ -8,6 +8,7 @@ import json
 import threading
 import time
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,7 +236,8 @@ def test_requests_take_turns_and_no_more_wait_than_may(way_back):
     body = file_of(COLOURS[0])
 
     async def many():
-        slow, turns = Slow(way_back), encoding.Turns(30.0)
+        slow: Any = Slow(way_back)
+        turns = encoding.Turns(30.0)
         asked = [asyncio.ensure_future(turns.encoded(slow, body, Limits())) for _ in range(33)]
         await asyncio.sleep(0.2)
         with pytest.raises(QueueFull):
@@ -253,7 +255,8 @@ def test_requests_take_turns_and_no_more_wait_than_may(way_back):
 
 def test_who_waits_too_long_is_told(way_back):
     async def two():
-        slow, turns = Slow(way_back), encoding.Turns(0.2)
+        slow: Any = Slow(way_back)
+        turns = encoding.Turns(0.2)
         first = asyncio.ensure_future(turns.encoded(slow, file_of(COLOURS[0]), Limits()))
         await asyncio.sleep(0.05)
         began_s = time.monotonic()
