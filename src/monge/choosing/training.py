@@ -93,13 +93,11 @@ def has_learnable(images: Images) -> bool:
 
 
 def _judged_by(images: Images) -> Choice:
-    """The figure that decides: features need classes to learn from (benchmarks/judges.py)."""
-    key = "promote.conditions"
-    if has_learnable(images):
-        condition = {"metric": "frechet", "improvement": 2.0}
-        return Choice(key, [condition], "on the features of a classifier of the classes")
-    condition = {"metric": "frechet_pyramid", "improvement": 2.0}
-    return Choice(key, [condition], "there are no classes whose features could judge")
+    """The figure that decides, and whose features it is made of (benchmarks/judges.py)."""
+    classifier = "a classifier of the classes"
+    whose = classifier if has_learnable(images) else "the network that comes with monge"
+    condition = {"metric": "frechet", "improvement": 2.0}
+    return Choice("promote.conditions", [condition], f"on the features of {whose}")
 
 
 def _augment(images: Images) -> Choice:

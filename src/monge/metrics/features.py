@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
-Features = Literal["auto", "classifier", "random", "pixels", "inception"]
+Features = Literal["auto", "classifier", "pretrained", "random", "pixels", "inception"]
 
 MIN_IMAGES_PER_CLASS = 20
 PIXELS_SIDE = 16
@@ -157,21 +157,26 @@ def extractor(
 ) -> Extractor:
     """Choose the extractor for a dataset; `auto` takes the classifier where the labels carry one.
 
+    Elsewhere it takes the network that comes with the package.
+
     Raises what `inception` raises, InputError when the classifier is asked for and the dataset has
     fewer than two classes, or StorageError when the trained classifier cannot be kept in `cache`.
     """
     from monge.metrics.classifier import load_or_train
     from monge.metrics.inception import inception
+    from monge.metrics.pretrained import pretrained_extractor
 
     if wanted == "inception":
         return inception(cache)
     if wanted == "pixels":
         return pixel_extractor()
     problem = _unfit_for_classifier(train.labels)
-    if wanted == "random" or (wanted == "auto" and problem):
-        if wanted == "auto":
-            log.warning("features come from a fixed random network, because %s", problem)
+    if wanted == "random":
         return random_extractor(train.take(np.array([0])).shape[1])
+    if wanted == "pretrained" or (wanted == "auto" and problem):
+        if wanted == "auto":
+            log.info("features come from the network that comes with monge, because %s", problem)
+        return pretrained_extractor()
     if train.labels is None or train.labels.min() == train.labels.max():
         raise InputError(
             f"evaluate.features: classifier cannot be used, because {problem}. Use auto or random."

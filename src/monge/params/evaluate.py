@@ -16,7 +16,7 @@ class EvaluateParams(Section):
     transport_images: Annotated[int, Field(ge=10, le=10_000)] = 1000
     projections: Annotated[int, Field(ge=1, le=100_000)] = 512
     repeats: Annotated[int, Field(ge=2, le=1000)] = 5
-    features: Literal["auto", "classifier", "random", "pixels", "inception"] = "auto"
+    features: Literal["auto", "classifier", "pretrained", "random", "pixels", "inception"] = "auto"
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     seed: Seed = 0

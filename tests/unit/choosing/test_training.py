@@ -45,7 +45,7 @@ def test_the_figure_that_decides_is_one_that_ranks_right_without_classes_too():
     assert chosen()["promote.conditions"] == [{"metric": "frechet", "improvement": 2.0}]
     for images in (Images(5000, (3, 32, 32)), Images(5000, (3, 32, 32), (4990, 10))):
         (condition,) = chosen(images)["promote.conditions"]
-        assert condition["metric"] == "frechet_pyramid"
+        assert condition["metric"] == "frechet"
 
 
 def test_few_images_are_augmented():

@@ -195,7 +195,7 @@ def test_data_without_classes_have_no_class_figures(tmp_path: Path) -> None:
     assert set(judgement.figures) == {
         name for name in FIGURES if not name.startswith("class")
     }  # fmt: skip
-    assert judgement.figures["frechet"].protocol["extractor"] == "random"
+    assert judgement.figures["frechet"].protocol["extractor"] == "pretrained"
     drawn.write(judgement, None, tmp_path / "reports", None)
     assert {path.name for path in (tmp_path / "reports" / drawn.PICTURES).iterdir()} == {
         drawn.SAMPLES, drawn.REAL, drawn.NEIGHBOURS, drawn.FAILURES,

@@ -25,6 +25,7 @@ from monge.metrics.features import (
 )
 from monge.metrics.frechet import Moments, frechet_distance
 from monge.metrics.pace import Pace
+from monge.metrics.pretrained import pretrained_extractor
 from monge.metrics.scores import classifier_score
 
 
@@ -94,13 +95,19 @@ def test_features_do_not_depend_on_the_batch_size(trained: TorchExtractor) -> No
     np.testing.assert_allclose(one_by_one, whole, rtol=1e-4, atol=1e-4)
 
 
+def _look(network: str, trained: TorchExtractor) -> TorchExtractor:
+    if network == "classifier":
+        return trained
+    return pretrained_extractor() if network == "pretrained" else random_extractor(1)
+
+
 @pytest.mark.parametrize("how", ["blur", "noise"])
-@pytest.mark.parametrize("network", ["classifier", "random"])
+@pytest.mark.parametrize("network", ["classifier", "pretrained", "random"])
 def test_the_distance_grows_with_blur_and_noise(
     trained: TorchExtractor, how: str, network: str
 ) -> None:
     train, held_out = _digits()
-    look = trained if network == "classifier" else random_extractor(1)
+    look = _look(network, trained)
     distances = [
         _distance(look, _degraded(held_out.pixels, strength, how), train.pixels)
         for strength in (0.0, 0.5, 1.0)
@@ -109,10 +116,10 @@ def test_the_distance_grows_with_blur_and_noise(
     assert distances[2] > 1.5 * distances[1]
 
 
-@pytest.mark.parametrize("network", ["classifier", "random"])
+@pytest.mark.parametrize("network", ["classifier", "pretrained", "random"])
 def test_the_distance_grows_as_classes_are_dropped(trained: TorchExtractor, network: str) -> None:
     train, held_out = _digits()
-    look = trained if network == "classifier" else random_extractor(1)
+    look = _look(network, trained)
     assert held_out.labels is not None
     distances = [
         _distance(look, held_out.pixels[held_out.labels < kept], train.pixels)
@@ -255,18 +262,19 @@ def test_large_images_are_averaged_and_the_protocol_says_so() -> None:
     assert resizer((1, 64, 64)) == "none"
 
 
-def test_auto_says_why_it_takes_random_features(
+def test_auto_says_why_it_takes_the_features_of_the_network_that_comes_with_monge(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     train, held_out = _digits()
     unlabelled = Images(train.pixels, None)
     look = extractor("auto", unlabelled, held_out, dataset_hash="f", cache=tmp_path)
-    assert look.name == "random"
+    assert look.name == "pretrained"
     assert look.probabilities(train.pixels[:2]) is None
     assert "no classes" in caplog.text
     few = Images(train.pixels[:100], np.arange(100) % 10)
     look = extractor("auto", few, held_out, dataset_hash="f", cache=tmp_path)
-    assert look.name == "random"
+    assert look.name == "pretrained"
     assert f"needs {MIN_IMAGES_PER_CLASS}" in caplog.text
     assert not list(tmp_path.iterdir())
 
