@@ -49,7 +49,7 @@ IMAGES, SUBSETS, ERRORS = 3500, 5, 3.0
 SHARES = (1, 10, 100)
 """Of a training, in percent."""
 WAY = (
-    "wgan-gp.learning_rate=1e-3 wgan-gp.critic_steps=2 dcgan.features=16 device=cpu threads=1 "
+    "wgan-gp.learning_rate=1e-3 dcgan.features=16 device=cpu threads=1 "
     "guards.on_dead_critic=warn guards.on_frozen_generator=warn quality_every=1000000000"
 )
 STEPS = (
@@ -158,7 +158,8 @@ def trained(dataset: PackedDataset, seconds: float, folder: Path) -> dict[str, B
     from monge.training.timing import timed
 
     cpu, held = torch.device("cpu"), len(dataset.validation)
-    way = f"{WAY} net={'mlp' if dataset.image_shape[1] == 8 else 'dcgan'}"
+    net = "net=mlp" if dataset.image_shape[1] == 8 else "net=dcgan wgan-gp.critic_steps=2"
+    way = f"{WAY} {net}"
     torch.set_num_threads(1)
     train = parameters(way)
     with Batches(dataset.train, train, cpu) as batches:

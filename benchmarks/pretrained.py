@@ -209,7 +209,7 @@ def noisy(x: Tensor, much: Tensor) -> Tensor:
     waves = torch.fft.fft2(x)
     turn = torch.fft.fft2(torch.randn(len(x), 1, *x.shape[2:])).angle()
     mean = x.mean((2, 3), keepdim=True)
-    turned = torch.fft.ifft2(waves * torch.exp(1j * much * turn)).real
+    turned: Tensor = torch.fft.ifft2(waves * torch.exp(1j * much * turn)).real
     return turned - turned.mean((2, 3), keepdim=True) + mean
 
 
@@ -220,7 +220,8 @@ def warped(x: Tensor, much: Tensor) -> Tensor:
     axis = (2 * torch.arange(side) + 1) / side - 1
     here = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
     places = here + (0.03 + 0.2 * much) * field.permute(0, 2, 3, 1)
-    return F.grid_sample(x, places, padding_mode="border", align_corners=False)
+    moved: Tensor = F.grid_sample(x, places, padding_mode="border", align_corners=False)
+    return moved
 
 
 def stained(x: Tensor, much: Tensor) -> Tensor:

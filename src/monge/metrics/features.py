@@ -179,7 +179,8 @@ def extractor(
         return pretrained_extractor()
     if train.labels is None or train.labels.min() == train.labels.max():
         raise InputError(
-            f"evaluate.features: classifier cannot be used, because {problem}. Use auto or random."
+            f"evaluate.features: classifier cannot be used, because {problem}. "
+            "Use auto or pretrained."
         )
     return load_or_train(train, held_out, dataset_hash=dataset_hash, cache=cache)
 

@@ -283,7 +283,7 @@ def test_a_classifier_without_classes_is_refused_with_the_remedy(tmp_path: Path)
     train, held_out = _digits()
     for labels, reason in ((None, "no classes"), (np.zeros(len(train), int), "single class")):
         images = Images(train.pixels, labels)
-        with pytest.raises(InputError, match=f"{reason}. Use auto or random"):
+        with pytest.raises(InputError, match=f"{reason}. Use auto or pretrained"):
             extractor("classifier", images, held_out, dataset_hash="f", cache=tmp_path)
 
 
