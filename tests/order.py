@@ -25,6 +25,7 @@ SLOW = (
     "tests/unit/metrics/test_inception.py",
     "tests/faults/test_registry_server.py",
     "tests/faults/test_replicas.py",
+    "tests/pipeline/test_projection.py",
     "tests/pipeline/test_made_again.py",
     "tests/unit/registry/test_moved.py",
     "tests/pipeline/test_rebuilt_run.py",

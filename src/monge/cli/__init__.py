@@ -14,6 +14,7 @@ from monge.cli import (  # the commands, in the order of the help
     data,
     encoding,
     making,
+    projecting,
     promoting,
     serving,
     starting,
@@ -21,7 +22,9 @@ from monge.cli import (  # the commands, in the order of the help
 from monge.cli.base import RANK, app
 from monge.errors import MissingExtra, MongeError, StorageError
 
-__all__ = ["app", "data", "encoding", "main", "making", "promoting", "serving", "starting"]
+__all__ = [
+    "app", "data", "encoding", "main", "making", "projecting", "promoting", "serving", "starting",
+]  # fmt: skip
 
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 

@@ -1,0 +1,1 @@
+"""From images back to latents for generators that were trained without an encoder."""
