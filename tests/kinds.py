@@ -3,7 +3,7 @@
 from typing import Any
 
 _EVERY_OPTION = {"label_smoothing": 0.1, "instance_noise": 0.5, "historical_averaging": 0.1}
-_SPECTRAL = {"mlp": {"critic_norm": "spectral"}, "dcgan": {"critic_norm": "spectral"}}
+_SPECTRAL = {net: {"critic_norm": "spectral"} for net in ("mlp", "dcgan", "resnet")}
 
 KINDS: dict[str, dict[str, Any]] = {
     "wgan": {"objective": "wgan"},

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from monge.errors import InputError
-from monge.nets import dcgan, mlp
+from monge.nets import dcgan, mlp, resnet
 from monge.nets.latents import LatentDiscriminator
 from monge.params import TrainParams, gaussian
 
@@ -60,6 +60,23 @@ def _mlp_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Modu
     return mlp.Critic(image_shape, how.depth, width, norm, classes, kernels)
 
 
+def _resnet_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
+    how = train.resnet
+    return resnet.Generator(train.latent_dim, image_shape, how.features, how.upsample, classes)
+
+
+def _resnet_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
+    how = train.resnet
+    classifies = classes and how.head == "classifier"
+    kind = resnet.ClassifyingCritic if classifies else resnet.Critic
+    return kind(image_shape, how.critic_features or how.features, how.critic_norm, classes)
+
+
+def _resnet_encoder(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
+    how = train.resnet
+    return resnet.Encoder(image_shape, how.critic_features or how.features, encoded(train))
+
+
 def _dcgan_encoder(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
     return dcgan.Encoder(image_shape, train.dcgan.features, encoded(train))
 
@@ -95,6 +112,10 @@ FAMILIES: dict[str, dict[str, Build]] = {
     "mlp": {
         "generator": _mlp_generator, "critic": _mlp_critic, "discriminator": _mlp_critic,
         "encoder": _mlp_encoder, "latent_discriminator": _latent_discriminator,
+    },
+    "resnet": {
+        "generator": _resnet_generator, "critic": _resnet_critic, "discriminator": _resnet_critic,
+        "encoder": _resnet_encoder, "latent_discriminator": _latent_discriminator,
     },
 }  # fmt: skip
 """Each name of `train.net`, and what builds its networks. A discriminator is a critic whose score

@@ -13,7 +13,7 @@ def joined(latents: Tensor, labels: Tensor | None, classes: int) -> Tensor:
     """
     if not classes:
         return latents
-    return torch.cat([latents, _one_hot(labels, classes, latents.dtype)], 1)
+    return torch.cat([latents, one_hot(labels, classes, latents.dtype)], 1)
 
 
 def score(outputs: Tensor, labels: Tensor | None) -> Tensor:
@@ -26,10 +26,10 @@ def score(outputs: Tensor, labels: Tensor | None) -> Tensor:
     if outputs.shape[1] == 1:
         return shared
     own = outputs[:, 1:]
-    return shared + (own * _one_hot(labels, own.shape[1], own.dtype)).sum(1)
+    return shared + (own * one_hot(labels, own.shape[1], own.dtype)).sum(1)
 
 
-def _one_hot(labels: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
+def one_hot(labels: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
     """[n, classes]; by comparing, which a GPU can record and torch's meta device can follow."""
     if labels is None:
         raise ValueError(f"a network with {classes} labels was given none")

@@ -31,7 +31,10 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         centred = input - mean.view(1, -1, 1, 1)
         variance = _summed(centred.square().sum(over)) / count
         self._follow(mean.detach(), variance.detach() * (count / (count - 1)))
-        scale = torch.rsqrt(variance + self.eps) * self.weight
+        scale = torch.rsqrt(variance + self.eps)
+        if not self.affine:
+            return centred * scale.view(1, -1, 1, 1)
+        scale = scale * self.weight
         normed: Tensor = centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
         return normed
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from monge.objectives.adversarial import Adversarial, Readings
-from monge.objectives.objective import Labels, Networks, Optimizers, conditioned
+from monge.objectives.classifier import class_loss
+from monge.objectives.objective import Execution, Labels, Networks, Optimizers, conditioned
+from monge.params import NET_SECTIONS, TrainParams
 
 
 def wasserstein_estimate(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -23,15 +25,28 @@ def wasserstein_estimate(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 class WassersteinObjective(Adversarial):
     """Algorithm 1 of Arjovsky et al. 2017 with room for a constraint."""
 
+    def __init__(
+        self, learning_rate: float, opponent_steps: int, train: TrainParams, how: Execution
+    ) -> None:
+        super().__init__(learning_rate, opponent_steps, train, how)
+        of_net = getattr(train, NET_SECTIONS[train.net])
+        names = "head_weight", "generator_head_weight"
+        self.class_weights = [getattr(of_net, name, 0.0) for name in names]
+
     def opponent_loss(
         self, networks: Networks, real: Tensor, labels: Labels, latents: Tensor, *draws: Tensor
     ) -> tuple[Tensor, Readings]:
-        """E_g[f] - E_r[f], and the constraint's term."""
+        """E_g[f] - E_r[f], and the terms of the constraint and of a classifier."""
         critic = networks["critic"]
         fake = self.fixed_fakes(networks, latents, labels)
         estimate = wasserstein_estimate(*self.scores(critic, real, fake, labels))
         constraint, readings = self.constraint(critic, real, fake, labels, *draws)
-        return constraint - estimate, {"wasserstein_estimate": estimate.detach(), **readings}
+        loss = constraint - estimate
+        of_classes = class_loss(critic, real, labels, self.how)
+        if of_classes is not None:
+            loss = loss + self.class_weights[0] * of_classes
+            readings = {**readings, "class_loss": of_classes.detach()}
+        return loss, {"wasserstein_estimate": estimate.detach(), **readings}
 
     def generator_loss(
         self,
@@ -42,11 +57,13 @@ class WassersteinObjective(Adversarial):
         latents: Tensor,
         *draws: Tensor,
     ) -> Tensor:
-        """-E_g[f]."""
+        """-E_g[f], and the term of a classifier."""
         with self.how.fast():
             fake = conditioned(networks["generator"], latents, labels)
             scores = conditioned(networks["critic"], fake, labels)
-        return -scores.to(latents.dtype).mean()
+        loss = -scores.to(latents.dtype).mean()
+        of_classes = class_loss(networks["critic"], fake, labels, self.how)
+        return loss if of_classes is None else loss + self.class_weights[1] * of_classes
 
     def constraint(
         self, critic: nn.Module, real: Tensor, fake: Tensor, labels: Labels, *draws: Tensor

@@ -12,6 +12,7 @@ NET_SECTIONS = {
     "dcgan": "dcgan",
     "dcgan-plain": "dcgan",
     "mlp": "mlp",
+    "resnet": "resnet",
 }
 """Each name of `train.net`, and its section of `train`: a training rests on no other one."""
 
@@ -35,8 +36,21 @@ class DcganParams(Section):
     minibatch_kernels: Annotated[int, Field(ge=0, le=4096)] = 0
 
 
+class ResnetParams(Section):
+    """Residual networks of Gulrajani et al. 2017: `features` is their DIM."""
+
+    features: Annotated[int, Field(ge=1, le=1024)] = 64
+    critic_features: Annotated[int, Field(ge=0, le=1024)] = 0
+    critic_norm: Literal["auto", "none", "layer", "spectral"] = "auto"
+    upsample: Literal["first", "second"] = "first"
+    head: Literal["projection", "classifier"] = "projection"
+    head_weight: Annotated[float, Field(ge=0.0, le=1e6)] = 1.0
+    generator_head_weight: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
+
+
 class NetSections(Section):
     """What `train` holds of them: one for each family, whichever is used."""
 
     mlp: MlpParams = MlpParams()
     dcgan: DcganParams = DcganParams()
+    resnet: ResnetParams = ResnetParams()

@@ -14,12 +14,17 @@ _TYING = {
     "minibatch_kernels": ("", "it", "Set it to 0."),
 }
 
+_POWERS = (8, 16, 32, 64, 128, 256)
+
+_LARGEST = {"dcgan": 128, "resnet": 256}
+"""The pixels of the largest images that a net with convolutions draws, by its section."""
+
 
 def impossible_pairs(params: Params) -> list[str]:
     """Combinations that are each valid alone but not together."""
     problems = []
     train, prepare = params.train, params.prepare
-    convolutional = NET_SECTIONS[train.net] == "dcgan"
+    largest = _LARGEST.get(NET_SECTIONS[train.net])
     tying = _tying(train)
     if tying and train.objective in ("wgan-gp", "rpgan"):
         named, ties, way = _TYING[tying.rpartition(".")[2]]
@@ -34,9 +39,9 @@ def impossible_pairs(params: Params) -> list[str]:
             "parts. Set train.accumulate: 1 and train.devices: 1."
         )
     problems += _of_the_encoder(train) + _of_the_method(train) + _of_the_shell(params)
-    if convolutional and prepare.resolution not in (8, 16, 32, 64, 128):
+    if largest and prepare.resolution not in [s for s in _POWERS if s <= largest]:
         problems.append(
-            f"prepare.resolution: {train.net} needs a power of two from 8 to 128, got "
+            f"prepare.resolution: {train.net} needs a power of two from 8 to {largest}, got "
             f"{prepare.resolution}. Change prepare.resolution, or use train.net: mlp."
         )
     parts = train.accumulate * train.devices
@@ -96,6 +101,12 @@ def _of_the_method(train: TrainParams) -> list[str]:
         return [
             "train.wgan.clip: 0 leaves the critic without a bound on its slope. Set a clip, or "
             f"train.{NET_SECTIONS[train.net]}.critic_norm: spectral."
+        ]
+    classifies = train.net == "resnet" and train.resnet.head == "classifier" and train.conditional
+    if classifies and train.objective in ("gan", "rpgan"):
+        return [
+            f"train.resnet.head: classifier: is for wgan and wgan-gp, not {train.objective}. "
+            "Set train.resnet.head: projection."
         ]
     if train.objective != "gan":
         return []

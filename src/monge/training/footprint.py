@@ -80,12 +80,18 @@ def layers(network: nn.Module, inputs: tuple[int, ...], classes: int = 0) -> lis
     hooks = [
         module.register_forward_hook(lambda m, _, output, name=name: note(name, m, output))
         for name, module in network.named_modules()
-        if "parametrizations" not in name and set(dict(module.named_children())) <= _HELD
+        if "parametrizations" not in name and _computes(module)
     ]
     conditioned(network, torch.empty(2, *inputs, device="meta"), _meta_labels(2, classes))
     for hook in hooks:
         hook.remove()
     return found
+
+
+def _computes(module: nn.Module) -> bool:
+    """Whether it is a layer: what holds layers alone has no weights of its own."""
+    own = next(module.parameters(recurse=False), None)
+    return own is not None or set(dict(module.named_children())) <= _HELD
 
 
 def footprint(train: TrainParams, image_shape: tuple[int, int, int], classes: int = 0) -> Footprint:

@@ -67,7 +67,7 @@ EDITS = {
         ),
     ],
     "net": [
-        Edit(NETS, "import dcgan, mlp\n", "import dcgan, mlp, smooth\n"),
+        Edit(NETS, "import dcgan, mlp, resnet\n", "import dcgan, mlp, resnet, smooth\n"),
         Edit(
             NETS,
             "FAMILIES: dict[str, dict[str, Build]] = {\n",
@@ -91,7 +91,7 @@ EDITS = {
             "    mlp: MlpParams = MlpParams()",
             "    smooth: SmoothParams = SmoothParams()",
         ),
-        Edit("params.yaml", "width), or mlp.", "width), smooth, or mlp."),
+        Edit("params.yaml", "resnet, or mlp.", "resnet, smooth, or mlp."),
         Edit(
             "params.yaml",
             "  # Used by net: mlp.",

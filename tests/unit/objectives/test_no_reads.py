@@ -12,7 +12,10 @@ from monge.objectives import Noise
 from monge.params import TrainParams
 from tests.kinds import KINDS, of_kind
 
-SIZES = {"latent_dim": 4, "mlp": {"depth": 2, "width": 16}, "dcgan": {"features": 4}}
+SIZES = {
+    "latent_dim": 4, "mlp": {"depth": 2, "width": 16}, "dcgan": {"features": 4},
+    "resnet": {"features": 3},
+}  # fmt: skip
 
 
 def iterate(train, classes):
@@ -26,10 +29,17 @@ def iterate(train, classes):
     return readings
 
 
-@pytest.mark.parametrize(("net", "classes"), [("mlp", 0), ("dcgan", 3)])
+@pytest.mark.parametrize(("net", "classes"), [("mlp", 0), ("dcgan", 3), ("resnet", 3)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_iteration_reads_no_number(kind, net, classes):
     with FakeTensorMode():
         readings = iterate(TrainParams.model_validate(of_kind(kind, net=net, **SIZES)), classes)
         with pytest.raises(DataDependentOutputException):
             float(readings["generator_loss"])
+
+
+def test_a_critic_that_classifies_reads_none_either():
+    sizes = {**SIZES, "resnet": {"features": 3, "head": "classifier"}}
+    train = TrainParams.model_validate({"net": "resnet", "objective": "wgan-gp", **sizes})
+    with FakeTensorMode():
+        assert "class_loss" in iterate(train, 3)

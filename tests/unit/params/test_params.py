@@ -64,7 +64,7 @@ def test_the_papers_values_are_the_defaults_of_each_objective():
 def test_all_problems_are_reported_at_once_each_with_its_path(tmp_path):
     file = tmp_path / "params.yaml"
     file.write_text(
-        "train:\n  batch_sise: 3\n  steps: 0\n  net: resnet\n  wgan: {clip: high}\nprepar: {}\n"
+        "train:\n  batch_sise: 3\n  steps: 0\n  net: unet\n  wgan: {clip: high}\nprepar: {}\n"
     )
     with pytest.raises(ParamsError) as caught:
         load(file, ["export.tolerance=-1", "nonsense"])
@@ -74,7 +74,7 @@ def test_all_problems_are_reported_at_once_each_with_its_path(tmp_path):
         "train.batch_sise: unknown key. Did you mean train.batch_size?",
         "train.steps: must be at least 1, got 0",
         "train.net: must be 'dcgan', 'dcgan-plain'",
-        ", got 'resnet'",
+        ", got 'unet'",
         "train.wgan.clip: must be a valid number, got 'high'",
         "prepar: unknown key. Did you mean prepare?",
         "export.tolerance: must be greater than 0, got -1",

@@ -156,7 +156,7 @@ def test_the_files_numbers_are_those_that_dvc_reads(text, number, tmp_path):
         (["train.objective=gan", "train.critic_steps=1"], "train.gan.discriminator_steps"),
         (["train.wgan_gp.learning_rate=1"], "train.wgan-gp"),
         (["train.net=dcgan", "train.features=4"], "train.dcgan.features"),
-        (["train.features=4"], "train.dcgan.features"),
+        (["train.features=4"], "train.dcgan.features or train.resnet.features"),
         (["train.clip=1"], "train.wgan.clip"),
         (["train.resolution=8"], "prepare.resolution"),
         (["prepare.image_size=8"], "prepare.resolution"),
