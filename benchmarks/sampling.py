@@ -57,6 +57,8 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "digits": ({"net": "mlp", "latent_dim": 64, "mlp": {"depth": 3, "width": 128}}, (1, 8, 8)),
     "tiny": ({"net": "dcgan", "latent_dim": 8, "dcgan": {"features": 4}}, (3, 16, 16)),
     "small": ({"net": "dcgan", "latent_dim": 64, "dcgan": {"features": 16}}, (3, 32, 32)),
+    "resnet32": ({"net": "resnet", "latent_dim": 128, "resnet": {"features": 64}}, (3, 32, 32)),
+    "resnet64": ({"net": "resnet", "latent_dim": 128, "resnet": {"features": 32}}, (3, 64, 64)),
     "dcgan64": ({"net": "dcgan", "latent_dim": 100, "dcgan": {"features": 64}}, (3, 64, 64)),
 }
 BATCHES = (1, 16, 64, 256)

@@ -13,8 +13,8 @@ from monge.errors import ModelFileError
 
 ALLOWED = frozenset({
     "Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Gather", "Gemm",
-    "LeakyRelu", "MatMul", "Mul", "Pad", "QuantizeLinear", "Relu", "Reshape", "Round", "Sigmoid",
-    "Slice", "Sub", "Tanh", "Transpose",
+    "InstanceNormalization", "LeakyRelu", "MatMul", "Mul", "Pad", "QuantizeLinear", "Relu",
+    "Reshape", "Resize", "Round", "Sigmoid", "Slice", "Sub", "Tanh", "Transpose",
 })  # fmt: skip
 """Each computes values from values. None reads a file, loops, branches, or draws random numbers."""
 

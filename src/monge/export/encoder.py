@@ -1,7 +1,8 @@
 """Write an encoder as one ONNX file, images to latents, and hold it to its network.
 
-The bytes' way to [-1, 1] is taken into the first layer but for a shift, which a padding of zeros
-does not let in: x / 127.5 - 1 = (x - 127.5) / 127.5. Of a Gaussian encoder the means are written.
+The bytes' way to [-1, 1] is taken into a plain first layer but for a shift, which a padding of
+zeros does not let in: x / 127.5 - 1 = (x - 127.5) / 127.5. Of a Gaussian encoder the means are
+written.
 """
 
 from __future__ import annotations
@@ -57,14 +58,17 @@ def serialise(encoder: nn.Module, contract: EncoderContract) -> bytes:
     """Build the bytes of the encoder file; the same for the same weights and contract."""
     height, width, channels = contract.image_shape
     graph = Graph()
+    layers, folded = _layers(encoder, contract.latent_dim)
     floats = graph.node("Cast", IMAGES, to=TensorProto.FLOAT)
     centred = graph.node("Sub", floats, graph.weight("half", np.array(_HALF)))
+    if not folded:
+        centred = graph.node("Mul", centred, graph.weight("step", np.array(1.0 / _HALF)))
     if channels > 1:
         maps = graph.node("Transpose", centred, perm=[0, 3, 1, 2])
     else:
         maps = graph.reshape(centred, [0, 1, height, width])
     value = made(maps, (channels, height, width))
-    value = lower(nn.Sequential(*_layers(encoder, contract.latent_dim)), graph, value)
+    value = lower(nn.Sequential(*layers), graph, value)
     if value.shape != (contract.latent_dim,):
         raise ModelFileError(
             f"the encoder gives {list(value.shape)}, its contract says {[contract.latent_dim]}: "
@@ -90,23 +94,27 @@ def serialise(encoder: nn.Module, contract: EncoderContract) -> bytes:
     return data
 
 
-def _layers(encoder: nn.Module, latent_dim: int) -> list[nn.Module]:
-    """The layers with the scale in the first one's weights and the means alone in the last."""
+def _layers(encoder: nn.Module, latent_dim: int) -> tuple[list[nn.Module], bool]:
+    """The layers with the means alone in the last one, and whether the first has the scale in it.
+
+    A block in the first one's place sees the image by two ways: it is given the scaled one.
+    """
     layers = copy.deepcopy(layers_of(encoder))
-    affine = [layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
+    first = next((layer for layer in layers if not isinstance(layer, nn.Flatten)), None)
     last = layers[-1]
-    if not affine or not isinstance(last, nn.Linear):
+    if not isinstance(last, nn.Linear):
         raise InputError(
-            f"export cannot write {type(encoder).__name__}: an encoder begins with a Linear or a "
-            "Conv2d layer and ends with a Linear one."
+            f"export cannot write {type(encoder).__name__}: an encoder ends with a Linear layer."
         )
+    folded = isinstance(first, nn.Linear | nn.Conv2d)
     with torch.no_grad():
-        affine[0].weight.div_(_HALF)
+        if isinstance(first, nn.Linear | nn.Conv2d):
+            first.weight.div_(_HALF)
         last.weight = nn.Parameter(last.weight[:latent_dim].clone())
         if last.bias is not None:
             last.bias = nn.Parameter(last.bias[:latent_dim].clone())
     last.out_features = min(last.out_features, latent_dim)
-    return layers
+    return layers, folded
 
 
 def _difference(encoder: nn.Module, data: bytes, contract: EncoderContract) -> float:

@@ -87,9 +87,9 @@ class Graph:
         return self.node("Reshape", name, self.whole(shape))
 
     def weight(self, name: str, array: NDArray[Any]) -> str:
-        """Store a constant, real numbers in what the graph computes in; its name in the graph."""
+        """Store a constant, float64 as what the graph computes in; its name in the graph."""
         name = f"{name}_{len(self.weights)}"
-        if array.dtype.kind == "f":
+        if array.dtype == np.float64:
             array = array.astype(self.form.dtype)
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name

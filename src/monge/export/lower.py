@@ -16,9 +16,11 @@ import numpy as np
 from torch import nn
 
 from monge.errors import InputError
-from monge.export import winograd
+from monge.export import residual, winograd
 from monge.export.graph import Array, Graph, Value, made
 from monge.nets.dcgan import Upsample
+from monge.nets.residual import ConditionalBatchNorm2d, DownBlock, UpBlock
+from monge.nets.resnet import MeanOverPixels
 
 
 def lower(generator: nn.Module, graph: Graph, value: Value) -> Value:
@@ -69,6 +71,8 @@ def _flat(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
 
 
 def _linear(graph: Graph, value: Value, layer: Any, norm: Any) -> Value:
+    if value.classes and value.stored == (layer.in_features,):  # labels come in later
+        value = replace(value, shape=value.stored, classes=0)
     if value.shape != (layer.in_features,):
         _refuse(layer, f"takes [{layer.in_features}], is given {list(value.shape)}")
     scale, shift = _scale_shift(norm, layer.out_features)
@@ -166,6 +170,57 @@ def _lone_norm(graph: Graph, value: Value, layer: Any) -> Value:
     return graph.add("Add", value, graph.weight("shift", shift.reshape(broadcast)))
 
 
+def _conditional_norm(graph: Graph, value: Value, layer: Any) -> Value:
+    """Batch norm with a scale and an offset of each label: a row of two tables."""
+    scale, shift = _scale_shift(layer.norm, value.shape[0])
+    of_labels = _array(layer.scale)
+    value = graph.lying(value, value.shape)
+    broadcast = [0, value.shape[0], *(1 for _ in value.shape[1:])]
+    scales = graph.reshape(graph.rows(of_labels * scale), broadcast)
+    shifts = graph.reshape(graph.rows(of_labels * shift + _array(layer.offset)), broadcast)
+    return graph.add("Add", graph.add("Mul", value, scales), shifts)
+
+
+def _layer_norm(graph: Graph, value: Value, layer: Any) -> Value:
+    """A norm over all channels and pixels of an image: of one instance that is as long."""
+    if layer.num_groups != 1:
+        _refuse(layer, "must have one group")
+    size = math.prod(value.shape)
+    rows = graph.reshape(graph.lying(value, value.shape).name, [0, 1, size])
+    one, none = graph.weight("one", np.ones(1)), graph.weight("none", np.zeros(1))
+    normed = graph.node("InstanceNormalization", rows, one, none, epsilon=layer.eps)
+    value = made(graph.reshape(normed, [0, *value.shape]), value.shape)
+    broadcast = (-1, *(1 for _ in value.shape[1:]))
+    scale, shift = (_array(tensor).reshape(broadcast) for tensor in (layer.weight, layer.bias))
+    value = graph.add("Mul", value, graph.weight("scale", scale))
+    return graph.add("Add", value, graph.weight("shift", shift))
+
+
+def _mean_over_pixels(graph: Graph, value: Value, layer: Any) -> Value:
+    channels, pixels = value.shape[0], math.prod(value.shape[1:])
+    rows = graph.reshape(graph.lying(value, value.shape).name, [0, channels, pixels])
+    mean = graph.node("MatMul", rows, graph.weight("mean", np.full((pixels, 1), 1.0 / pixels)))
+    return made(mean, (channels, 1)).believed((channels,))
+
+
+def _doubled(graph: Graph, value: Value, layer: Any) -> Value:
+    """Each pixel four times."""
+    value = graph.lying(value, value.shape)
+    channels, height, width = value.shape
+    scales = graph.weight("scales", np.array([1, 1, 2, 2], np.float32))
+    how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    name = graph.node("Resize", value.name, "", scales, mode="nearest", **how)
+    return made(name, (channels, 2 * height, 2 * width))
+
+
+def _residual(graph: Graph, value: Value, layer: Any) -> Value:
+    """Both ways from one value, and their sum."""
+    plain = graph.form.optimize_for == "latency"
+    ways = residual.ways(layer, plain=plain)
+    through, beside = (lower(nn.Sequential(*way), graph, value) for way in ways)
+    return made(graph.node("Add", through.name, beside.name), through.shape)
+
+
 def _unflatten(graph: Graph, value: Value, layer: Any) -> Value:
     sizes = tuple(int(size) for size in layer.unflattened_size)
     if layer.dim != 1 or -1 in sizes or math.prod(sizes) != value.shape[0]:
@@ -229,6 +284,12 @@ _OTHERS: dict[type, Callable[[Graph, Value, Any], Value]] = {
     ),
     nn.Tanh: lambda graph, value, _: graph.add("Tanh", value),
     nn.Sigmoid: lambda graph, value, _: graph.add("Sigmoid", value),
+    ConditionalBatchNorm2d: _conditional_norm,
+    nn.GroupNorm: _layer_norm,
+    MeanOverPixels: _mean_over_pixels,
+    UpBlock: _residual,
+    DownBlock: _residual,
+    residual.Doubled: _doubled,
     nn.Unflatten: _unflatten,
     nn.Flatten: _flatten,
 }

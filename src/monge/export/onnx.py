@@ -15,6 +15,7 @@ from monge.export import images
 from monge.export.graph import Form, Graph, start
 from monge.export.images import OUTPUT
 from monge.export.lower import layers_of, lower
+from monge.export.residual import without_lone_norms
 from monge.files import write_whole
 from monge.operators import check_operators
 
@@ -52,7 +53,8 @@ def serialise(generator: nn.Module, contract: Contract, form: Form | None = None
     value = start(INPUT, (contract.latent_dim,), len(contract.label_shares))
     if graph.form.variant == "float16":
         value = graph.add("Cast", value, to=TensorProto.FLOAT16)
-    body = images.body(layers_of(generator), contract.image_shape)
+    layers = without_lone_norms(layers_of(generator))
+    body = images.body(layers, contract.image_shape)
     value = lower(nn.Sequential(*body.layers), graph, value)
     height, width, channels = contract.image_shape
     if not body.in_order and value.shape != (channels, height, width):

@@ -71,7 +71,7 @@ def test_a_file_that_is_not_the_network_is_not_written(tmp_path):
     other = EncoderContract(latent_dim=6, image_shape=(16, 16, 3), generator=HASH)
     with pytest.raises(ModelFileError, match="its contract says"):
         write_encoder(encoder, other, place, 1e-4)
-    with pytest.raises(InputError, match="ends with a Linear one"):
+    with pytest.raises(InputError, match="ends with a Linear layer"):
         write_encoder(torch.nn.Sequential(torch.nn.Flatten()), contract, place, 1e-4)
 
 
