@@ -11,8 +11,8 @@ from tests.pipeline.conftest import Project
 pytestmark = pytest.mark.timeout(400)
 
 SMALL = (
-    "train.steps=200", "train.batch_size=32", "train.latent_dim=8", "train.device=cpu",
-    "train.mlp.depth=2", "train.mlp.width=32", "train.wgan-gp.critic_steps=1",
+    "train.steps=800", "train.batch_size=32", "train.latent_dim=8", "train.device=cpu",
+    "train.mlp.depth=2", "train.mlp.width=64", "train.wgan-gp.critic_steps=1",
 )  # fmt: skip
 QUICK = ("--samples", "1024", "--steps", "120")
 
@@ -45,7 +45,8 @@ def test_own_images_are_found_again_and_others_said_to_be_far(trained):
     said = project.run(*words).stdout
     told = {line.partition(":")[0]: line for line in said.splitlines()}
     assert "not an image" in told["torn.png"]
-    assert "further than held-out images" in told["noise.png"]
+    far = ("the generator does not draw such pictures", "little of it was found")
+    assert told["noise.png"].endswith(far)
     assert "held-out images of its own set: 0." in said
     found = LatentsFile.read(project.folder / "l.npz")
     assert found.names == ("a0.png", "a1.png", "a2.png", "noise.png")
@@ -54,7 +55,7 @@ def test_own_images_are_found_again_and_others_said_to_be_far(trained):
     assert found.distances is not None
     back = sampler.run(found.latents).astype(float)
     for index in range(3):
-        assert "further" not in told[f"a{index}.png"]
+        assert not told[f"a{index}.png"].endswith(far)
         assert np.abs(back[index] - sampler.sample(3, seed=77)[index]).mean() < 4
     assert found.distances[:3].max() < 0.05 < 0.3 < found.distances[3]
     with Image.open(project.folder / "pairs.png") as picture:
@@ -128,7 +129,7 @@ def test_a_generator_file_of_another_checkpoint_is_refused(trained):
 
 def test_a_conditional_generator_is_asked_for_a_class_or_tries_them(tmp_path):
     project = Project(tmp_path / "conditional")
-    changed = sets("train.conditional=true")
+    changed = sets("train.conditional=true", "train.steps=200")
     for stage in ("prepare", "train", "export"):
         project.run("monge", stage, *changed)
     sampler = Sampler.load(project.folder / "models/generator.onnx", "cpu")

@@ -36,6 +36,7 @@ MOST = 1000
 
 _HELD_OUT = 8
 _FAR = 1.5
+_LITTLE = 0.5
 _NO_DISTANCE = 1e-3
 _COLUMNS = 16
 
@@ -166,6 +167,8 @@ def _told(
         line += f"{samples[place]:.2f}{_of_class(own, found, place)})"
         if held_out and share > _FAR * held_out[-1]:
             line += ", further than held-out images: the generator does not draw such pictures"
+        elif share > _LITTLE:
+            line += ": little of it was found"
         yield line
     if held_out:
         yield (

@@ -90,6 +90,16 @@ def test_it_ends_when_time_is_up_with_the_best_it_has(generator, likeness):
     assert bool((apart <= found.sample_distances + 1e-4).all())
 
 
+def test_colours_and_sides_of_any_length_have_a_gradient():
+    images = torch.rand(3, 3, 20, 13).requires_grad_()
+    likeness = Likeness(torch.rand(50, 3, 20, 13))
+    likeness.distances(images, likeness.mean_image.expand_as(images)).sum().backward()
+    assert images.grad is not None
+    assert bool(images.grad.isfinite().all())
+    assert bool((images.grad != 0).any(1).all())  # every pixel counts
+    assert not likeness.distances(images, images).any()
+
+
 def test_labels_are_tried_or_taken():
     generator, shares = made(3), (0.4, 0.3, 0.3)
     labels = torch.tensor([0, 1, 2, 2])
