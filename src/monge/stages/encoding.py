@@ -44,7 +44,8 @@ def encode(
     if encoder is None:
         raise InputError(
             f"{model}: has no encoder (encoder/encoder.onnx beside it). Train with "
-            "train.objective: vae, wae-mmd or wae-gan, whose export writes one."
+            "train.objective: vae, wae-mmd or wae-gan, whose export writes one; of another method "
+            "`monge project` finds latents, too."
         )
     labels = _labels(sampler, label) if show is not None else None
     names, images, rejected = _read(encoder, sources)
@@ -91,7 +92,7 @@ def _read(encoder: Encoder, sources: Sequence[Path]) -> tuple[list[str], Images,
     names: list[str] = []
     parts: list[Images] = []
     rejected: dict[str, str] = {}
-    for name, content in _items(sources):
+    for name, content in items(sources):
         if len(names) >= MOST:
             raise InputError(f"more than {MOST:,} pictures at a time: encode them in parts.")
         decoded = decode_chunk([content], how)
@@ -104,7 +105,7 @@ def _read(encoder: Encoder, sources: Sequence[Path]) -> tuple[list[str], Images,
     return names, np.concatenate(parts) if parts else none, rejected
 
 
-def _items(sources: Sequence[Path]) -> Iterator[Item]:
+def items(sources: Sequence[Path]) -> Iterator[Item]:
     """Files by themselves; folders and archives as `prepare` reads them."""
     from monge.data.sources import open_source
     from monge.params import PrepareParams

@@ -24,7 +24,7 @@ from monge.pictures import paired
 from monge.serving import pictures
 from monge.serving.encoder import Encoder
 from monge.serving.latents_file import LatentsFile
-from monge.stages.encoding import _items as items
+from monge.stages.encoding import items
 from monge.stages.inverting import Drawer, drawer, progress
 
 log = logging.getLogger(__name__)
