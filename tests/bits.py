@@ -32,7 +32,8 @@ from monge.training import loop
 
 TINY = (
     "prepare.resolution=8", "train.steps=20", "train.batch_size=8", "train.latent_dim=4",
-    "train.mlp.depth=2", "train.mlp.width=16", "train.dcgan.features=2", "train.threads=1",
+    "train.mlp.depth=2", "train.mlp.width=16", "train.dcgan.features=2", "train.resnet.features=2",
+    "train.threads=1",
     "train.checkpoint_every=10", "train.quality_every=1000", "train.grid_every=1000",
     "train.log_every=10", "export.checkpoint=last", "train.device=cpu",
 )  # fmt: skip

@@ -148,9 +148,9 @@ EDITS = {
     "figure": [
         Edit(
             CATALOGUE,
-            "from monge.metrics.sharpness import sharpness\n",
+            "from monge.metrics.sharpness import least_sharpness, sharpness\n",
             "from monge.metrics.brightness import brightness_gap\n"
-            "from monge.metrics.sharpness import sharpness\n",
+            "from monge.metrics.sharpness import least_sharpness, sharpness\n",
         ),
         Edit(
             CATALOGUE,

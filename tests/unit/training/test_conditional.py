@@ -21,6 +21,7 @@ def settings(**changes):
         "conditional": True, "steps": 6, "batch_size": 8, "latent_dim": 4, "threads": 1,
         "log_every": 2, "grid_every": 3, "quality_every": 3, "checkpoint_every": 2,
         "learning_rate_decay": "none", "mlp": {"depth": 1, "width": 8}, "dcgan": {"features": 2},
+        "resnet": {"features": 2},
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)
 
@@ -38,7 +39,7 @@ def weights(folder):
     return load_file(max(folder.glob("step-*")) / "tensors.safetensors")
 
 
-@pytest.mark.parametrize("net", ["mlp", "dcgan"])
+@pytest.mark.parametrize("net", ["mlp", "dcgan", "resnet"])
 @pytest.mark.parametrize("objective", ["wgan", "wgan-gp"])
 def test_it_goes_on_to_the_same_bits_in_either_data_mode(dataset, tmp_path, net, objective):
     params = settings(net=net, objective=objective)

@@ -37,6 +37,7 @@ def small(**changes):
         "steps": 6, "batch_size": 8, "latent_dim": 4, "threads": 1, "log_every": 2,
         "grid_every": 100, "checkpoint_every": 2, "learning_rate_decay": "none",
         "mlp": {"depth": 1, "width": 8}, "dcgan": {"features": 2},
+        "resnet": {"features": 2},
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)
 
@@ -72,6 +73,16 @@ def test_a_resumed_training_ends_at_the_same_bits(dataset, tmp_path, net, object
     shutil.rmtree(tmp_path / "broken/step-00000006")
     outcome = train(params, dataset, tmp_path / "broken")
     assert outcome.resumed_from == 4
+    assert_same_training(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_a_resumed_resnet_with_classes_ends_at_the_same_bits(dataset, tmp_path):
+    resnet = {"features": 2, "head": "classifier"}
+    params = small(net="resnet", objective="wgan-gp", conditional=True, resnet=resnet)
+    train(params, dataset, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    shutil.rmtree(tmp_path / "broken/step-00000006")
+    assert train(params, dataset, tmp_path / "broken").resumed_from == 4
     assert_same_training(tmp_path / "whole", tmp_path / "broken")
 
 

@@ -25,7 +25,7 @@ CASES = [
     for net, norm in (("mlp", "none"), ("dcgan", "instance"), ("dcgan", "batch"))
     for objective in METHODS
     if objective in (("wgan", "gan") if norm == "batch" else METHODS)
-]
+] + [("resnet", "wgan-gp", "auto")]
 
 
 def main():
@@ -38,6 +38,7 @@ def main():
                 "net": net, "objective": objective_name, "batch_size": 16, "latent_dim": 8,
                 "mlp": {"depth": 2, "width": 32}, "flip": True,
                 "dcgan": {"features": 4, "critic_norm": norm},
+                "resnet": {"features": 4},
                 "gan": {"instance_noise": 0.5, "label_smoothing": 0.1},
                 "wae-mmd": {"encoder": "gaussian", "input_noise": 0.1, "warm_start": 1},
             }
