@@ -23,7 +23,7 @@ MLP = TrainParams(net="mlp", objective="wgan-gp")
 DCGAN = TrainParams(net="dcgan", objective="wgan")
 EVERY = [
     TrainParams(net=net, objective=objective)
-    for net in ("mlp", "dcgan", "dcgan-plain")
+    for net in ("mlp", "dcgan", "dcgan-plain", "resnet")
     for objective in OBJECTIVE_SECTIONS
 ]
 
