@@ -103,18 +103,16 @@ EDITS = {
         Edit(
             LOWER,
             "def _unflatten(",
-            "def _silu(graph: Graph, _: Any) -> None:\n"
+            "def _silu(graph: Graph, value: Value, _: Any) -> Value:\n"
             '    """x times sigmoid(x)."""\n'
-            "    before = graph.value\n"
-            '    graph.add("Sigmoid")\n'
-            '    graph.add("Mul", before)\n'
+            '    return graph.add("Mul", value, graph.add("Sigmoid", value).name)\n'
             "\n"
             "\n"
             "def _unflatten(",
         ),
         below(
             LOWER,
-            '    nn.ReLU: lambda graph, _: graph.add("Relu"),',
+            '    nn.ReLU: lambda graph, value, _: graph.add("Relu", value),',
             "    nn.SiLU: _silu,",
         ),
     ],
