@@ -34,7 +34,7 @@ function show({ pixels, shape: [n, height, width, channels] }) {
     for (let k = 0; k < height * width; k++) {
       const start = (i * height * width + k) * channels;
       for (let c = 0; c < 3; c++) tile.data[4 * k + c] = pixels[start + (channels === 1 ? 0 : c)];
-      tile.data[4 * k + 3] = 255;
+      tile.data[4 * k + 3] = channels === 4 ? pixels[start + 3] : 255;
     }
     context.putImageData(tile, (i % columns) * width, Math.floor(i / columns) * height);
   }

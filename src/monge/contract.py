@@ -114,7 +114,7 @@ def _checks(contract: Contract) -> list[tuple[str, bool]]:
     shape_holds = (
         len(c.image_shape) == 3
         and all(_whole(side, 1, MAX_SIDE) for side in c.image_shape)
-        and c.image_shape[2] in (1, 3)
+        and c.image_shape[2] in (1, 3, 4)
     )
     return [
         (
@@ -130,7 +130,7 @@ def _checks(contract: Contract) -> list[tuple[str, bool]]:
             c.latent_distribution != DISTRIBUTION,
         ),
         (
-            f"image_shape must be [height, width, 1 or 3] with sides from 1 to {MAX_SIDE}, "
+            f"image_shape must be [height, width, 1, 3 or 4] with sides from 1 to {MAX_SIDE}, "
             f"got {_short(c.image_shape)}",
             not shape_holds,
         ),

@@ -11,6 +11,9 @@ SIDES = (8, 16, 32, 64, 128)
 _FULL_SIZE_MINUTES = 240.0
 """From so many minutes of a processor on, 64 pixels are worth their time."""
 
+_CUT_OUT = 0.5
+"""Of this share of the images on, what is transparent is a part of the picture."""
+
 _NEARLY_WHITE = 0.85
 """Images that are lighter than this would not be seen on white."""
 
@@ -45,6 +48,9 @@ def _more(gpu: bool, side: int) -> str:
 
 
 def _colour(look: Look) -> Choice:
+    if look.transparent >= _CUT_OUT:
+        share = f"{look.transparent:.0%} of the images are transparent in parts"
+        return Choice("prepare.colour", "rgba", share)
     if look.colourless >= 0.99:
         return Choice("prepare.colour", "grey", "the images have no colours")
     return Choice("prepare.colour", "rgb", f"{1 - look.colourless:.0%} of the images have colours")
@@ -52,11 +58,12 @@ def _colour(look: Look) -> Choice:
 
 def _fit(look: Look) -> list[Choice]:
     """Pad what has one colour around it anyway; crop what is a view of something larger."""
-    if look.transparent >= 0.5:
+    if look.transparent >= _CUT_OUT:
         white = look.light < _NEARLY_WHITE
         ground = Choice(
             "prepare.background", "#ffffff" if white else "#000000",
-            f"behind transparent pixels{'' if white else ', for the images are nearly white'}",
+            "behind transparent pixels where they are not kept"
+            + ("" if white else ", for the images are nearly white"),
         )  # fmt: skip
         return [Choice("prepare.fit", "pad", "nothing of an icon is cut off"), ground]
     if look.framed >= 0.5 and look.frame:

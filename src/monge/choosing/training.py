@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from monge.alpha import COLOURS
 from monge.choosing.choice import Choice
 from monge.durations import duration
 
@@ -60,7 +61,7 @@ def choices(images: Images, seconds: float, timed: Timed, fixed: dict[str, objec
 def _net(images: Images) -> Choice:
     channels, height, width = images.shape
     convolutional = height == width and height in (16, 32, 64, 128)
-    why = f"{width}x{height} pixels, {'colour' if channels == 3 else 'grey'}"
+    why = f"{width}x{height} pixels, {COLOURS[channels]}"
     return Choice("train.net", "dcgan" if convolutional else "mlp", why)
 
 

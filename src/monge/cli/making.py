@@ -26,6 +26,7 @@ class Colour(StrEnum):
 
     grey = "grey"
     rgb = "rgb"
+    rgba = "rgba"
 
 
 @app.command()

@@ -7,6 +7,7 @@
 | 1 bit                      | 0 and 255                                                          |
 | palette                    | the palette's colours                                              |
 | alpha, transparent colour  | composited over `background` (in 8 bit, before resizing)           |
+|   asked as RGBA            | kept; resized premultiplied, and black where nothing can be seen   |
 | CMYK, YCbCr, LAB, HSV      | RGB by Pillow's conversion; embedded colour profiles are ignored   |
 | 12 and 16 bit              | the high byte: v >> 4, v >> 8                                      |
 | 32-bit integer (I)         | v >> 8 when all of 0..65535, else refused                          |
@@ -57,6 +58,9 @@ CONVERSION = {
     "resize": "Pillow Lanczos, antialiased",
 }
 
+KEPT = "kept; resized premultiplied, black where it is 0, which padding is"
+"""What becomes of alpha where the opacity is a channel."""
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -68,6 +72,12 @@ _UPRIGHT = {
 }
 _ORIENTATION = 0x0112
 _JPEG_MARGIN = 4
+
+
+CHANNELS = {"grey": 1, "rgb": 3, "rgba": 4}
+"""How many there are in a packed image, by `prepare.colour`."""
+
+COLOUR_OF = {channels: colour for colour, channels in CHANNELS.items()}
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ class Recipe:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        return (1 if self.colour == "grey" else 3, self.size, self.size)
+        return (CHANNELS[self.colour], self.size, self.size)
 
 
 @dataclass(frozen=True)
@@ -166,6 +176,8 @@ def _decoded(encoded: Encoded, recipe: Recipe) -> tuple[NDArray[np.uint8], Trait
     transparent, coloured = _shows_through(image), recipe.colour == "grey" and _is_coloured(image)
     image = _coloured(image, scale, recipe)
     pixels = np.asarray(_fitted(image, recipe))
+    if recipe.colour == "rgba":
+        pixels = pixels * (pixels[..., 3:] > 0)  # no colour to learn from where none is seen
     pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
     traits = traits_of(pixels, image, (width, height), scale, recipe.levels, peak)
     return pixels, replace(traits, transparent=transparent, coloured=coloured)
@@ -243,8 +255,10 @@ def _is_coloured(image: Image.Image) -> bool:
 
 
 def _coloured(image: Image.Image, scale: levels.Scale, recipe: Recipe) -> Image.Image:
-    """Bring an image to mode L or RGB."""
+    """Bring an image to mode L, RGB or RGBA."""
     image = _in_bytes(image, scale, recipe.levels)
+    if recipe.colour == "rgba":
+        return image.convert("RGBA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, recipe.background)
@@ -286,12 +300,16 @@ def _fitted(image: Image.Image, recipe: Recipe) -> Image.Image:
         return _resized(image, (size, size))
     longest = max(image.size)
     width, height = (max(1, round(side * size / longest)) for side in image.size)
-    canvas = Image.new("RGB", (size, size), recipe.background).convert(image.mode)
+    if recipe.colour == "rgba":
+        canvas = Image.new("RGBA", (size, size), (0, 0, 0, 0))
+    else:
+        canvas = Image.new("RGB", (size, size), recipe.background).convert(image.mode)
     canvas.paste(_resized(image, (width, height)), ((size - width) // 2, (size - height) // 2))
     return canvas
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Pillow resizes colours with their opacity as weights, premultiplied, and undoes it."""
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from monge.data.decode import Recipe
+from monge.data.decode import COLOUR_OF, Recipe
 
 
 def recipe(
@@ -17,7 +17,7 @@ def recipe(
     """
     height, _, channels = image_shape
     how: dict[str, Any] = {
-        "colour": "grey" if channels == 1 else "rgb", "fit": "crop", "background": "#000000",
+        "colour": COLOUR_OF[channels], "fit": "crop", "background": "#000000",
         "levels": "full",
     }  # fmt: skip
     how |= {name: value for name, value in preparation.items() if name in how}

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from monge.data.decode import CONVERSION, Encoded, Recipe
+from monge.data.decode import CONVERSION, KEPT, Encoded, Recipe
 from monge.data.layout import Layout, organise
 from monge.data.packed import SPLITS, Images, PackedDataset
 from monge.data.pool import Chunk, decode_all
@@ -177,12 +177,14 @@ def _pack(
         return writer.finish(
             source=source.description,
             params=params.model_dump(),
-            conversion=CONVERSION,
+            conversion=CONVERSION | ({"alpha": KEPT} if params.colour == "rgba" else {}),
             rejected=[
                 {"path": path, "reason": reason}
                 for path, reason in sorted(arrivals.rejected.items())
             ],
-            remarks=arrivals.remarks.sentences(packed, params.fit, params.background),
+            remarks=arrivals.remarks.sentences(
+                packed, params.fit, "" if params.colour == "rgba" else params.background
+            ),
             skipped_files=source.skipped.total(),
             skipped=dict(source.skipped),
             left_out=[

@@ -80,7 +80,10 @@ class Remarks:
             self.peak = max(self.peak, traits.peak)
 
     def sentences(self, packed: Set[str], fit: str, background: str) -> list[str]:
-        """Say of each kind how many of the packed images there are, and what to do about it."""
+        """Say of each kind how many of the packed images there are, and what to do about it.
+
+        `background` is empty where what is transparent stays so.
+        """
         said = []
         if flat := packed & set(self.flat):
             said.append(
@@ -100,10 +103,10 @@ class Remarks:
                 f"{_counted(thin, packed)} over {_THIN} times as long as wide, of which fit: "
                 f"{fit} {told}: {way} them into pieces"
             )
-        if transparent := packed & set(self.transparent):
+        if (transparent := packed & set(self.transparent)) and background:
             said.append(
                 f"{_counted(transparent, packed)} transparent in parts: {background} is put "
-                "behind them, which is prepare.background"
+                "behind them, which is prepare.background; prepare.colour=rgba keeps them so"
             )
         if coloured := packed & set(self.coloured):
             said.append(

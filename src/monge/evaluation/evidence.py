@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monge.data.packed import PackedDataset
+from monge import alpha
+from monge.data.packed import PackedDataset, Split
 from monge.errors import ModelFileError
 from monge.params import EvaluateParams
 
@@ -47,7 +49,7 @@ class Evidence:
         labels: Asked | None = None,
     ) -> None:
         self._sample, self._generator_hash, self.labels = sample, generator_hash, labels
-        self.dataset, self.params = dataset, params
+        self.dataset, self.params = as_seen(dataset), params
         generator = np.random.default_rng(params.seed)
         self.reference = _choose(generator, len(dataset.train), params.images)
         self.held_out = _choose(generator, len(dataset.validation), params.images)
@@ -84,7 +86,7 @@ class Evidence:
                 f"{[height, width, channels]} (height, width, channels). "
                 "Prepare, train and export with the same prepare.resolution and prepare.colour."
             )
-        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        return alpha.premultiplied(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
     def generated_subset(self, number: int, size: int) -> Images:
         """Draw one of the disjoint subsets of a size: uint8 [size, C, H, W]."""
@@ -115,8 +117,26 @@ def _choose(generator: np.random.Generator, available: int, wanted: int) -> Indi
 
 
 def shown(images: Images) -> Images:
-    """uint8 [n, C, H, W] as [n, H, W, C], the way pictures are drawn."""
-    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    """uint8 [n, C, H, W] as [n, H, W, C], the way pictures are drawn: straight."""
+    return np.ascontiguousarray(alpha.straight(images).transpose(0, 2, 3, 1))
+
+
+class _Seen(Split):
+    """A split whose images are premultiplied when they are taken."""
+
+    def take(self, indices: NDArray[np.integer[Any]]) -> Images:
+        return alpha.premultiplied(super().take(indices))
+
+
+def as_seen(dataset: PackedDataset) -> PackedDataset:
+    """A dataset whose images are as they look: premultiplied, where they have an opacity."""
+    if dataset.image_shape[0] != alpha.CHANNELS:
+        return dataset
+    seen = copy.copy(dataset)
+    seen.train, seen.validation = (
+        _Seen(split.shards, split.labels) for split in (dataset.train, dataset.validation)
+    )
+    return seen
 
 
 def progress(count: int, what: str) -> Iterator[int]:

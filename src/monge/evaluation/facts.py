@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monge.alpha import COLOURS
 from monge.contract import Contract
 from monge.data.packed import PackedDataset
 from monge.evaluation import document, verdict
@@ -41,7 +42,7 @@ class Facts:
     def data(self) -> str:
         """The dataset in a sentence's half."""
         height, width, channels = self.contract.image_shape
-        colour = "grey" if channels == 1 else "colour"
+        colour = COLOURS[channels]
         return (
             f"{self.counts['train']:,} training and {self.counts['validation']:,} held-out "
             f"{colour} images of {height}×{width} pixels ({self.source})"

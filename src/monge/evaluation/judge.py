@@ -46,6 +46,7 @@ def judge(
             f"for {params.repeats} repeats. Raise the one or lower the other."
         )
     evidence = Evidence(sample, dataset, params, generator_hash, labels)
+    dataset = evidence.dataset
     look = extractor(
         params.features,
         dataset.train,

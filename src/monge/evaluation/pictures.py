@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monge import alpha
 from monge.evaluation.judgement import ClassShares, Neighbours, Returned
 from monge.pictures import paired, tile
 
@@ -247,13 +248,16 @@ def _fitted(images: Images) -> Images:
     small = [_picture(image) for image in images]
     for image in small:
         image.thumbnail((_MAX_TILE_PX, _MAX_TILE_PX))
-    return np.stack([np.asarray(image)[..., :channels] for image in small])
+    kept = min(channels, 3)
+    return np.stack([np.asarray(image)[..., :kept] for image in small])
 
 
 def _picture(image: Images) -> Image.Image:
-    """uint8 [H, W, 1 or 3] as an RGB picture."""
+    """uint8 [H, W, 1, 3 or 4] as an RGB picture."""
     from PIL import Image
 
+    if image.shape[-1] == alpha.CHANNELS:
+        image = alpha.on_checkers(image)
     return Image.fromarray(np.broadcast_to(image, (*image.shape[:2], 3)).copy())
 
 

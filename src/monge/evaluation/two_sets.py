@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from monge.alpha import premultiplied
 from monge.errors import InputError
 from monge.evaluation.by_pixels import compare_pixels
 from monge.evaluation.catalogue import CATALOGUE, named
@@ -140,7 +141,7 @@ def _side(images: ImageSet, look: Extractor, params: EvaluateParams, what: str) 
     order = generator.permutation(len(images))[: params.images]
 
     def some(start: int, count: int) -> Images:
-        return images.take(order[start : start + count])
+        return premultiplied(images.take(order[start : start + count]))
 
     return Side(images, order, see(look, some, len(order), params.batch_size, what))
 
@@ -160,5 +161,5 @@ def _figures(a: Side, b: Side, comparison: Comparison, params: EvaluateParams) -
     if a.seen.probabilities is not None:
         found["classifier_score"] = classifier_score(a.seen.probabilities)
     size = min(params.transport_images, n, len(b.order))
-    made, real = (side.images.take(side.order[:size]) for side in (a, b))
+    made, real = (premultiplied(side.images.take(side.order[:size])) for side in (a, b))
     return found | compare_pixels(made, real, params.projections, params.seed)

@@ -17,6 +17,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
+from monge.alpha import on_grey
 from monge.errors import MissingExtra, ServiceError
 from monge.files import write_whole
 
@@ -39,7 +40,8 @@ _TIMEOUT_S = 30.0
 class InceptionExtractor:
     """Images through Inception v3: 2048 pooled features, and probabilities of 1008 classes.
 
-    On a GPU where there is one. Grey images are taken as colour ones of three equal channels.
+    On a GPU where there is one. Grey images are taken as colour ones of three equal channels, and
+    those with an opacity on the middle grey.
     """
 
     name = NAME
@@ -69,6 +71,7 @@ class InceptionExtractor:
         """Features and probabilities in one pass."""
         import torch
 
+        images = on_grey(images)
         colour = np.broadcast_to(images, (len(images), 3, *images.shape[2:]))
         with torch.inference_mode():
             batch = torch.from_numpy(colour.copy()).to(self._device)

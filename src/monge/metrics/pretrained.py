@@ -87,10 +87,12 @@ def _convolution(before: int, after: int, stride: int) -> list[nn.Module]:
 
 
 def coloured(x: torch.Tensor) -> torch.Tensor:
-    """Images [n, C, h, w] in −1..1 as red, green and blue; what is transparent becomes mid-grey."""
-    channels = x.shape[1]
-    if channels in (2, 4):
-        x = x[:, :-1] * (x[:, -1:] + 1.0) / 2.0
+    """Images [n, C, h, w] in −1..1 as red, green and blue.
+
+    Of four channels the last is opacity, by which the colours are multiplied: over mid-grey.
+    """
+    if x.shape[1] == 4:
+        x = x[:, :-1] + 1.0 - (x[:, -1:] + 1.0) / 2.0
     return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
 
 

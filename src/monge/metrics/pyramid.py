@@ -39,6 +39,14 @@ def levels(images: Tensor) -> list[Tensor]:
     return [images.flatten(1), *finer]
 
 
+def as_seen(images: Tensor) -> Tensor:
+    """Images in −1..1 with colours times opacity, where a fourth channel has that."""
+    if images.shape[1] != 4:
+        return images
+    share = (images[:, 3:] + 1.0) / 2.0
+    return torch.cat([(images[:, :3] + 1.0) * share - 1.0, images[:, 3:]], 1)
+
+
 def _doubled(coarse: Tensor, like: Tensor) -> Tensor:
     """Each pixel as a block of 2×2, cut to the size of `like` where that is odd."""
     height, width = like.shape[2:]

@@ -59,7 +59,12 @@ class Shown(nn.Module):
 
 
 def _coloured(images: Tensor, draws: Tensor, applied: Tensor) -> Tensor:
-    """Brightness, saturation about each pixel's grey, contrast about the image's mean."""
+    """Brightness, saturation about each pixel's grey, contrast about the image's mean.
+
+    Of four channels the last is opacity, which has no colour to change.
+    """
+    if images.shape[1] == 4:
+        return torch.cat([_coloured(images[:, :3], draws, applied), images[:, 3:]], 1)
     brightness, saturation, contrast = (applied[:, i, None, None, None] for i in range(3))
     u = draws[:, :, None, None, None].unbind(1)
     images = images + brightness * (u[0] - 0.5)

@@ -21,7 +21,7 @@ class PrepareParams(Section):
     path: Line = "data/raw"
     classes: Literal["folders", "none"] = "folders"
     resolution: Annotated[int, Field(ge=4, le=1024)] = 8
-    colour: Literal["grey", "rgb"] = "grey"
+    colour: Literal["grey", "rgb", "rgba"] = "grey"
     fit: Literal["crop", "pad"] = "crop"
     background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"
     levels: Literal["full", "stretch"] | Annotated[float, Field(gt=0.0, le=1e12)] = "full"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from monge.alpha import COLOURS
 from monge.contract import Contract
 from monge.errors import InputError
 from monge.registry.models import Registry, Version
@@ -34,7 +35,7 @@ class Kind:
 
     def __str__(self) -> str:
         height, width, channels = self.image_shape
-        drawn = f"{width}x{height} {'grey' if channels == 1 else 'colour'} images"
+        drawn = f"{width}x{height} {COLOURS[channels]} images"
         return f"{drawn} of {', '.join(self.classes)}" if self.classes else drawn
 
 

@@ -284,6 +284,7 @@ def _zip(images: Images, form: str, buffer: io.BytesIO) -> None:
 
 def _save(picture: Image.Image, form: str, buffer: io.BytesIO) -> None:
     if form == "webp":
-        picture.convert("RGB").save(buffer, "WEBP", lossless=True)
+        mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+        picture.convert(mode).save(buffer, "WEBP", lossless=True, exact=True)
     else:
         picture.save(buffer, "PNG", compress_level=1)

@@ -112,6 +112,6 @@ def picture(image: Images) -> Image.Image:
 
 def _check(images: Any) -> tuple[int, int, int, int]:
     shape: tuple[int, ...] = getattr(images, "shape", ())
-    if len(shape) != 4 or shape[3] not in (1, 3) or images.dtype != np.uint8:
+    if len(shape) != 4 or shape[3] not in (1, 3, 4) or images.dtype != np.uint8:
         raise InputError(f"images must be uint8 [n, H, W, 1 or 3], got shape {tuple(shape)}.")
     return shape[0], shape[1], shape[2], shape[3]

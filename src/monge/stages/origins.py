@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from monge.data.decode import COLOUR_OF
 from monge.errors import InputError, SourceError
 from monge.params import Params, PrepareParams
 from monge.paths import Paths
@@ -70,7 +71,7 @@ def opened(
         ready = {name: _ready(params, name) for name in (first, second)}
         shape = next((_shape(side) for side in ready.values() if side is not None), None)
         if shape is not None:
-            size, colour = size or shape[1], colour or ("grey" if shape[0] == 1 else "rgb")
+            size, colour = size or shape[1], colour or COLOUR_OF[shape[0]]
         if size is None:
             raise InputError(
                 "--size: say at which height and width the images are to be compared; "

@@ -21,7 +21,7 @@ from monge import terminal
 from monge.data.batches import normalise
 from monge.data.packed import PackedDataset
 from monge.metrics.frechet import Gaussian
-from monge.metrics.pyramid import PyramidMoments, pyramid_distance
+from monge.metrics.pyramid import PyramidMoments, as_seen, pyramid_distance
 
 GRIDS = "grids"
 """The folder of the sample grids beside the checkpoints; monge.training.grids fills it."""
@@ -67,7 +67,8 @@ class Nearness:
     def _distance(self, images: NDArray[np.uint8]) -> float:
         moments = PyramidMoments()
         for first in range(0, len(images), _AT_A_TIME):
-            moments.add(normalise(torch.from_numpy(images[first : first + _AT_A_TIME])))
+            part = normalise(torch.from_numpy(images[first : first + _AT_A_TIME]))
+            moments.add(as_seen(part))
         return pyramid_distance(moments.gaussians(), list(self.held_out))
 
 

@@ -21,7 +21,7 @@ from monge.data.batches import normalise
 from monge.data.packed import PackedDataset
 from monge.files import write_whole
 from monge.metrics.frechet import Gaussian
-from monge.metrics.pyramid import NAME, PyramidMoments, pyramid_distance
+from monge.metrics.pyramid import NAME, PyramidMoments, as_seen, pyramid_distance
 from monge.params import TrainParams
 from monge.tracking import Run
 from monge.training import labels
@@ -125,7 +125,7 @@ class Quality:
         moments = PyramidMoments()
         for first in range(0, count, _AT_A_TIME):
             part = self._images.take(places[first : first + _AT_A_TIME])
-            moments.add(normalise(torch.from_numpy(part)))
+            moments.add(as_seen(normalise(torch.from_numpy(part))))
         return moments.gaussians()
 
     def _write(self) -> None:
@@ -164,4 +164,5 @@ def _row(line: str) -> Look | None:
 def _as_shown(generator: torch.nn.Module, inputs: labels.Inputs) -> Tensor:
     """Images in −1..1, in the steps of the bytes that the exported file gives."""
     images = inputs.draw(generator)
-    return ((images + 1.0) * 127.5).round_().clamp_(0.0, 255.0).div_(127.5).sub_(1.0)
+    rounded = ((images + 1.0) * 127.5).round_().clamp_(0.0, 255.0).div_(127.5).sub_(1.0)
+    return as_seen(rounded)

@@ -44,6 +44,8 @@ def test_images_without_colours_are_grey():
 
 def test_icons_are_padded_on_a_ground_that_shows_them():
     icons = replace(PHOTOS, transparent=0.9, framed=1.0, frame="")
+    assert chosen(icons)["prepare.colour"] == "rgba"
+    assert chosen(replace(icons, transparent=0.4))["prepare.colour"] == "rgb"
     assert chosen(icons)["prepare.fit"] == "pad"
     assert chosen(icons)["prepare.background"] == "#ffffff"
     assert chosen(replace(icons, light=0.97))["prepare.background"] == "#000000"

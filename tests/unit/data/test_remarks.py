@@ -126,7 +126,7 @@ def test_transparency_and_colours_that_are_lost_are_told(
     said = told(tmp_path, caplog, resolution=16, background="#102030")
     assert said == [
         "1 of 8 images (see-through.png) is transparent in parts: #102030 is put behind them, "
-        "which is prepare.background",
+        "which is prepare.background; prepare.colour=rgba keeps them so",
         "2 of 8 images (red-palette.png, ...) are in colours and packed as grey: "
         "prepare.colour=rgb keeps them",
     ]

@@ -129,7 +129,7 @@ function paint(canvas, { height, width, channels, pixels }, index) {
     for (let c = 0; c < 3; c++) {
       image.data[4 * i + c] = pixels[start + i * channels + (channels === 1 ? 0 : c)];
     }
-    image.data[4 * i + 3] = 255;
+    image.data[4 * i + 3] = channels === 4 ? pixels[start + 4 * i + 3] : 255;
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
@@ -142,7 +142,7 @@ async function showModel() {
   showClasses(contract);
   own.show(model);
   const facts = {
-    Images: `${width} × ${height}, ${channels === 1 ? "grey" : "colour"}`,
+    Images: `${width} × ${height}, ${{ 1: "grey", 3: "colour", 4: "colour and opacity" }[channels]}`,
     "Latent values": contract.latent_dim,
     "Trained to step": contract.step.toLocaleString("en"),
     Classes: contract.classes.join(", ") || "none known",
