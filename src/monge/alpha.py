@@ -43,7 +43,8 @@ def on_grey(images: Images) -> Images:
     if images.shape[1] != CHANNELS:
         return images
     behind = (255 - images[:, 3:].astype(np.uint16)) * 128 // 255
-    return np.minimum(images[:, :3] + behind, 255).astype(np.uint8)
+    seen: Images = np.minimum(images[:, :3] + behind, 255).astype(np.uint8)
+    return seen
 
 
 def on_checkers(image: Images) -> Images:
