@@ -43,8 +43,7 @@ def _plain_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn
 
 
 def _dcgan_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
-    features = train.dcgan.critic_features or train.dcgan.features
-    how = train.dcgan
+    features, how = _beside(train), train.dcgan
     return dcgan.Critic(image_shape, features, how.critic_norm, classes, how.minibatch_kernels)
 
 
@@ -78,15 +77,21 @@ def _resnet_encoder(train: TrainParams, image_shape: Shape, classes: int) -> nn.
 
 
 def _dcgan_encoder(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
-    return dcgan.Encoder(image_shape, train.dcgan.features, encoded(train))
+    return dcgan.Encoder(image_shape, _beside(train), encoded(train))
 
 
 def _plain_encoder(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
-    return dcgan.Encoder(image_shape, train.dcgan.features, encoded(train), plain=True)
+    return dcgan.Encoder(image_shape, _beside(train), encoded(train), plain=True)
 
 
 def _mlp_encoder(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
-    return mlp.Encoder(image_shape, train.mlp.depth, train.mlp.width, encoded(train))
+    width = train.mlp.critic_width or train.mlp.width
+    return mlp.Encoder(image_shape, train.mlp.depth, width, encoded(train))
+
+
+def _beside(train: TrainParams) -> int:
+    """f of the convolutional network beside the generator, whichever it is."""
+    return train.dcgan.critic_features or train.dcgan.features
 
 
 def encoded(train: TrainParams) -> int:
