@@ -219,15 +219,3 @@ def test_every_figure_has_its_line_in_the_reference() -> None:
     text = (ROOT / "docs/reference/figures.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+?) \| .*\|$", text, re.M)
     assert rows == [(name, entry.better, entry.meaning) for name, entry in CATALOGUE.items()]
-
-
-def test_the_published_trainings_are_parameters_that_exist() -> None:
-    from monge.params import load
-
-    text = (ROOT / "docs/how-to/reproduce.md").read_text(encoding="utf-8")
-    commands = re.findall(r'SET="(.*?)"', text.replace("\\\n", " "), re.S)
-    assert len(commands) >= 3
-    for command in commands:
-        load(ROOT / "params.yaml", command.split())
-    for more in re.findall(r"`(train\.[^`]*=[^`]*)`", text):
-        load(ROOT / "params.yaml", more.split())
