@@ -42,6 +42,7 @@ import onnxruntime
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.plain import plain
 from monge import nets
 from monge.contract import Contract
 from monge.export.graph import Form
@@ -77,13 +78,10 @@ def files(name: str, folder: Path) -> tuple[torch.nn.Module, dict[str, Path]]:
     contract = Contract(latent_dim=params.latent_dim, image_shape=(*shape[1:], shape[0]))
     write_generator(network, contract, paths["latency"])
     write_generator(network, contract, paths["throughput"], Form(optimize_for="throughput"))
-    plain = nets.build("generator", params, shape).eval()
-    plain.load_state_dict(network.state_dict())
-    for layer in plain.modules():
-        if isinstance(layer, nets.dcgan.Upsample):
-            layer.__class__ = torch.nn.ConvTranspose2d  # type: ignore[assignment]
-    _export(plain, torch.zeros(2, params.latent_dim), paths["standard"])
-    return plain, paths
+    textbook = plain(nets.build("generator", params, shape).eval())
+    textbook.load_state_dict(network.state_dict())
+    _export(textbook, torch.zeros(2, params.latent_dim), paths["standard"])
+    return textbook, paths
 
 
 def has_newer_exporter() -> bool:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.plain import plain
 from monge import nets
 from monge.params import TrainParams
 
@@ -36,11 +37,8 @@ class Textbook:
         self.method = params.objective
         sections = {"wgan": params.wgan, "wgan-gp": params.wgan_gp, "rpgan": params.rpgan}
         self.section: Any = sections[self.method]
-        self.generator = nets.build("generator", params, shape).to(device)
-        for layer in self.generator.modules():
-            if isinstance(layer, nets.dcgan.Upsample):
-                layer.__class__ = nn.ConvTranspose2d  # type: ignore[assignment]
-        self.critic = nets.build("critic", params, shape).to(device)
+        self.generator = plain(nets.build("generator", params, shape)).to(device)
+        self.critic = plain(nets.build("critic", params, shape)).to(device)
         self.of_critic, self.of_generator = map(self._optimizer, (self.critic, self.generator))
 
     def __call__(self) -> None:

@@ -71,7 +71,10 @@ class Case:
 DIGITS = {"net": "mlp", "latent_dim": 64, "mlp": {"depth": 3, "width": 128}}
 DCGAN = {"net": "dcgan", "latent_dim": 100, "dcgan": {"features": 64}}
 TINY = {"net": "dcgan", "latent_dim": 8, "batch_size": 8, "dcgan": {"features": 4}}
+RESNET = {"net": "resnet", "latent_dim": 128, "objective": "wgan-gp"}
 CASES = {
+    "resnet32": Case(RESNET | {"resnet": {"features": 32}}, (3, 32, 32), "JPEG", 512),
+    "resnet64": Case(RESNET | {"resnet": {"features": 16}}, (3, 64, 64), "JPEG", 512),
     "digits": Case(DIGITS | {"objective": "wgan-gp"}, (1, 8, 8), "PNG", 1438),
     "digits-wgan": Case(DIGITS | {"objective": "wgan"}, (1, 8, 8), "PNG", 1438),
     "dcgan64-wgan": Case(DCGAN | {"objective": "wgan"}, (3, 64, 64), "JPEG", 512),

@@ -1,13 +1,9 @@
 """Residual blocks for inference: the plain layers of both ways, whose sum is the block.
 
 Nearest-neighbour upsampling and the 3x3 convolution after it are one transposed convolution of
-kernel 4 and stride 2: in one dimension, of taps w0, w1, w2,
-
-    y[2p]     = w0 x[p−1] + (w1 + w2) x[p]
-    y[2p + 1] = (w0 + w1) x[p] + w2 x[p+1]
-
-which takes four ninths of the products, and in Winograd's form still fewer. A 3x3 convolution and
-the mean of each 2x2 after it are, the other way round, one convolution of kernel 4 and stride 2.
+kernel 4 and stride 2, which takes four ninths of the products, and in Winograd's form still fewer;
+a 3x3 convolution and the mean of each 2x2 after it are one convolution of such a kernel. Training
+computes both so, too (monge.nets.residual).
 """
 
 from __future__ import annotations
@@ -15,24 +11,16 @@ from __future__ import annotations
 import copy
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from monge.export.graph import Array
-from monge.nets.residual import DownBlock, UpBlock
+from monge.nets.residual import DownBlock, UpBlock, halved_kernel, of_doubled_kernel
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d)
 Ways = tuple[list[nn.Module], list[nn.Module]]
 
 _LEAST = 1e-3
 """Of the largest scale: a smaller one would make its offset too large for float32."""
-
-_SPREAD = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float64)
-"""From three taps to the four of a transposed convolution, in the order of its kernel."""
-
-_MEAN = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]], np.float64) / 2.0
-"""From three taps to the four of a convolution at every other place: the mean of two shifts."""
 
 
 class Doubled(nn.Module):
@@ -68,31 +56,25 @@ def _down(block: DownBlock) -> Ways:
 def upsampled(layer: nn.Conv2d) -> nn.ConvTranspose2d:
     """A 3x3 convolution of the doubled map as a transposed convolution of the map."""
     made = nn.ConvTranspose2d(layer.in_channels, layer.out_channels, 4, 2, 1, bias=_has_bias(layer))
-    return _with(made, layer, _spread(layer, _SPREAD).transpose(1, 0, 2, 3))
+    return _with(made, layer, of_doubled_kernel(layer.weight.detach().double()))
 
 
 def averaged(layer: nn.Module) -> nn.Conv2d:
     """A 3x3 or 1x1 convolution and the mean of each 2x2 after it, as one convolution."""
     assert isinstance(layer, nn.Conv2d)
-    kernel, padding = (4, 1) if layer.kernel_size == (3, 3) else (2, 0)
-    matrix = _MEAN if kernel == 4 else np.full((2, 1), 0.5)
-    has_bias = _has_bias(layer)
-    made = nn.Conv2d(layer.in_channels, layer.out_channels, kernel, 2, padding, bias=has_bias)
-    return _with(made, layer, _spread(layer, matrix))
+    kernel = layer.weight.detach().double()
+    wide = layer.kernel_size == (3, 3)
+    kernel = halved_kernel(kernel) if wide else kernel.expand(-1, -1, 2, 2) / 4.0
+    size, padding, has_bias = kernel.shape[2], int(wide), _has_bias(layer)
+    made = nn.Conv2d(layer.in_channels, layer.out_channels, size, 2, padding, bias=has_bias)
+    return _with(made, layer, kernel)
 
 
-def _spread(layer: nn.Conv2d, matrix: Array) -> Array:
-    """The kernel [out, in, k, k] with a matrix multiplied to both of its axes."""
-    kernel = layer.weight.detach().cpu().double().numpy()
-    spread: Array = np.einsum("ia,ocab,jb->ocij", matrix, kernel, matrix)
-    return spread
-
-
-def _with(made: Layer, layer: nn.Conv2d, kernel: Array) -> Layer:
+def _with(made: Layer, layer: nn.Conv2d, kernel: Tensor) -> Layer:
     """Give a layer a kernel, in float64, and the bias of another."""
-    made.double().weight.data.copy_(torch.from_numpy(np.ascontiguousarray(kernel)))
+    made.double().weight.data.copy_(kernel)
     if layer.bias is not None and made.bias is not None:
-        made.bias.data.copy_(layer.bias.detach().cpu().double())
+        made.bias.data.copy_(layer.bias.detach().double())
     return made.eval()
 
 

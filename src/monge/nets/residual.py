@@ -59,9 +59,9 @@ class UpBlock(nn.Module):
     def forward(self, maps: Tensor, labels: Tensor | None = None) -> Tensor:
         first = self.order == "first"
         hidden = F.relu(_normed(self.norm1, maps, labels))
-        hidden = self.conv1(doubled(hidden) if first else hidden)
+        hidden = of_doubled(self.conv1, hidden) if first else self.conv1(hidden)
         hidden = F.relu(_normed(self.norm2, hidden, labels))
-        hidden = self.conv2(hidden if first else doubled(hidden))
+        hidden = self.conv2(hidden) if first else of_doubled(self.conv2, hidden)
         summed: Tensor = hidden + doubled(self.shortcut(maps))
         return summed
 
@@ -89,16 +89,52 @@ class DownBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         hidden = F.relu(self.norm1(maps)) if self.activate else maps
-        hidden = self.conv2(F.relu(self.norm2(self.conv1(hidden))))
+        hidden = F.relu(self.norm2(self.conv1(hidden)))
         if not self.halve:
-            return hidden + self.shortcut(maps)  # type: ignore[no-any-return]
-        summed: Tensor = F.avg_pool2d(hidden, 2) + self.shortcut(F.avg_pool2d(maps, 2))
+            return self.conv2(hidden) + self.shortcut(maps)  # type: ignore[no-any-return]
+        summed: Tensor = halved(self.conv2, hidden) + self.shortcut(F.avg_pool2d(maps, 2))
         return summed
 
 
 def doubled(maps: Tensor) -> Tensor:
     """Each pixel four times: [n, C, h, w] to [n, C, 2h, 2w]."""
     return F.interpolate(maps, scale_factor=2, mode="nearest")
+
+
+def of_doubled(layer: nn.Conv2d, maps: Tensor) -> Tensor:
+    """A 3x3 convolution of the doubled map, as one transposed convolution of the map.
+
+    Of 36 products for four pixels it leaves 16, since neighbours of a doubled map are alike.
+    """
+    return F.conv_transpose2d(maps, of_doubled_kernel(layer.weight), layer.bias, 2, 1)
+
+
+def halved(layer: nn.Conv2d, maps: Tensor) -> Tensor:
+    """The mean of each 2x2 of a 3x3 convolution, as one convolution of every other place.
+
+    Again 16 products in the place of 36: the mean is taken of the kernel.
+    """
+    return F.conv2d(maps, halved_kernel(layer.weight), layer.bias, 2, 1)
+
+
+def of_doubled_kernel(kernel: Tensor) -> Tensor:
+    """Turn a kernel [out, in, 3, 3] into that of `of_doubled`, [in, out, 4, 4].
+
+    In one dimension, of taps w0, w1, w2: y[2p] = w0 x[p-1] + (w1 + w2) x[p] and
+    y[2p + 1] = (w0 + w1) x[p] + w2 x[p+1].
+    """
+    for axis in (2, 3):
+        first, middle, last = torch.split(kernel, 1, axis)
+        kernel = torch.cat([last, middle + last, first + middle, first], axis)
+    return kernel.transpose(0, 1)
+
+
+def halved_kernel(kernel: Tensor) -> Tensor:
+    """Turn a kernel [out, in, 3, 3] into that of `halved`, [out, in, 4, 4]: a mean of shifts."""
+    for axis in (2, 3):
+        first, middle, last = torch.split(kernel / 2.0, 1, axis)
+        kernel = torch.cat([first, first + middle, middle + last, last], axis)
+    return kernel
 
 
 def norm_layer(norm: Norm, width: int) -> nn.Module:
