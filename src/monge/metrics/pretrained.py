@@ -89,10 +89,14 @@ def _convolution(before: int, after: int, stride: int) -> list[nn.Module]:
 def coloured(x: torch.Tensor) -> torch.Tensor:
     """Images [n, C, h, w] in −1..1 as red, green and blue.
 
-    Of four channels the last is opacity, by which the colours are multiplied: over mid-grey.
+    Of two or four channels the last is opacity, by which the others are multiplied, so that none is
+    above it; what is transparent becomes mid-grey.
     """
-    if x.shape[1] == 4:
-        x = x[:, :-1] + 1.0 - (x[:, -1:] + 1.0) / 2.0
+    import torch
+
+    if x.shape[1] in (2, 4):
+        opacity = x[:, -1:]
+        x = torch.minimum(x[:, :-1], opacity) + 1.0 - (opacity + 1.0) / 2.0
     return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
 
 
