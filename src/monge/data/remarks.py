@@ -47,7 +47,7 @@ def traits_of(
     `peak` is the largest number of one whose file has others than bytes.
     """
     flat = bool((packed.min(axis=(1, 2)) == packed.max(axis=(1, 2))).all())
-    ends = np.array(whole.getextrema()).reshape(-1, 2)
+    ends = np.array(whole.getextrema()).reshape(-1, 2)[:3]  # opacity is no light
     low, high = int(ends[:, 0].min()), int(ends[:, 1].max())
     white = scale.white or 1.0
     if peak is not None and levels == "full":

@@ -8,8 +8,9 @@ there, too.
 
 The transformations are DiffAugment's `color,translation,cutout`, on images in -1..1: brightness
 +-0.5, saturation times 0 to 2, contrast times 0.5 to 1.5, a translation of up to 1/8 with zeros
-coming in, and a square of half the size set to zero. Each is applied with a chance of its own draw:
-always (`diffaugment`), or with a chance that follows how much the opponent overfits (`ada`).
+coming in, and a square of half the size set to zero; of images with an opacity, to clear. Each is
+applied with a chance of its own draw: always (`diffaugment`), or with a chance that follows how
+much the opponent overfits (`ada`).
 """
 
 from __future__ import annotations
@@ -42,8 +43,15 @@ def transformed(images: Tensor, draws: Tensor, chance: Tensor) -> Tensor:
     # Shapes alone, on the meta device, have no precision to be kept.
     with nullcontext() if images.is_meta else torch.autocast(images.device.type, enabled=False):
         seen = _coloured(images.to(draws.dtype), draws[:, :3], applied[:, :3])
-        seen = _translated(seen, draws[:, 3:5], applied[:, 3])
-        return seen * _kept(seen, draws[:, 5:7], applied[:, 4])
+        if images.shape[1] == 4:  # of an opacity, what comes in is clear
+            return _moved(seen + 1.0, draws, applied) - 1.0
+        return _moved(seen, draws, applied)
+
+
+def _moved(images: Tensor, draws: Tensor, applied: Tensor) -> Tensor:
+    """Shifted, and with a part cut out: what comes in is zero."""
+    images = _translated(images, draws[:, 3:5], applied[:, 3])
+    return images * _kept(images, draws[:, 5:7], applied[:, 4])
 
 
 class Shown(nn.Module):
@@ -61,10 +69,12 @@ class Shown(nn.Module):
 def _coloured(images: Tensor, draws: Tensor, applied: Tensor) -> Tensor:
     """Brightness, saturation about each pixel's grey, contrast about the image's mean.
 
-    Of four channels the last is opacity, which has no colour to change.
+    Of four channels the last is opacity, by which the colours change: none where nothing is seen.
     """
     if images.shape[1] == 4:
-        return torch.cat([_coloured(images[:, :3], draws, applied), images[:, 3:]], 1)
+        colours, opacity = images[:, :3], images[:, 3:]
+        change = (_coloured(colours, draws, applied) - colours) * (opacity + 1.0) / 2.0
+        return torch.cat([colours + change, opacity], 1)
     brightness, saturation, contrast = (applied[:, i, None, None, None] for i in range(3))
     u = draws[:, :, None, None, None].unbind(1)
     images = images + brightness * (u[0] - 0.5)

@@ -94,6 +94,15 @@ def test_what_is_measured_is_colour_times_opacity_and_comes_back():
     assert straight(others) is others
 
 
+def test_a_faint_picture_is_told_of_whatever_its_opacity():
+    from monge.data.decode import decode_chunk
+
+    faint = np.full((16, 16, 3), 100, np.uint8)
+    faint[:8] = 104
+    data = encoded(Image.fromarray(faint), "PNG")
+    assert decode_chunk([data], recipe(16)).traits[0].dim
+
+
 def test_on_grey_the_clear_is_grey_and_the_opaque_as_it_is():
     images = np.zeros((1, 4, 1, 2), np.uint8)
     images[0, :, 0, 1] = (10, 250, 30, 255)

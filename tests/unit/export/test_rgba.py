@@ -92,6 +92,9 @@ def test_colours_change_under_augmentation_and_opacity_does_not():
     draws[:, -5:-2] = 0.0
     seen = transformed(images, draws, chance)
     torch.testing.assert_close(seen[:, 3], images[:, 3])
+    clear = torch.full((6, 4, 8, 8), -1.0)
+    everything = transformed(clear, torch.rand(6, DRAWS) * 0.9, torch.ones(6))
+    torch.testing.assert_close(everything, clear)  # nothing comes in, and nothing is coloured
     assert (seen[:, :3] - images[:, :3]).abs().max() > 0.05
 
 

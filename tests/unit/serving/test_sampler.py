@@ -421,7 +421,7 @@ def test_sampling_imports_nothing_heavy_and_leaves_nothing_in_the_home_folder(
     heavy, ours = done.stdout.splitlines()
     assert heavy == "[]"
     assert ours == str(
-        ["monge", "monge.contract", "monge.errors", "monge.labels", "monge.latents",
+        ["monge", "monge.alpha", "monge.contract", "monge.errors", "monge.labels", "monge.latents",
          "monge.normals", "monge.operators", "monge.pictures", "monge.serving",
          "monge.serving.batch_size", "monge.serving.opening", "monge.serving.origin",
          "monge.serving.pictures", "monge.serving.sampler", "monge.serving.session",
