@@ -68,7 +68,7 @@ def test_two_sets_go_from_one_line_each_to_champions_and_stay_apart(project, ico
     place = project.folder / "products" / ICONS
     params = yaml.safe_load((place / "params.yaml").read_text())
     assert auto.unchosen(params) == []
-    assert params["prepare"]["colour"] == "rgb"
+    assert params["prepare"]["colour"] == "rgba"
     assert params["train"]["steps"] == 60
     assert not (project.folder / "checkpoints").exists()
     assert (project.folder / "mlflow.db").exists()
