@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import posixpath
 import stat
 import tarfile
 import zipfile
@@ -15,27 +16,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from monge.data import foreign
 from monge.data.decode import Unreadable
+from monge.data.foreign import HEAD_BYTES
 from monge.data.gate import DAMAGE, MAX_EXPANSION, READ, Gate
-from monge.data.sources import (
-    Item,
-    Source,
-    clean_name,
-    shown_name,
-)
+from monge.data.separators import slashed
+from monge.data.sources import Item, Source, clean_name, has_image_bytes, shown_name
 from monge.errors import SourceError
 from monge.params import PrepareParams
 
 _BLOCK = 512
 _READ_BYTES = 2**20
 _LONGEST_PATH = 4096
-_OTHERS = {
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"rar!": "a RAR archive",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd", b"\x04\x22\x4d\x18": "compressed by LZ4",
-    b"<!doct": "a web page, as a server gives it in place of a file that is not there",
-    b"<html": "a web page, as a server gives it in place of a file that is not there",
-    b"\x89png": "an image", b"\xff\xd8\xff": "an image", b"%pdf": "a PDF",
-}  # fmt: skip
+_UTF8 = 1 << 11
 _METHODS = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "zstd", 95: "xz", 98: "PPMd"}
 
 
@@ -52,49 +45,67 @@ def archive(params: PrepareParams, root: Path) -> Source:
             f"prepare.path: {params.path}: {what}. {remedy} a .zip, .tar, .tar.gz, .tar.bz2 or "
             ".tar.xz in prepare.path."
         )
-    try:
-        with path.open("rb") as file:
-            magic = file.read(16)
-        is_zip = magic[:4] in (b"PK\x03\x04", b"PK\x05\x06")
-    except OSError as error:
-        raise SourceError(f"{params.path}: cannot be read: {error.strerror}.") from None
     source = Source({"kind": "archive", "name": shown_name(path, root)}, iter(()))
     gate = Gate(params.path, path.stat().st_size, params.max_images, source)
-    _refuse_others(params.path, magic)
-    source.items = gate.guarded(_zip(path, gate) if is_zip else _tar(path, magic, gate))
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise SourceError(f"{params.path}: cannot be read: {error.strerror}.") from None
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        source.items = gate.guarded(_zip(path, gate))
+        return source
+    for begins in (head, _first_bytes(path, head)):
+        _refuse_others(params.path, begins)
+    source.items = gate.guarded(_tar(path, head, gate))
     return source
 
 
-def _refuse_others(shown: str, magic: bytes) -> None:
+def _refuse_others(shown: str, head: bytes) -> None:
     """Raise SourceError for what is known to be something else, with what to do."""
-    start_of_file = magic.lower().removeprefix(b"\xef\xbb\xbf").lstrip()  # as pages may begin
-    found = next((kind for start, kind in _OTHERS.items() if start_of_file.startswith(start)), None)
-    if found is not None:
-        raise SourceError(
-            f"{shown}: {found}, which is not read. {READ} are: unpack it and name the folder, or "
-            "pack it as one of these."
-        )
+    found = foreign.known(head)
+    if found is None and has_image_bytes(head):
+        found = foreign.Foreign("an image", "name the folder that it is in")
+    if found is not None and not _is_tar(head):
+        raise SourceError(f"{shown}: {found.what}, which is not read. {READ} are: {found.way}.")
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether these bytes are a tar's first header, which begins with a name: of any letters."""
+    try:
+        tarfile.TarInfo.frombuf(head[:_BLOCK], "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True
+
+
+def _first_bytes(path: Path, head: bytes) -> bytes:
+    """What is compressed in a file begins with; nothing where that is damaged, as will be said."""
+    try:
+        with _decompressed(path, head) as file:
+            return file.read(HEAD_BYTES)
+    except DAMAGE:
+        return b""
 
 
 def _zip(path: Path, gate: Gate) -> Iterator[Item]:
     with zipfile.ZipFile(path) as file:
-        expanded = 0
         images: list[tuple[str, zipfile.ZipInfo]] = []
+        files: dict[str, zipfile.ZipInfo] = {}
+        expanded = 0
         for member, called in _named(file.infolist()):
-            if member.flag_bits & 1:
-                raise gate.closed(member.filename, "is encrypted")
-            if member.compress_type not in (0, 8, 12, 14):
-                method = _METHODS.get(member.compress_type, f"method {member.compress_type}")
-                raise gate.closed(member.filename, f"is compressed by {method}")
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind == stat.S_IFLNK:
-                gate.link(member.filename, _link_target(file, member))
+                _refuse_closed(member, gate)
+                gate.link(called, _link_target(file, member))
                 continue
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise gate.unsafe(member.filename, "is a device")
             name = gate.admit(called, member.file_size, not member.is_dir())
+            files[posixpath.normpath(called)] = member
             if name is None:
                 continue
+            _refuse_closed(member, gate)
             expanded += member.file_size
             if expanded > gate.max_bytes:
                 raise gate.unsafe(member.filename, f"expands more than {MAX_EXPANSION} times")
@@ -103,6 +114,29 @@ def _zip(path: Path, gate: Gate) -> Iterator[Item]:
             content = _zip_bytes(file, member)
             if gate.taken(name, content):
                 yield name, content
+        yield from _zip_links(file, files, gate)
+
+
+def _zip_links(
+    file: zipfile.ZipFile, files: dict[str, zipfile.ZipInfo], gate: Gate
+) -> Iterator[Item]:
+    for reached, names in gate.links.by_member().items():
+        member = files.get(reached)
+        if member is None or member.is_dir():
+            gate.leads_nowhere(names)
+            continue
+        _refuse_closed(member, gate)
+        gate.require_size(reached, member.file_size)
+        yield from gate.linked(reached, _zip_bytes(file, member), names)
+
+
+def _refuse_closed(member: zipfile.ZipInfo, gate: Gate) -> None:
+    """Raise SourceError for a member that cannot be read, though nothing is wrong with it."""
+    if member.flag_bits & 1:
+        raise gate.closed(member.filename, "is encrypted")
+    if member.compress_type not in (0, 8, 12, 14):
+        method = _METHODS.get(member.compress_type, f"method {member.compress_type}")
+        raise gate.closed(member.filename, f"is compressed by {method}")
 
 
 def _link_target(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
@@ -113,11 +147,19 @@ def _link_target(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
 
 
 def _named(members: list[zipfile.ZipInfo]) -> list[tuple[zipfile.ZipInfo, str]]:
-    """Each member's name; some programs on Windows write its own separators into a zip."""
-    names = [member.filename for member in members]
-    if any("/" in name for name in names) or not any("\\" in name for name in names):
-        return list(zip(members, names, strict=True))
-    return [(member, member.filename.replace("\\", "/")) for member in members]
+    """Each member's name, in the letters and with the separators that were meant."""
+    names = [_in_utf8(member) for member in members]
+    return list(zip(members, slashed(names), strict=True))
+
+
+def _in_utf8(member: zipfile.ZipInfo) -> str:
+    """A name without the flag that says UTF-8, which many programs forget; else as it is read."""
+    if member.flag_bits & _UTF8 or member.filename.isascii():
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return member.filename
 
 
 def _zip_bytes(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Unreadable:
@@ -129,18 +171,17 @@ def _zip_bytes(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Unread
         return Unreadable(f"damaged in the archive{reason}")
 
 
-def _tar(path: Path, magic: bytes, gate: Gate) -> Iterator[Item]:
-    with _decompressed(path, magic) as file:
+def _tar(path: Path, head: bytes, gate: Gate) -> Iterator[Item]:
+    with _decompressed(path, head) as file:
         meter = _Meter(file, gate)
         end = 0
         # Streaming mode: members come in the order of the file, and nothing is read twice.
         with tarfile.open(fileobj=meter, mode="r|") as archive_file:  # type: ignore[call-overload]
-            while (member := archive_file.next()) is not None:
-                archive_file.members.clear()  # it would keep every header in memory
+            for member in _members(archive_file):
                 meter.member = member.name
                 end = member.offset_data + _blocks(member)
                 if member.issym() or member.islnk():
-                    gate.link(member.name, member.linkname)
+                    gate.link(member.name, member.linkname, hard=member.islnk())
                     continue
                 if not (member.isreg() or member.isdir()):
                     raise gate.unsafe(member.name, "is a device")
@@ -148,12 +189,41 @@ def _tar(path: Path, magic: bytes, gate: Gate) -> Iterator[Item]:
                 name = gate.admit(member.name, member.size, member.isreg())
                 if name is None:
                     continue
-                file_of = archive_file.extractfile(member)
-                assert file_of is not None
-                content = file_of.read()
+                content = _tar_bytes(archive_file, member)
                 if gate.taken(name, content):
                     yield name, content
             meter.check_end(end)
+    yield from _tar_links(path, head, gate)
+
+
+def _tar_links(path: Path, head: bytes, gate: Gate) -> Iterator[Item]:
+    """Read the members that links lead to; a link may stand before them, so only now."""
+    wanted = gate.links.by_member()
+    if wanted:
+        with (
+            _decompressed(path, head) as file,
+            tarfile.open(fileobj=file, mode="r|") as archive_file,
+        ):
+            for member in _members(archive_file):
+                names = wanted.pop(posixpath.normpath(member.name), []) if member.isreg() else []
+                if names:
+                    gate.require_size(member.name, member.size)
+                    content = _tar_bytes(archive_file, member)
+                    yield from gate.linked(member.name, content, names)
+    for names in wanted.values():
+        gate.leads_nowhere(names)
+
+
+def _members(archive_file: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    while (member := archive_file.next()) is not None:
+        archive_file.members.clear()  # type: ignore[attr-defined]  # it would keep every header
+        yield member
+
+
+def _tar_bytes(archive_file: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file_of = archive_file.extractfile(member)
+    assert file_of is not None
+    return file_of.read()
 
 
 def _blocks(member: tarfile.TarInfo) -> int:
@@ -202,5 +272,11 @@ class _Meter:
         block = self._last[start : start + _BLOCK] if start >= 0 else b""
         if block != bytes(_BLOCK):
             raise EOFError(f"it stops after {clean_name(self.member)}")
-        while self.read(_READ_BYTES):  # reaches the checksum of the compressed stream
-            pass
+        rest = self._last[start:]
+        while rest:  # reaches the checksum of the compressed stream
+            if end and rest.count(0) < len(rest):
+                raise SourceError(
+                    f"{self._gate.shown}: goes on behind its end, as tars put one behind the other "
+                    "do, and only the first would be read. Unpack it (tar -i) and name the folder."
+                )
+            rest = self.read(_READ_BYTES)

@@ -29,6 +29,8 @@ import functools
 import io
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from monge.data import jpeg, levels
+from monge.data import foreign, jpeg, levels
 from monge.data.remarks import Traits, traits_of
 
 # Raster formats with decoders of their own: none that starts another program (EPS, PDF, WMF).
@@ -124,28 +126,35 @@ class Decoded:
     traits: list[Traits]
 
 
+@contextmanager
+def limited(max_pixels: int) -> Iterator[None]:
+    """Let no decoder warn, or go on with an image of more pixels than these."""
+    before = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        # Pillow's own bomb check works on frames that the header does not show: give it our limit.
+        Image.MAX_IMAGE_PIXELS = max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
 def decode_chunk(chunk: list[Encoded], recipe: Recipe) -> Decoded:
     """Decode what can be decoded; a decoder that fails on one image costs only that image."""
     images: list[NDArray[np.uint8]] = []
     reasons: list[str | None] = []
     traits: list[Traits] = []
-    limit = Image.MAX_IMAGE_PIXELS
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        # Pillow's own bomb check works on frames that the header does not show: give it our limit.
-        Image.MAX_IMAGE_PIXELS = recipe.max_pixels
-        try:
-            for encoded in chunk:
-                try:
-                    pixels, seen = _decoded(encoded, recipe)
-                    images.append(pixels)
-                    traits.append(seen)
-                    reasons.append(None)
-                except Exception as error:  # decoders raise anything on bad bytes
-                    reasons.append(_reason(error, recipe))
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    with limited(recipe.max_pixels):
+        for encoded in chunk:
+            try:
+                pixels, seen = _decoded(encoded, recipe)
+                images.append(pixels)
+                traits.append(seen)
+                reasons.append(None)
+            except Exception as error:  # decoders raise anything on bad bytes
+                reasons.append(why(error, recipe.max_pixels))
     stacked = np.stack(images) if images else np.empty((0, *recipe.image_shape), np.uint8)
     return Decoded(stacked, reasons, traits)
 
@@ -163,7 +172,7 @@ def _decoded(encoded: Encoded, recipe: Recipe) -> tuple[NDArray[np.uint8], Trait
         raise RejectedError(
             f"{width} x {height} pixels are over the limit {recipe.max_pixels} (prepare.max_pixels)"
         )
-    scale = levels.scale_of(image)
+    scale, several = levels.scale_of(image), _has_frames(image)
     image = _loaded(image, recipe)
     if (
         isinstance(data, bytes)
@@ -180,7 +189,7 @@ def _decoded(encoded: Encoded, recipe: Recipe) -> tuple[NDArray[np.uint8], Trait
         pixels = pixels * (pixels[..., 3:] > 0)  # no colour to learn from where none is seen
     pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
     traits = traits_of(pixels, image, (width, height), scale, recipe.levels, peak)
-    return pixels, replace(traits, transparent=transparent, coloured=coloured)
+    return pixels, replace(traits, transparent=transparent, coloured=coloured, several=several)
 
 
 def _loaded(image: Image.Image, recipe: Recipe) -> Image.Image:
@@ -227,13 +236,23 @@ def _content(encoded: Encoded) -> bytes | NDArray[np.uint8]:
 def _open(content: bytes | NDArray[np.uint8]) -> Image.Image:
     if isinstance(content, np.ndarray):
         return Image.fromarray(content)
-    return Image.open(io.BytesIO(content), formats=_formats())
+    try:
+        return Image.open(io.BytesIO(content), formats=_formats())
+    except UnidentifiedImageError:
+        found = foreign.known(content[: foreign.HEAD_BYTES])
+        but = "" if found is None else f", but {found.what}: {found.way}"
+        raise RejectedError(f"not an image of a format that is read{but}") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
     # Pillow turns a TIFF itself while loading, and then its orientation reads 1.
     how = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if how is None else image.transpose(how)
+
+
+def _has_frames(image: Image.Image) -> bool:
+    """Whether it has pages or frames behind the first; an MPO's others are its own previews."""
+    return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
 def _shows_through(image: Image.Image) -> bool:
@@ -313,12 +332,10 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _reason(error: Exception, recipe: Recipe) -> str:
+def why(error: Exception, max_pixels: int) -> str:
     """Put a decoder's complaint into one line that is the same on every run."""
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image of a format that is read"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return f"more pixels than the limit {recipe.max_pixels} (prepare.max_pixels)"
+        return f"more pixels than the limit {max_pixels} (prepare.max_pixels)"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
     message: Any = " ".join(str(error).split())

@@ -13,14 +13,18 @@ from pathlib import PurePosixPath
 
 from monge.data import dataset_json
 from monge.data.decode import MAX_FILE_BYTES, Unreadable
+from monge.data.member_links import MemberLinks
 from monge.data.sources import (
     Item,
     Source,
     clean_name,
+    ending,
     has_image_bytes,
     is_hidden,
+    is_image_name,
     may_be_image,
     none_found,
+    note_hidden,
     note_labels,
     note_skipped,
     too_many,
@@ -48,6 +52,8 @@ class Gate:
         self.max_images = max_images
         self.max_bytes = _FREE_BYTES + MAX_EXPANSION * size_bytes
         self.source = source
+        self.links = MemberLinks()
+        self._linked_bytes = 0
         self._seen: set[str] = set()
         self._members = 0
         self._images = 0
@@ -65,12 +71,34 @@ class Gate:
         if not self._images:
             raise none_found(self.shown, self.source.skipped)
 
-    def link(self, name: str, target: str) -> None:
-        """Pass a link to another member over; raise SourceError for one that leads out."""
-        reached = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    def link(self, name: str, target: str, *, hard: bool = False) -> None:
+        """Note a link to another member; raise SourceError for one that leads out.
+
+        A hard link names its target from the top of the archive, another one from its own folder.
+        """
+        around = "" if hard else posixpath.dirname(name)
+        reached = posixpath.normpath(posixpath.join(around, target))
         if posixpath.isabs(target) or reached.startswith(".."):
             raise self.unsafe(name, "is a link that leaves the archive")
-        self.source.skipped["links to other members"] += 1
+        shown = self.admit(name, 0, True)
+        if shown is not None:
+            self.links.add(name, shown, reached)
+
+    def linked(self, member: str, content: bytes | Unreadable, names: list[str]) -> Iterator[Item]:
+        """Yield what a member holds under the name of each link to it; raises SourceError.
+
+        A few links to one large member would be as much work as a bomb.
+        """
+        for name in names:
+            self._linked_bytes += len(content) if isinstance(content, bytes) else 0
+            if self._linked_bytes > self.max_bytes:
+                raise self.unsafe(member, f"expands more than {MAX_EXPANSION} times by its links")
+            if self.taken(name, content):
+                yield name, content
+
+    def leads_nowhere(self, names: list[str]) -> None:
+        """Count links to a folder, to each other, or to what is not in the archive."""
+        self.source.skipped["links to no file of the archive"] += len(names)
 
     def closed(self, name: str, why: str) -> SourceError:
         """Refuse what cannot be opened, and is no worse for that."""
@@ -96,20 +124,30 @@ class Gate:
         if ".." in slashed.split("/"):
             raise self.unsafe(name, "leaves the archive by '..'")
         path = PurePosixPath(name)
-        if not is_file or is_hidden(path):
+        if not is_file:
+            return None
+        if is_hidden(path):
+            note_hidden(path, self.source)
             return None
         if path.name != dataset_json.NAME and not may_be_image(path):
             note_skipped(path, self.source)
             return None
-        if not 0 <= size_bytes <= MAX_FILE_BYTES:
-            raise self.unsafe(name, f"claims {size_bytes} bytes, over {MAX_FILE_BYTES}")
+        self.require_size(name, size_bytes)
         clean = clean_name(str(path))
         if clean in self._seen:
-            raise self.unsafe(name, "is there twice")
+            raise SourceError(
+                f"{self.shown}: {name!r} is there twice, and which one is meant is not known. "
+                "Pack it again, so that each name is there once."
+            )
         self._seen.add(clean)
         if len(self._seen) > self.max_images + _MAX_OTHER_MEMBERS:
             raise too_many(self.shown, self.max_images)
         return clean
+
+    def require_size(self, name: str, size_bytes: int) -> None:
+        """Raise SourceError for a member that no image is as large as."""
+        if not 0 <= size_bytes <= MAX_FILE_BYTES:
+            raise self.unsafe(name, f"claims {size_bytes} bytes, over {MAX_FILE_BYTES}")
 
     def taken(self, name: str, content: bytes | Unreadable) -> bool:
         """Whether a member that was read is an image; what it is else is noted."""
@@ -117,7 +155,8 @@ class Gate:
         if path.name == dataset_json.NAME and isinstance(content, bytes):
             note_labels(content, path, self.source)
             return False
-        if not path.suffix and isinstance(content, bytes) and not has_image_bytes(content[:16]):
+        unsaid = not is_image_name(path) and not ending(path)
+        if unsaid and isinstance(content, bytes) and not has_image_bytes(content[:16]):
             note_skipped(path, self.source)
             return False
         self._images += 1

@@ -26,7 +26,7 @@ from monge.data.pool import Chunk, decode_all
 from monge.data.remarks import Remarks
 from monge.data.replacement import storage_error, write_whole
 from monge.data.sources import Item, Source, open_source
-from monge.data.telling import Oddities, block
+from monge.data.telling import Oddities, block, none_readable, reasons
 from monge.data.writer import PackedWriter
 from monge.errors import Interrupted, SourceError
 from monge.params import PrepareParams
@@ -140,11 +140,11 @@ def _refuse_too_many_rejected(arrivals: _Arrivals, params: PrepareParams) -> Non
     bad, total = len(arrivals.rejected), len(arrivals.rejected) + len(arrivals.rows)
     if not bad or (bad <= params.max_rejected_fraction * total and arrivals.rows):
         return
-    first = "; ".join(f"{path}: {why}" for path, why in sorted(arrivals.rejected.items())[:3])
-    more = "; ..." if bad > 3 else ""
+    if not arrivals.rows:
+        raise none_readable(params.path, arrivals.rejected)
     raise SourceError(
         f"{bad} of {total} images cannot be read (limit {params.max_rejected_fraction:g}): "
-        f"{first}{more}. Remove them, or raise prepare.max_rejected_fraction."
+        f"{reasons(arrivals.rejected)}. Remove them, or raise prepare.max_rejected_fraction."
     )
 
 

@@ -23,7 +23,7 @@ class Traits:
     `flat`: all that is packed of it is one colour. `dim`: it uses under an eighth of the levels
     there are; `peak` is then the largest number in the file, or 0 where that is near white.
     `thin`: over eight times as long as wide. `transparent`: in some of its pixels, at least in
-    part. `coloured`: it has colours, and is packed as grey.
+    part. `coloured`: it has colours, and is packed as grey. `several`: frames or pages.
     """
 
     flat: bool = False
@@ -32,6 +32,7 @@ class Traits:
     peak: float = 0.0
     transparent: bool = False
     coloured: bool = False
+    several: bool = False
 
 
 def traits_of(
@@ -69,11 +70,12 @@ class Remarks:
     thin: list[str] = field(default_factory=list)
     transparent: list[str] = field(default_factory=list)
     coloured: list[str] = field(default_factory=list)
+    several: list[str] = field(default_factory=list)
     peak: float = 0.0
 
     def note(self, name: str, traits: Traits) -> None:
         """Take in one image."""
-        for kind in ("flat", "dim", "thin", "transparent", "coloured"):
+        for kind in ("flat", "dim", "thin", "transparent", "coloured", "several"):
             if getattr(traits, kind):
                 getattr(self, kind).append(name)
         if traits.dim:
@@ -112,6 +114,11 @@ class Remarks:
             said.append(
                 f"{_counted(coloured, packed)} in colours and packed as grey: "
                 "prepare.colour=rgb keeps them"
+            )
+        if several := packed & set(self.several):
+            said.append(
+                f"{_counted(several, packed)} of several frames or pages, of which the first is "
+                "taken: write the others as files if they are wanted"
             )
         return said
 

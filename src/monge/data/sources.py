@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,20 +14,39 @@ import numpy as np
 
 from monge.data import dataset_json, dvc_cache
 from monge.data.decode import Encoded, Unreadable, image_extensions
+from monge.data.separators import slashed
 from monge.errors import SourceError
 from monge.params import PrepareParams
 
 NO_ENDING = "without an ending"
+HIDDEN = "hidden images"
 _MAGIC = (
-    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"RIFF", b"II*\0", b"MM\0*",
-    b"qoif",
+    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"qoif",
 )  # fmt: skip
-_CONVERT = dict.fromkeys(
-    (".heic", ".heif", ".jxl", ".svg", ".psd", ".raw", ".cr2", ".nef", ".arw", ".dng", ".ico",
-     ".tga", ".dds", ".exr", ".hdr", ".eps", ".pdf"),
-    " (images of a format that is not read: convert them to PNG or JPEG)",
-) | dict.fromkeys((".zip", ".tar", ".gz", ".xz", ".bz2", ".7z", ".rar", ".zst", ".tgz"),
-                  " (an archive inside, which is not opened)")  # fmt: skip
+# An ending says what a file is; `.jpg?w=300`, `.png~` and the `.5` of `v1.5` do not.
+_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,9}|\.7z")
+_SYSTEMS = frozenset(
+    {"__MACOSX", "@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information",
+     "lost+found", ".git", ".dvc", ".ipynb_checkpoints"}
+)  # fmt: skip
+_ARCHIVES = (".zip", ".tar", ".gz", ".xz", ".bz2", ".7z", ".rar", ".zst", ".tgz", ".txz", ".tbz")
+_KINDS = {
+    "images of a format that is not read: convert them to PNG or JPEG": (
+        ".heic", ".heif", ".hif", ".jxl", ".svg", ".psd", ".xcf", ".kra", ".raw", ".cr2", ".cr3",
+        ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".ico", ".icns", ".tga", ".pcx", ".dds",
+        ".exr", ".hdr", ".eps", ".pdf", ".dcm", ".fits",
+    ),
+    "an archive inside, which is not opened": _ARCHIVES,
+    "videos: write their pictures as files": (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"),
+    "data that are not read: write their images as PNG files": (
+        ".parquet", ".arrow", ".npz", ".npy", ".h5", ".hdf5", ".mat", ".mdb", ".tfrecord",
+        ".tfrecords", ".pkl", ".pickle", ".pt", ".bin",
+    ),
+    "no labels are read from it: a class is a folder": (".csv", ".tsv", ".cls", ".xls", ".xlsx"),
+}  # fmt: skip
+_CONVERT = {ending: f" ({what})" for what, endings in _KINDS.items() for ending in endings} | {
+    HIDDEN: " (a name that begins with a point)"
+}
 
 Item = tuple[str, Encoded]  # relative path with "/", and what is to be decoded
 
@@ -86,7 +106,21 @@ def clean_name(name: str) -> str:
 
 def is_hidden(path: PurePosixPath) -> bool:
     """Tell files that a system, not a person, put there."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return any(part.startswith(".") or part in _SYSTEMS for part in path.parts)
+
+
+def note_hidden(path: PurePosixPath, source: Source, *, is_folder: bool = False) -> None:
+    """Count what is hidden and may hold images that were meant; a system's own is not counted."""
+    if _SYSTEMS & set(path.parts) or path.name.startswith("._"):
+        return
+    if is_folder or is_image_name(path):
+        source.skipped["hidden folders" if is_folder else HIDDEN] += 1
+
+
+def ending(path: PurePosixPath) -> str:
+    """What a file's name ends in, as `.png`; empty where that says nothing."""
+    suffix = path.suffix.lower()
+    return suffix if _ENDING.fullmatch(suffix) else ""
 
 
 def is_image_name(path: PurePosixPath) -> bool:
@@ -96,17 +130,20 @@ def is_image_name(path: PurePosixPath) -> bool:
 
 def may_be_image(path: PurePosixPath) -> bool:
     """Tell whether a file is to be opened: by its ending or, where it has none, by its bytes."""
-    return is_image_name(path) or not path.suffix
+    return is_image_name(path) or not ending(path)
 
 
 def has_image_bytes(head: bytes) -> bool:
     """Tell an image that is read by its first 16 bytes; other files without an ending are many."""
-    return head.startswith(_MAGIC) or head[4:12] in (b"ftypavif", b"jP  \r\n\x87\n")
+    boxed = head[4:12] in (b"ftypavif", b"jP  \r\n\x87\n")
+    webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    bitmap = head.startswith(b"BM") and head[6:10] == bytes(4)
+    return head.startswith(_MAGIC) or boxed or webp or bitmap
 
 
 def note_skipped(path: PurePosixPath, source: Source) -> None:
     """Count a file that is no image that is read."""
-    source.skipped[path.suffix.lower() or NO_ENDING] += 1
+    source.skipped[ending(path) or NO_ENDING] += 1
 
 
 def note_labels(text: bytes, path: PurePosixPath, source: Source) -> None:
@@ -128,7 +165,9 @@ def too_many(shown: str, limit: int) -> SourceError:
 def none_found(shown: str, skipped: Counter[str]) -> SourceError:
     """Refuse a source without images."""
     others = f", only {endings(skipped)}" if skipped else ""
-    return SourceError(f"no image found in {shown}{others}. Put images there, or set prepare.path.")
+    archives = any(each in skipped for each in _ARCHIVES)
+    way = "Name the archive itself, unpacked if it lies in one" if archives else "Put images there"
+    return SourceError(f"no image found in {shown}{others}. {way}, or set prepare.path.")
 
 
 def endings(skipped: Counter[str]) -> str:
@@ -174,15 +213,18 @@ def _folder(params: PrepareParams, root: Path) -> Source:
     if not found:
         raise none_found(params.path, source.skipped)
     source.count = len(found)
-    source.items = _folder_items(sorted(found))
+    source.items = _folder_items(found)
     return source
 
 
-def _folder_items(found: Iterable[tuple[str, str, bool]]) -> Iterator[Item]:
+def _folder_items(found: Sequence[tuple[str, str, bool]]) -> Iterator[Item]:
     outside = Unreadable(
-        "a symbolic link that leaves the folder is not followed; put the image itself there"
+        "a symbolic link that leaves the folder is not followed: put the image itself there "
+        "(cp -L copies it)"
     )
-    for name, path, escapes in found:
+    names = [clean_name(name) for name in slashed([name for name, _, _ in found])]
+    each = zip(names, found, strict=True)
+    for name, (_, path, escapes) in sorted(each, key=lambda pair: pair[0]):
         yield name, outside if escapes else path
 
 
@@ -190,24 +232,25 @@ def _walk(top: str, root: Path, source: Source) -> Iterator[tuple[str, str, bool
     """(relative name, path, is a link that leaves `top`) of each image; counts other files.
 
     Links to folders inside are not walked: their images are found where they are. Links that DVC
-    made into its cache are files like others.
+    made into its cache, here or where the images lie, are files like others.
     """
-    caches = dvc_cache.places(root)
+    caches, theirs = dvc_cache.places(root), dvc_cache.around(Path(top))
     waiting = [top]
     while waiting:
         folder = waiting.pop()
         for entry in _entries(folder):
             relative = PurePosixPath(os.path.relpath(entry.path, top))
             if is_hidden(relative):
+                note_hidden(relative, source, is_folder=entry.is_dir())
                 continue
-            escapes = entry.is_symlink() and _leaves(entry.path, top, caches)
+            escapes = entry.is_symlink() and _leaves(entry.path, top, caches, theirs)
             is_folder = os.path.isdir(entry.path)
             # What does not exist is a link to nowhere: reading it will say so.
             is_file = os.path.isfile(entry.path) or not os.path.exists(entry.path)
             if is_folder and not escapes:
                 waiting += [] if entry.is_symlink() else [entry.path]
             elif (is_folder and escapes) or (is_file and _is_image(relative, entry.path, escapes)):
-                yield clean_name(str(relative)), entry.path, escapes
+                yield str(relative), entry.path, escapes
             elif relative.name == dataset_json.NAME and not escapes:
                 note_labels(Path(entry.path).read_bytes(), relative, source)
             else:
@@ -215,7 +258,7 @@ def _walk(top: str, root: Path, source: Source) -> Iterator[tuple[str, str, bool
 
 
 def _is_image(relative: PurePosixPath, path: str, escapes: bool) -> bool:
-    if relative.suffix or escapes:
+    if ending(relative) or escapes:
         return is_image_name(relative)
     try:
         with open(path, "rb") as file:
@@ -224,9 +267,12 @@ def _is_image(relative: PurePosixPath, path: str, escapes: bool) -> bool:
         return False
 
 
-def _leaves(path: str, top: str, caches: Sequence[str]) -> bool:
+def _leaves(path: str, top: str, caches: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Whether a link leads out; `theirs` are caches that are named where the images came from."""
     target = os.path.realpath(path)
-    return not any(_inside(target, place) for place in (top, *caches))
+    if any(_inside(target, place) for place in (top, *caches)):
+        return False
+    return not (dvc_cache.is_object(target) and any(_inside(target, place) for place in theirs))
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

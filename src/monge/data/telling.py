@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from monge.data.layout import FEW_OF_A_CLASS
 from monge.data.packed import Images, PackedDataset
 from monge.data.sources import endings
+from monge.errors import SourceError
 
 FEW, FAR_TOO_FEW = 2000, 200
 """Training images below which an opponent learns them by heart soon, or at once."""
@@ -117,6 +118,22 @@ def _enough(count: int) -> Iterator[tuple[str, str]]:
         yield "few", f"{count} images to train on are learned by heart: hundreds are needed"
     elif count < FEW:
         yield "few", f"{count:,} images to train on are soon known: train.augment: ada may help"
+
+
+def reasons(found: Mapping[str, str]) -> str:
+    """The commonest reasons in a line, each with the images that it is of."""
+    by_reason = _by_reason(found)
+    told = "; ".join(
+        f"{names[0] if len(names) == 1 else _some(names)}: {reason}"
+        for reason, names in by_reason[:_NAMES]
+    )
+    return told + ("; ..." if len(by_reason) > _NAMES else "")
+
+
+def none_readable(shown: str, rejected: Mapping[str, str]) -> SourceError:
+    """Refuse images of which none can be read."""
+    bad = len(rejected)
+    return SourceError(f"{shown}: {bad} of {bad} images cannot be read: {reasons(rejected)}.")
 
 
 def _by_reason(found: Mapping[str, str]) -> list[tuple[str, list[str]]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import os
 import shutil
 import subprocess
 import tarfile
@@ -94,7 +96,7 @@ def test_skipped_files_are_counted_and_nothing_is_extracted(tmp_path: Path) -> N
     path = make_tar(tmp_path / "a.tar")
     source = open_source(PrepareParams(source="archive", path="a.tar"), tmp_path, tmp_path)
     assert len(list(source.items)) == 3
-    assert source.skipped == {".txt": 1}
+    assert source.skipped == {".txt": 1, "hidden images": 1}  # and not what macOS puts beside each
     assert source.description == {"kind": "archive", "name": "a.tar"}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -149,21 +151,65 @@ def test_links_that_lead_out_condemn_an_archive(tmp_path: Path, target: str, kin
         read(path)
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
-def test_links_to_other_members_are_passed_over_and_counted(tmp_path: Path, kind: bytes) -> None:
+def make_linked(path: Path, links: dict[str, str], files: dict[str, bytes]) -> Path:
+    """A zip with symbolic links, a tar with hard ones; the links stand before what they lead to."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as zipped:
+            for name, target in links.items():
+                link = zipfile.ZipInfo(name)
+                link.external_attr = 0o120777 << 16
+                zipped.writestr(link, os.path.relpath(target, os.path.dirname(name) or "."))
+            for name, content in files.items():
+                zipped.writestr(name, content)
+        return path
+    with tarfile.open(path, "w:gz") as file:
+        for name, target in links.items():
+            add(file, name, type=tarfile.LNKTYPE, linkname=target)
+        for name, content in files.items():
+            add(file, name, content)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar.gz"])
+def test_links_to_other_members_are_images_as_they_are_in_a_folder(
+    tmp_path: Path, kind: str
+) -> None:
+    stored = {"cat/1.png": png(1), "store/7f": png(2), "store/9.bin": png(3), "store/text": b"x"}
+    links = {
+        "dog/1.png": "cat/1.png", "dog/2.png": "store/7f", "dog/3.png": "dog/2.png",
+        "dog/4": "store/9.bin", "dog/5": "store/text", "dog/6.png": "none.png",
+        "dog/7.png": "store", "dog/8.png": "dog/9.png", "dog/9.png": "dog/8.png",
+        "dog/10.txt": "cat/1.png",
+    }  # fmt: skip
+    path = make_linked(tmp_path / kind, links, stored)
+    source = open_source(PrepareParams(source="archive", path=kind), tmp_path, tmp_path)
+    assert dict(source.items) == {
+        "cat/1.png": png(1), "store/7f": png(2),
+        "dog/1.png": png(1), "dog/2.png": png(2), "dog/3.png": png(2), "dog/4": png(3),
+    }  # fmt: skip
+    assert source.skipped == {
+        ".bin": 1, "without an ending": 2, ".txt": 1, "links to no file of the archive": 4,
+    }  # fmt: skip
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_symbolic_links_of_a_tar_are_read_from_their_own_folder(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as file:
-        add(file, "cat/1.png", png(1))
-        target = "1.png" if kind == tarfile.SYMTYPE else "cat/1.png"
-        add(file, "cat/2.png", type=kind, linkname=target)
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
-        zipped.writestr("cat/1.png", png(1))
-        link = zipfile.ZipInfo("dog/1.png")
-        link.external_attr = 0o120777 << 16
-        zipped.writestr(link, "../cat/1.png")
-    for name in ("a.tar", "a.zip"):
-        source = open_source(PrepareParams(source="archive", path=name), tmp_path, tmp_path)
-        assert [found for found, _ in source.items] == ["cat/1.png"]
-        assert source.skipped == {"links to other members": 1}
+        add(file, "store/1.png", png(1))
+        add(file, "cat/2.png", type=tarfile.SYMTYPE, linkname="../store/1.png")
+    assert dict(read(tmp_path / "a.tar")) == {"store/1.png": png(1), "cat/2.png": png(1)}
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar.gz"])
+def test_many_links_to_one_large_member_are_a_bomb(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monge.data.gate._FREE_BYTES", 2**20)
+    monkeypatch.setattr("monge.data.gate.MAX_EXPANSION", 1)
+    large = png(1) + np.random.default_rng(0).bytes(100_000)
+    links = {f"dog/{n}.png": "cat/1.png" for n in range(20)}
+    with pytest.raises(SourceError, match=r"'cat/1\.png' expands more than 1 times by its links"):
+        read(make_linked(tmp_path / kind, links, {"cat/1.png": large}))
 
 
 def test_a_sparse_member_is_read_whole(tmp_path: Path) -> None:
@@ -189,6 +235,28 @@ def test_separators_of_windows_are_separators_in_a_zip_that_has_no_others(tmp_pa
             member.filename, member.create_system = name, 0
             file.writestr(member, png(1))
     assert [name for name, _ in read(tmp_path / "a.zip")] == ["pics/cat/0.png", "pics/dog/0.png"]
+
+
+@pytest.mark.parametrize("apart", ["/", "\\"])
+def test_separators_of_windows_may_stand_beside_others(tmp_path: Path, apart: str) -> None:
+    """Folders have the one, files the other; or files have both, or some files each."""
+    files = {f"pics{apart}cat\\{n}.png": png(n) for n in range(4)}
+    path = make_zip(tmp_path / "a.zip", {"pics/dog/1.png": png(9), **files})
+    wanted = {"pics/dog/1.png", *(f"pics/cat/{n}.png" for n in range(4))}
+    assert {name for name, _ in read(path)} == wanted
+
+
+def test_a_backslash_in_a_few_names_is_a_letter(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"cat/1.png": png(1), "cat/a\\nb.png": png(2)})
+    assert [name for name, _ in read(path)] == ["cat/1.png", "cat/a\\\\nb.png"]
+
+
+def test_names_in_utf8_that_are_not_marked_so_are_read_as_meant(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"caf##/1.png": png(1), "tea/1.png": png(2)})
+    path.write_bytes(path.read_bytes().replace(b"caf##", "café".encode()))
+    assert [name for name, _ in read(path)] == ["café/1.png", "tea/1.png"]
+    path.write_bytes(path.read_bytes().replace("café".encode(), b"caf\x82\x82"))  # of MS-DOS
+    assert [name for name, _ in read(path)] == ["caféé/1.png", "tea/1.png"]
 
 
 def test_names_that_collide_when_escaped_stay_two(tmp_path: Path) -> None:
@@ -219,9 +287,9 @@ def test_a_large_file_beside_the_images_is_none_of_theirs(tmp_path: Path) -> Non
     ("start", "told"),
     [
         (b"7z\xbc\xaf\x27\x1c", "a 7z archive"), (b"Rar!\x1a\x07\x01\0", "a RAR archive"),
-        (b"\x28\xb5\x2f\xfd", "compressed by zstd"), (b"<!DOCTYPE html>", "a web page"),
-        (b"<html><body>", "a web page"), (png(1), "an image"),
-        (b"\r\n  <html>", "a web page"), (b"\xef\xbb\xbf<!doctype html>", "a web page"),
+        (b"\x28\xb5\x2f\xfd", "compressed by zstd"), (b"\x04\x22\x4d\x18", "compressed by LZ4"),
+        (b"LZIP\1", "compressed by lzip"), (b"\x1f\x9d\x90", "compressed by compress"),
+        (b"MSCF", "a CAB archive"), (b"070701", "a cpio archive"),
     ],
 )  # fmt: skip
 def test_what_is_no_archive_that_is_read_is_called_by_its_name(
@@ -231,6 +299,61 @@ def test_what_is_no_archive_that_is_read_is_called_by_its_name(
     with pytest.raises(SourceError, match=rf"a\.zip: {told}.*\.tar\.xz are: unpack it") as caught:
         read(tmp_path / "a.zip")
     assert "Fetch it again" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"<!DOCTYPE html>", "a web page.*fetch the file"), (b"<html><body>", "a web page"),
+        (b"\r\n  <html>", "a web page"), (b"\xef\xbb\xbf<!doctype html>", "a web page"),
+        ("<!DOCTYPE html>".encode("utf-16"), "a web page"),
+        (b'<?xml version="1.0"?>\n<Error><Code>NoSuchKey', "a message of a server"),
+        (b'{"message": "Not Found"}', "a message of a server"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS.*git lfs pull"),
+        (b"outs:\n- md5: 1\n", "a file of DVC's.*dvc pull"),
+        (png(1), "an image.*name the folder"), (gzip.compress(png(1), mtime=0), "an image"),
+        (b"PAR1", "a Parquet table.*write its images as PNG"), (b"\x89HDF\r\n\x1a\n", "an HDF5"),
+        (b"\x93NUMPY", "a NumPy array"), (b"PK\x07\x08", "a part of a zip"),
+        (gzip.compress(b"\0\0\x08\x03" + bytes(999), mtime=0), "images.*MNIST.*source=mnist"),
+        (b"\0\0\0\x18ftypmp42", "a video"), (b"\x1a\x45\xdf\xa3", "a video"),
+        (b"RIFF\0\0\0\0AVI LIST", "a video"), (b"MZ\x90", "a program for Windows"),
+    ],
+)  # fmt: skip
+def test_what_is_no_archive_at_all_is_called_by_its_name_with_a_way_on(
+    tmp_path: Path, start: bytes, told: str
+) -> None:
+    (tmp_path / "a.zip").write_bytes(start + bytes(600) * (start[:2] != b"\x1f\x8b"))
+    with pytest.raises(SourceError, match=rf"a\.zip: {told}"):
+        read(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("name", ["matlab/1.png", "0707/1.png", "mz.png", "outs: 1.png"])
+def test_a_tar_is_one_whatever_its_first_member_is_called(tmp_path: Path, name: str) -> None:
+    assert read(make_tar(tmp_path / "a.tar", files={name: png(1)})) == [(name, png(1))]
+
+
+@pytest.mark.parametrize("at", [8, 10])  # the flags, the method
+def test_a_text_that_cannot_be_read_is_no_reason_to_refuse_the_images(
+    tmp_path: Path, at: int
+) -> None:
+    path = make_zip(tmp_path / "a.zip", {"cat/1.png": png(1), "password.txt": b"x"})
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + at] = 93
+    path.write_bytes(content)
+    assert read(path) == [("cat/1.png", png(1))]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_tars_put_one_behind_the_other_are_refused_before_the_second_is_lost(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    parts = [
+        pack(make_tar(tmp_path / "x", files={f"{name}.png": png(1)}).read_bytes())
+        for name in ("cat", "dog")
+    ]
+    (tmp_path / "a.tar").write_bytes(b"".join(parts))
+    with pytest.raises(SourceError, match=r"a\.tar: goes on behind its end.*tar -i"):
+        read(tmp_path / "a.tar")
 
 
 @pytest.mark.parametrize(("method", "told"), [(9, "deflate64"), (93, "zstd"), (77, "method 77")])
@@ -370,6 +493,13 @@ def test_what_is_no_archive_is_refused_in_one_line(tmp_path: Path, content: byte
     with pytest.raises(SourceError, match=r"^(a\.zip: damaged archive|no image found)") as caught:
         read(tmp_path / "a.zip")
     assert "\n" not in str(caught.value)
+
+
+def test_an_archive_of_archives_says_which_one_to_name(tmp_path: Path) -> None:
+    inner = make_zip(tmp_path / "inner.zip").read_bytes()
+    path = make_zip(tmp_path / "a.zip", {"inner.zip": inner})
+    with pytest.raises(SourceError, match=r"1 \.zip \(an archive inside.*Name the archive itself"):
+        read(path)
 
 
 def test_an_archive_without_images_says_so(tmp_path: Path) -> None:

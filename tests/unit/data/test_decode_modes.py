@@ -233,9 +233,28 @@ def test_a_chunk_keeps_its_good_images_and_tells_each_bad_one_apart() -> None:
     close(decoded.images[1], RGB)
     assert [reason is None for reason in decoded.reasons] == [True, *[False] * 5, True]
     assert decoded.reasons[1] == "the file is empty"
-    assert decoded.reasons[3] == decoded.reasons[4] == "not an image of a format that is read"
+    unread = "not an image of a format that is read"
+    assert decoded.reasons[3] == unread
+    assert decoded.reasons[4] == f"{unread}, but PostScript: convert it to PNG or JPEG"
     assert decoded.reasons[5] == "more pixels than the limit 10000 (prepare.max_pixels)"
     assert decode_chunk(list(chunk), recipe(max_pixels=10_000)).reasons == decoded.reasons
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC image: convert it to PNG or JPEG"),
+        (b"\xff\x0a\0", "a JPEG XL image"), (b"<svg xmlns=''/>", "an SVG drawing"),
+        (b'<?xml version="1.0"?><!-- --><svg/>', "an SVG drawing"),
+        (b"<!doctype HTML><title>404</title>", "a web page, as a server gives it"),
+        (b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS: `git lfs pull`"),
+        (b"\0\0\0\x18ftypqt  ", "a video"), (b"%PDF-1.4", "a PDF"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_image_is_called_by_what_it_is(content: bytes, told: str) -> None:
+    (reason,) = decode_chunk([content + bytes(64)], recipe()).reasons
+    assert reason is not None
+    assert f"not an image of a format that is read, but {told}" in reason
 
 
 def test_pillows_own_limit_is_put_back() -> None:

@@ -44,9 +44,42 @@ def test_images_come_sorted_by_path_with_other_files_counted(tmp_path: Path) -> 
         "z.tiff",
         "é.png",
     ]
-    assert found.skipped == {".txt": 1, ".json": 1, ".eps": 1, ".pdf": 1, "without an ending": 1}
+    assert found.skipped == {
+        ".txt": 1, ".json": 1, ".eps": 1, ".pdf": 1, "without an ending": 1, "hidden images": 1,
+    }  # fmt: skip
     assert found.count == 5
     assert found.description == {"kind": "folder", "name": "raw"}
+
+
+def test_thumbnails_and_bins_of_systems_are_not_taken_for_images(tmp_path: Path) -> None:
+    touch(tmp_path / "raw" / "cat" / "1.png")
+    for folder in ("@eaDir/1.png", "$RECYCLE.BIN", "lost+found", "#recycle", ".ipynb_checkpoints"):
+        touch(tmp_path / "raw" / "cat" / folder / "SYNOPHOTO_THUMB_M.jpg")
+    touch(tmp_path / "raw" / ".mine" / "2.png")
+    found = source(tmp_path)
+    assert [name for name, _ in found.items] == ["cat/1.png"]
+    assert found.skipped == {"hidden folders": 1}  # a person may have meant that one
+
+
+@pytest.mark.parametrize(
+    "name", ["1.jpg?w=300", "1.png~", "v1.5", "1.jpeg_large", "1.jpg:orig", "1.png ", "1.PNG.1"]
+)
+def test_an_ending_that_says_nothing_leaves_it_to_the_bytes(tmp_path: Path, name: str) -> None:
+    touch(tmp_path / "raw" / name)
+    (tmp_path / "raw" / f"text {name}").write_text("x")
+    found = source(tmp_path)
+    assert [each for each, _ in found.items] == [name]
+    assert found.skipped == {"without an ending": 1}
+
+
+def test_a_zip_of_windows_that_was_unpacked_elsewhere_has_its_folders_again(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for number in range(3):
+            touch(tmp_path / "raw" / f"pics\\{name}\\{number}.png")
+    assert names(tmp_path)[0] == "pics/cat/0.png"
+    touch(tmp_path / "raw" / "pics" / "cat" / "0.png")  # which would be there twice
+    assert names(tmp_path)[0] == "pics/cat/0.png"
+    assert names(tmp_path)[1] == "pics\\\\cat\\\\0.png"
 
 
 def test_only_safe_raster_formats_count_as_images() -> None:

@@ -132,3 +132,16 @@ def test_transparency_and_colours_that_are_lost_are_told(
     ]
     said = told(tmp_path, caplog, resolution=16, colour="rgb")
     assert not any("colours" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("kind", ["tif", "gif", "webp", "png"])
+def test_frames_and_pages_behind_the_first_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    ordinary(tmp_path, 4)
+    frames = [Image.fromarray(RNG.integers(0, 256, (16, 16), dtype=np.uint8)) for _ in range(3)]
+    frames[0].save(tmp_path / "raw" / f"a.{kind}", save_all=True, append_images=frames[1:])
+    (said,) = told(tmp_path, caplog)
+    assert f"1 of 5 images (a.{kind}) is of several frames or pages, of which the first" in said
+    frames[0].save(tmp_path / "raw" / f"a.{kind}")
+    assert told(tmp_path, caplog) == []

@@ -14,6 +14,7 @@ from PIL import Image
 from monge.data.packed import PackedDataset
 from monge.data.prepare import prepare
 from monge.data.telling import Oddities
+from monge.errors import SourceError
 from monge.params import PrepareParams
 
 
@@ -118,6 +119,60 @@ def test_links_into_dvcs_own_cache_are_files_and_others_are_not(
     put(noise(9), tmp_path / "private" / "x.png")
     os.symlink(tmp_path / "private" / "x.png", tmp_path / "pics" / "x.png")
     told = said(max_rejected_fraction=0.5)
+    assert "rejected   1 image (x.png): a symbolic link that leaves the folder" in told
+
+
+def dvc_object(folder: Path, number: int) -> Path:
+    """An image in a cache as DVC 3 has it."""
+    stored = folder / "files" / "md5" / "ab" / f"{number:030x}"
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    noise(number).save(stored, "PNG")
+    return stored
+
+
+@pytest.mark.parametrize(
+    ("variable", "file"),
+    [
+        ("HOME", ".config/dvc/config"), ("XDG_CONFIG_HOME", "dvc/config"),
+        ("DVC_GLOBAL_CONFIG_DIR", "config"), ("XDG_CONFIG_DIRS", "dvc/config"),
+        ("DVC_SYSTEM_CONFIG_DIR", "config"),
+    ],
+)  # fmt: skip
+def test_a_cache_that_the_users_or_the_machines_settings_name_is_dvcs(
+    tmp_path: Path, said, monkeypatch: pytest.MonkeyPatch, variable: str, file: str
+) -> None:
+    for other in ("XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "DVC_GLOBAL_CONFIG_DIR",
+                  "DVC_SYSTEM_CONFIG_DIR"):  # fmt: skip
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv(variable, str(tmp_path / "settings"))
+    settings = tmp_path / "settings" / file
+    settings.parent.mkdir(parents=True)
+    (tmp_path / "pics").mkdir()
+    for n in range(4):
+        os.symlink(dvc_object(tmp_path / "shared", n), tmp_path / "pics" / f"{n}.png")
+    settings.write_text("[cache]\n    dir = /nowhere\n")
+    with pytest.raises(SourceError, match="4 of 4 images cannot be read: 4 images .* leaves the"):
+        said()
+    settings.write_text(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
+    assert "packed 3 images to train on and 1 to validate with" in said()
+
+
+def test_links_of_another_project_of_dvcs_are_followed_into_its_cache_alone(
+    tmp_path: Path, said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    theirs = tmp_path / "theirs"
+    (theirs / ".dvc").mkdir(parents=True)
+    (theirs / ".dvc" / "config").write_text(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
+    (theirs / "pics").mkdir()
+    for n in range(4):
+        place = tmp_path / "shared" if n % 2 else theirs / ".dvc" / "cache"
+        os.symlink(dvc_object(place, n), theirs / "pics" / f"{n}.png")
+    put(noise(9), tmp_path / "shared" / "private.png")  # the settings came with the images
+    os.symlink(tmp_path / "shared" / "private.png", theirs / "pics" / "x.png")
+    told = said(path="theirs/pics", max_rejected_fraction=0.5)
+    assert "packed 3 images to train on and 1 to validate with" in told
     assert "rejected   1 image (x.png): a symbolic link that leaves the folder" in told
 
 
