@@ -13,23 +13,21 @@ classes below or above them, a page or a shard between, a logo beside it all. Fr
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from monge.data.split_names import is_unlabelled, side_of, split_of
+
 STRAY_SHARE = 0.05
 """Images beside folders are strays where they are at most this share of all, or a single one."""
 
-_WHAT = r"(?:[ _-]*(?:set|data|dataset|images?|imgs?|pics|pictures|split))?"
-_TRAIN_NAMES = "training|train|trn"
-_HELD_OUT_NAMES = (
-    "testing|test|tst|validation|valid|val|dev|evaluation|eval|hold[ _-]?out|held[ _-]?out"
+# Folders of other views of the same images, beside which there is one with the images.
+_VIEWS = re.compile(
+    r"masks?|labels?|annotations?|segmentations?|depths?|edges?|thumb(?:nail)?s?|previews?|originals?"
 )
-_TRAIN = re.compile(f"(?:{_TRAIN_NAMES}){_WHAT}")
-_HELD_OUT = re.compile(f"(?:{_HELD_OUT_NAMES}){_WHAT}")
-_PAIRED = re.compile(f"({_TRAIN_NAMES}|{_HELD_OUT_NAMES})[ _-]?([AB])", re.I)
-_UNLABELLED = re.compile(r"unlabell?ed|unsup(?:ervised)?|no[ _-]?labels?")
 
 Parts = tuple[str, ...]
 
@@ -59,17 +57,6 @@ def meaning(paths: Sequence[str], *, classes: bool = True) -> Meaning:
     if classes:
         _name_classes(parts, found)
     return found
-
-
-def split_of(name: str) -> bool | None:
-    """Whether a folder's name is a held-out split's (True) or a training split's (False)."""
-    plain = name.casefold()
-    paired = _PAIRED.fullmatch(name)
-    if _TRAIN.fullmatch(plain) or (paired and _TRAIN.fullmatch(paired[1].casefold())):
-        return False
-    if _HELD_OUT.fullmatch(plain) or (paired and _HELD_OUT.fullmatch(paired[1].casefold())):
-        return True
-    return None
 
 
 def _looked_through(parts: dict[int, Parts], found: Meaning) -> dict[int, Parts]:
@@ -136,21 +123,44 @@ def _by_split(
             others[each[0] if len(each) > 1 else ""].append(row)
             continue
         found.held_out[row] = kinds[row]
-        paired = _PAIRED.fullmatch(each[depth])
-        own = (paired[2].upper(),) if paired else ()
-        within[row] = (*each[:depth], *own, *each[depth + 1 :])
+        side = side_of(each[depth])
+        within[row] = (*each[:depth], *([side] if side else []), *each[depth + 1 :])
     labelled = any(len(each) > 1 for each in within.values())
     for top, rows in sorted(others.items()):
-        if _UNLABELLED.fullmatch(top.casefold()) and not labelled:
+        if is_unlabelled(top) and not labelled:
             for row in rows:
                 found.held_out[row] = False
                 within[row] = parts[row][1:]
         else:
             _leave_out(rows, f"in {top}, which is no split" if top else "beside the splits", found)
+    within = _without_unlabelled(within, {row: parts[row][depth] for row in within}, found)
     names = Counter((kinds[row], parts[row][depth]) for row in within if kinds[row] is not None)
     for kind, role in ((False, "to train on"), (True, "to judge by")):
         mine = ", ".join(sorted({name for (of, name) in names if of is kind}))
-        found.notes.append(f"images {role} are those in {mine}")
+        if mine:
+            found.notes.append(f"images {role} are those in {mine}")
+    return within
+
+
+def _without_unlabelled(
+    within: dict[int, Parts], splits: dict[int, str], found: Meaning
+) -> dict[int, Parts]:
+    """Leave held-out splits out that have no folders where those to train on have classes.
+
+    Contests give their test images so. Where no other is left, a share is held out instead.
+    """
+    trained = [each for row, each in within.items() if not found.held_out[row]]
+    tops = {each[0] for each in trained if len(each) > 1}
+    if len(tops) < 2 or not _are_strays(sum(len(each) == 1 for each in trained), len(trained)):
+        return within
+    labelled = {splits[row] for row, each in within.items() if len(each) > 1}
+    bare = [row for row in within if found.held_out[row] and splits[row] not in labelled]
+    for name in sorted({splits[row] for row in bare}):
+        rows = [row for row in bare if splits[row] == name]
+        _leave_out(rows, f"in {name}, which has no classes as those to train on have", found)
+    within = {row: each for row, each in within.items() if row not in found.left_out}
+    if not any(found.held_out[row] for row in within):
+        found.held_out = [None] * len(found.held_out)
     return within
 
 
@@ -171,6 +181,36 @@ def _name_classes(parts: dict[int, Parts], found: Meaning) -> None:
         found.notes.append("the classes are the folders below: their names return in most others")
     for row, each in inside.items():
         found.classes[row] = each[level]
+    views = {top for top in tops if _VIEWS.fullmatch(top.casefold())}
+    if views and not level:
+        found.notes.append(
+            f"{_listed(tops)} are taken for classes: if they are not, name one in prepare.path"
+        )
+    _unite(found)
+
+
+def _unite(found: Meaning) -> None:
+    """Take names for one class that look alike, and held-out ones that differ in case alone.
+
+    An accent is one character or two, by the system that wrote it (Unicode's forms NFC and NFD).
+    """
+    forms: dict[str, set[str]] = defaultdict(set)
+    for name in {each for each in found.classes if each is not None}:
+        forms[unicodedata.normalize("NFC", name).strip() or name].add(name)
+    meant = {name: one for one, names in forms.items() if len(names) > 1 for name in names}
+    pairs = zip(found.classes, found.held_out, strict=True)
+    trained = {
+        meant.get(name, name) for name, held_out in pairs if name is not None and not held_out
+    }
+    by_case: dict[str, list[str]] = defaultdict(list)
+    for name in trained:
+        by_case[name.casefold()].append(name)
+    for name in set(forms) - trained:
+        if len(by_case[name.casefold()]) == 1:
+            meant |= dict.fromkeys(forms[name], by_case[name.casefold()][0])
+    for one in sorted(set(meant.values())):
+        found.notes.append(f"{one} is written in several ways, which are taken for one class")
+    found.classes = [name if name is None else meant.get(name, name) for name in found.classes]
 
 
 def _returns_below(parts: dict[int, Parts]) -> bool:

@@ -63,6 +63,10 @@ def organise(
         found.notes.append("the classes are those in dataset.json")
     _drop_untrained(found)
     kept = [row for row in range(len(paths)) if row not in found.left_out]
+    if any(found.held_out) and not any(found.held_out[row] for row in kept):
+        for row in kept:
+            found.held_out[row] = None
+        found.notes.append("no image to judge by has a class that is trained on")
     if len(kept) < 2:
         raise SourceError(
             f"{len(kept)} usable image: two are needed, one to train on and one to judge by. "

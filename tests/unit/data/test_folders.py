@@ -33,6 +33,10 @@ def split(layout: Layout, paths: list[str]) -> tuple[set[str], set[str]]:
         ("training", "testing"), ("train", "val"), ("Train", "Valid"), ("trn", "tst"),
         ("train_set", "test_set"), ("training images", "validation images"), ("train", "dev"),
         ("train-data", "eval"), ("TRAIN", "holdout"), ("trainset", "testset"),
+        ("01_train", "02_test"), ("train2017", "val2017"), ("trainval", "test"),
+        ("images_train", "images_test"), ("entrai\u0302nement", "validation"),
+        ("entrenamiento", "prueba"), ("Trainingsdaten", "Testdaten"), ("treino", "validação"),
+        ("训练集", "测试集"), ("学習", "テスト"), ("обучение", "тест"), ("훈련", "검증"),
     ],
 )  # fmt: skip
 def test_splits_go_by_their_usual_names(train: str, held_out: str) -> None:
@@ -184,3 +188,64 @@ def test_labels_of_other_images_leave_none_out() -> None:
     layout = read(images("cat/", "dog/"), given={"elsewhere/1.png": "7"})
     assert layout.class_names == ["cat", "dog"]
     assert not layout.left_out
+
+
+def test_test_images_without_classes_are_left_out_and_a_share_is_held_out() -> None:
+    paths = images("train/cat/", "train/dog/", "test/")
+    layout = read(paths)
+    assert layout.class_names == ["cat", "dog"]
+    assert split(layout, paths) == ({"train/cat", "train/dog"}, {"train/cat", "train/dog"})
+    assert set(layout.left_out.values()) == {
+        "in test, which has no classes as those to train on have"
+    }
+    assert len(layout.left_out) == 10
+    assert "0.2 of each class is held out to judge by" in layout.notes
+
+
+def test_test_images_without_classes_leave_the_validation_images_to_judge_by() -> None:
+    paths = images("train/cat/", "train/dog/", "val/cat/", "val/dog/", "test/")
+    layout = read(paths)
+    assert split(layout, paths)[1] == {"val/cat", "val/dog"}
+    assert len(layout.left_out) == 10
+
+
+def test_a_folder_beside_the_splits_is_left_out_and_named() -> None:
+    paths = images("train/cat/", "train/dog/", "test/cat/", "test/dog/", "extra/cat/", "extra/dog/")
+    layout = read(paths)
+    assert set(layout.left_out.values()) == {"in extra, which is no split"}
+    assert len(layout.left_out) == 20
+    assert split(layout, paths)[0] == {"train/cat", "train/dog"}
+
+
+@pytest.mark.parametrize("other", ["cafe\u0301", "café "])
+def test_names_that_look_alike_are_one_class(other: str) -> None:
+    for paths in (
+        images("train/café/", "train/tea/", f"test/{other}/", "test/tea/"),
+        images("café/", f"{other}/", "tea/"),
+    ):
+        layout = read(paths)
+        assert layout.class_names == ["café", "tea"]
+        assert not layout.left_out
+        assert "café is written in several ways, which are taken for one class" in layout.notes
+
+
+def test_a_class_may_be_written_in_another_case_where_it_is_judged_by() -> None:
+    layout = read(images("train/Cat/", "train/Dog/", "test/cat/", "test/DOG/"))
+    assert layout.class_names == ["Cat", "Dog"]
+    assert not layout.left_out
+    assert read(images("Cat/", "cat/", "dog/")).class_names == ["Cat", "cat", "dog"]
+
+
+def test_where_no_image_to_judge_by_is_of_a_trained_class_a_share_is_held_out() -> None:
+    paths = images("train/cat/", "train/dog/", "test/bird/", "test/fish/")
+    layout = read(paths)
+    assert layout.class_names == ["cat", "dog"]
+    assert len(layout.rows("validation")) == 4
+    assert len(layout.left_out) == 20
+    assert "no image to judge by has a class that is trained on" in layout.notes
+
+
+def test_masks_and_thumbnails_are_called_doubtful_classes() -> None:
+    noted = "images, masks are taken for classes: if they are not, name one in prepare.path"
+    assert noted in read(images("images/", "masks/")).notes
+    assert not any("taken for classes" in each for each in read(images("cat/", "dog/")).notes)
