@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -20,8 +19,9 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from monge.errors import InputError, MongeError, ServiceError
+from monge.errors import MongeError, ServiceError
 from monge.params import PARAMS_FILE
+from monge.params.file import changes_of_make
 from pipelines import place, settings
 from pipelines.server import answers
 
@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=settings.MINUTES, help="for `auto`")
     asked = parser.parse_args()
     try:
-        changes = asked.set + _changes_of_make()
+        changes = asked.set + changes_of_make()
         if asked.product:
             place.enter(asked.product)
         settings.checked(changes, Path(settings.FILE), Path.cwd())
@@ -69,14 +69,6 @@ def _guarded(environment: dict[str, str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, pass_on)
     return flow.wait()
-
-
-def _changes_of_make() -> list[str]:
-    """`make run SET="a.b=1 c.d='two words'"`, split as a shell would."""
-    try:
-        return shlex.split(os.environ.get("MONGE_SET", ""))
-    except ValueError as error:
-        raise InputError(f"SET: {error}. Quote a value with spaces: SET=\"a.b='x y'\"") from None
 
 
 def _check_server() -> None:

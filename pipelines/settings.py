@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from monge.data import watched
 from monge.errors import SourceError
 from monge.files import locked, write_whole
 from monge.params import PARAMS_FILE, Params, auto, load, typed
 from monge.params.edit import laid_over
 from monge.params.file import read
 from monge.paths import Paths
-from pipelines import watched
 
 FILE = "params.yaml"
 UNTIL = "MONGE_UNTIL"

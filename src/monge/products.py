@@ -6,6 +6,7 @@ which lie in the checkout's own folder, and nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from pathlib import Path
@@ -17,7 +18,13 @@ from monge.original import original
 FOLDER = "products"
 PARAMS, STAGES = "params.yaml", "dvc.yaml"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_LONGEST = 63
+_NAME = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{_LONGEST - 1}}}")
+_ENDING = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|bz2|tbz2?|xz|txz|zst|7z|rar)$", re.I)
+_LETTER = re.compile(
+    r"(?P<script>LATIN|CYRILLIC|GREEK|HIRAGANA|KATAKANA|HANGUL)(?: SMALL)? "
+    r"(?:LETTER|LIGATURE|SYLLABLE) (?P<said>[A-Z -]+?)(?: WITH .*)?"
+)
 _HEADER = (
     "# Written by monge from the checkout's own dvc.yaml, and again when that one changes. Edit\n"
     "# params.yaml beside it.\n"
@@ -72,8 +79,50 @@ def stages_of(text: str) -> str:
 
 
 def name_for(images: Path) -> str:
-    """A product's name from that of its images: `My Cats.tar.gz` is `my-cats`."""
+    """A product's name from that of its images: `My Cats.tar.gz` is `my-cats`, `кот` is `kot`.
+
+    Letters of other alphabets are spelled by their names in Unicode. Where one has no spelling, the
+    name ends in a hash of the original, so that two names in Chinese stay two.
+    """
+    stem = unicodedata.normalize("NFC", _ENDING.sub("", images.name)).casefold()
+    spelled = [_spelled(letter) for letter in stem]
+    slug = re.sub(r"[^a-z0-9]+", "-", "".join(each or "" for each in spelled)).strip("-")
+    if slug and None not in spelled:
+        return slug[:_LONGEST].strip("-")
+    return with_hash(slug or "pictures", stem) if stem.strip(".") else "pictures"
+
+
+def former_name_for(images: Path) -> str:
+    """The name that images were given before, which their product keeps if there is one."""
     stem = re.sub(r"(\.tar)?\.[A-Za-z0-9]{1,4}$", "", images.name)
     plain = unicodedata.normalize("NFKD", stem.casefold()).encode("ascii", "ignore").decode("ascii")
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_LONGEST].strip("-")
     return slug or "pictures"
+
+
+def with_hash(name: str, text: str) -> str:
+    """A product's name with a short hash of some text, which tells it from others like it."""
+    mark = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    return f"{name[: _LONGEST - 7].strip('-')}-{mark}"
+
+
+def _spelled(letter: str) -> str | None:
+    """A letter in a to z; "-" for what separates words, None where there is no spelling."""
+    plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode("ascii").lower()
+    if plain.isalnum():
+        return plain
+    named = _LETTER.fullmatch(unicodedata.name(letter, ""))
+    if named is not None:
+        said = named["said"].rpartition(" ")[2].lower()
+        return _sound(said) if named["script"] in ("CYRILLIC", "GREEK") else said
+    if unicodedata.category(letter) in ("Lm", "Mn"):
+        return ""  # it lengthens or marks the letter before
+    return None if letter.isalnum() else "-"
+
+
+def _sound(said: str) -> str:
+    """What a letter sounds like, by what it is called: ka, ef, ya and gamma are k, f, ya and g."""
+    if said == "sign":  # hard or soft, of the letter before
+        return ""
+    found = re.match(r"e([flmnrs])$|([aeiouy]{1,2}$|[aeiou]|[^aeiou]+)", said)
+    return "" if found is None else found[1] or found[2]

@@ -75,10 +75,25 @@ def test_the_stages_are_written_once_and_again_when_those_of_the_checkout_change
     ("images", "name"),
     [
         ("/data/My Cats.tar.gz", "my-cats"), ("icons", "icons"), ("v1.2 final.zip", "v1-2-final"),
-        ("'quotes' #and ünïcode", "quotes-and-unicode"), ("..", "pictures"), ("日本", "pictures"),
-        ("a" * 80, "a" * 63),
+        ("'quotes' #and ünïcode", "quotes-and-unicode"), ("..", "pictures"),
+        ("a" * 80, "a" * 63), ("cats.2024", "cats-2024"), ("cats.2025", "cats-2025"),
+        ("Łódź", "lodz"), ("smørrebrød", "smorrebrod"), ("straße", "strasse"), ("ﬁlm", "film"),
+        ("кошки и лошадь", "koshki-i-loshad"), ("щука", "shchuka"), ("γάτα", "gata"),
+        ("ねこ", "neko"), ("ガード", "gado"), ("고양이", "goyangi"),
+        ("\u1100\u1169\u110b\u1163\u11bc", "goyang"),  # as macOS writes it
     ],
 )  # fmt: skip
 def test_a_name_is_made_of_that_of_the_images(tmp_path: Path, images: str, name: str):
     assert products.name_for(Path(images)) == name
     products.folder(tmp_path, name)
+
+
+def test_names_without_a_spelling_stay_different():
+    names = ["日本", "中国", "🐱", "🐶", "日本 cats", "中国 cats", "日" * 80, "日" * 81]
+    made = [products.name_for(Path(name)) for name in names]
+    assert len(set(made)) == len(names)
+    assert made[0].startswith("pictures-")
+    assert made[4].startswith("cats-")
+    assert made == [products.name_for(Path(name)) for name in names]
+    for name in made:
+        products.folder(Path(), name)

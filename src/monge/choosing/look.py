@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monge.data.decode import Encoded, opened
+from monge.data.decode import Encoded, limited, opened, why
 from monge.data.sources import Item
 
 LOOKED_AT = 400
@@ -73,6 +72,16 @@ def look(items: Iterable[Item], max_pixels: int) -> Look:
     )
 
 
+def unreadable(encoded: Encoded, max_pixels: int) -> str:
+    """Say why an image cannot be opened; nothing where it can."""
+    try:
+        with limited(max_pixels):
+            opened(encoded)
+    except Exception as error:  # decoders raise anything on bad bytes
+        return why(error, max_pixels)
+    return ""
+
+
 def _sample(items: Iterable[Item]) -> tuple[int, list[Encoded]]:
     """Count them and keep every k-th, where k doubles whenever too many are kept."""
     kept: list[Encoded] = []
@@ -88,12 +97,9 @@ def _sample(items: Iterable[Item]) -> tuple[int, list[Encoded]]:
 
 def _seen(encoded: Encoded, max_pixels: int) -> _Seen | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with limited(max_pixels):
             image = opened(encoded)
             width, height = image.size
-            if width * height > max_pixels:
-                return None
             image.draft(None, (2 * _SIDE, 2 * _SIDE))
             image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
             pixels = np.asarray(image.convert("RGBA"))

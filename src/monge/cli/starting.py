@@ -27,9 +27,10 @@ def new(
 ) -> None:
     """From a folder of images to a generator: makes products/NAME and runs its chain."""
     from monge import products, stages
+    from monge.params.file import changes_of_make
 
-    name = name or products.name_for(images)
-    for line in stages.new(Path.cwd(), name, images, override or []):
+    name = name or stages.product_name(Path.cwd(), images)
+    for line in stages.new(Path.cwd(), name, images, [*(override or []), *changes_of_make()]):
         typer.echo(line)
     if not run:
         typer.echo(f"run it with: make run PRODUCT={name} MINUTES={minutes:g}")

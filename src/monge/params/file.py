@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,17 @@ def load(
         for key in auto.unchosen(document, stage)
     ]
     return _validate(auto.without(document), problems, str(path))
+
+
+def changes_of_make() -> list[str]:
+    """The changes of `make run SET="a.b=1 c.d='two words'"`, split as a shell would.
+
+    Raises ParamsError.
+    """
+    try:
+        return shlex.split(os.environ.get("MONGE_SET", ""))
+    except ValueError as error:
+        raise ParamsError(f"SET: {error}. Quote a value with spaces: SET=\"a.b='x y'\"") from None
 
 
 def read(path: Path) -> dict[str, Any]:

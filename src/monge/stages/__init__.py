@@ -4,12 +4,12 @@ Each reads what the stage before left on disk and leaves its own, so that any of
 alone, by hand or by DVC. Imports are inside: a stage loads what it needs and no more.
 """
 
-from monge.stages.choosing import choose, new
+from monge.stages.choosing import choose, new, product_name
 from monge.stages.judging import evaluate, metrics, report
 from monge.stages.making import export, launch, plan, prepare, train, triton
 from monge.stages.standing import compare, models, promote, rollback, show
 
 __all__ = [
     "choose", "compare", "evaluate", "export", "launch", "metrics", "models", "new", "plan",
-    "prepare", "promote", "report", "rollback", "show", "train", "triton",
+    "prepare", "product_name", "promote", "report", "rollback", "show", "train", "triton",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,20 +138,35 @@ def _has_gpu(params: Params) -> bool:
     return choose_device(params.train.device).type == "cuda"
 
 
+def product_name(root: Path, images: Path) -> str:
+    """The name of the product of these images: that of the one there is, or one that is free.
+
+    Where their own name is a product's of other images, it gets a hash of their path. Raises
+    ServiceError, and ParamsError for a parameter file that cannot be read.
+    """
+    home, images = products.home(root), _absolute(images)
+    plain = products.name_for(images)
+    names = [plain, products.with_hash(plain, str(images)), products.former_name_for(images)]
+    for name in names:
+        file = products.folder(home, name) / products.PARAMS
+        if file.exists() and auto.value(read(file), "prepare.path") == _path(images, file.parent):
+            return name
+    is_taken = (products.folder(home, plain) / products.PARAMS).exists() or _is_known(home, plain)
+    return names[1] if is_taken else plain
+
+
 def new(root: Path, name: str, images: Path, overrides: Sequence[str]) -> Iterator[str]:
     """Make the folder of a product, with everything that can be chosen still `auto`; lines.
 
     The folder that is there for the same images already is kept. Raises InputError, SourceError,
-    ParamsError.
+    ParamsError, with nothing left behind.
     """
     home = products.home(root)
     if not (home / products.STAGES).is_file():
         raise InputError(f"{home}: has no dvc.yaml. Run this in a checkout of monge.")
-    images = Path(os.path.abspath(images.expanduser()))
-    if not (images.is_dir() or images.is_file()):
-        raise SourceError(f"{images}: no such folder or archive. Name the one with your images.")
+    images = _absolute(images)
     place = products.folder(root, name)
-    path = os.path.relpath(images, place) if images.is_relative_to(home) else str(images)
+    path = _path(images, place)
     if (place / products.PARAMS).exists():
         there = load(place / products.PARAMS, chosen=()).prepare.path
         if there != path:
@@ -161,7 +176,10 @@ def new(root: Path, name: str, images: Path, overrides: Sequence[str]) -> Iterat
             )
         yield f"products/{name} is there already: going on with it"
         return
-    _free_name(home, name)
+    if _is_known(home, name):
+        raise InputError(
+            f"the registry has a model that is called {name}, of other images. Take another name."
+        )
     values = dict.fromkeys(auto.KEYS, auto.AUTO) | {
         "prepare.source": "archive" if images.is_file() else "folder",
         "prepare.path": path, "promote.name": name,
@@ -170,24 +188,65 @@ def new(root: Path, name: str, images: Path, overrides: Sequence[str]) -> Iterat
     pairs = [override.partition("=") for override in overrides]
     given = {key.strip(): typed(key.strip(), value) for key, _, value in pairs}
     text = laid_over(text, given, lambda _: None)
-    place.mkdir(parents=True, exist_ok=True)
-    try:
+    with _nothing_left_behind(place):
         write_whole(place / products.PARAMS, text.encode("utf-8"))
-        load(place / products.PARAMS, chosen=())
-    except BaseException:
-        (place / products.PARAMS).unlink(missing_ok=True)
-        with suppress(OSError):  # what else is there is not of this call
-            place.rmdir()
-        raise
+        _require_pictures(load(place / products.PARAMS, chosen=()), Paths(place))
     products.write_stages(place)
     yield f"made products/{name}: its parameters, its stages, and all that it will make are there"
 
 
-def _free_name(home: Path, name: str) -> None:
-    """Raise InputError where the registry has a model of that name, which is of other images."""
+@contextmanager
+def _nothing_left_behind(place: Path) -> Iterator[None]:
+    """Make a product's folder, and remove it and its parameters if something is wrong with them."""
+    around = place.parent
+    made = [folder for folder in (place, around) if not folder.exists()]
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        (place / products.PARAMS).unlink(missing_ok=True)
+        for folder in made:
+            with suppress(OSError):  # what else is there is not of this call
+                folder.rmdir()
+        raise
+
+
+def _require_pictures(params: Params, paths: Paths) -> None:
+    """Raise SourceError where there is no image, none that can be read, or what DVC will refuse."""
+    from monge.choosing.look import unreadable
+    from monge.data import watched
+    from monge.data.sources import open_source
+    from monge.data.telling import none_readable
+
+    prepare = params.prepare
+    source = open_source(prepare, paths.root, paths.downloads)
+    if prepare.source == "folder":
+        watched.refuse(paths.root / prepare.path)
+    reasons: dict[str, str] = {}
+    for name, encoded in source.items:
+        reason = unreadable(encoded, prepare.max_pixels)
+        if not reason:
+            return
+        reasons[name] = reason
+    raise none_readable(prepare.path, reasons)
+
+
+def _absolute(images: Path) -> Path:
+    """The whole path of a person's images. Raises SourceError where there are none."""
+    images = Path(os.path.abspath(images.expanduser()))
+    if not (images.is_dir() or images.is_file()):
+        raise SourceError(f"{images}: no such folder or archive. Name the one with your images.")
+    return images
+
+
+def _path(images: Path, place: Path) -> str:
+    """`prepare.path` of a product in the folder `place`: relative within its checkout."""
+    within = images.is_relative_to(products.home(place))
+    return os.path.relpath(images, place) if within else str(images)
+
+
+def _is_known(home: Path, name: str) -> bool:
+    """Whether the registry has a model of that name. Raises ServiceError."""
     from monge.registry.models import known_names
 
-    if name in known_names(home):
-        raise InputError(
-            f"the registry has a model that is called {name}, of other images. Take another name."
-        )
+    return name in known_names(home)

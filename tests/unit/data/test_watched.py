@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from monge.data import watched
 from monge.errors import SourceError
-from pipelines import watched
 
 
 def test_a_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
