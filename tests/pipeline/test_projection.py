@@ -97,7 +97,8 @@ def test_what_cannot_be_is_one_line(trained, words, reason):
 
 def test_a_trained_encoder_encodes_and_gives_a_start(trained):
     project, sampler = trained
-    said = project.run("monge", "train-encoder", "--steps", "1200", "--minutes", "10", *sets()).stdout
+    bounds = ("--steps", "1200", "--minutes", "10")
+    said = project.run("monge", "train-encoder", *bounds, *sets()).stdout
     assert "1200 steps in" in said
     assert "on images it was not trained with: latents off by 0." in said
     model = "models/with-encoder/generator.onnx"

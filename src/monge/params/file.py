@@ -168,6 +168,8 @@ def _wanted(item: Any) -> str:
     message: str = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
     if item["type"] in _MUST_BE:
         message = f"must be {_MUST_BE[item['type']]}"
+    if item["type"] in ("too_short", "string_too_short"):
+        message = "must not be empty"
     for long, short in (
         ("should be", "must be"),
         ("greater than or equal to", "at least"),

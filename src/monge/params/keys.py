@@ -41,8 +41,16 @@ def takes_text(wanted: Any) -> bool:
     return wanted is str or (get_origin(wanted) is not Literal and str in get_args(wanted))
 
 
+def wants_whole(wanted: Any) -> bool:
+    """Tell whether a value of this type is a whole number."""
+    return wanted is int
+
+
 def canonical(value: Any, wanted: Any) -> Any:
-    """Give a choice its own spelling, whatever its case: RGB is rgb. Others stay as they are."""
+    """Give a choice its own spelling: RGB is rgb, wgan_gp is wgan-gp, gray is grey.
+
+    Other values stay as they are.
+    """
     if _is_section(wanted):
         if not isinstance(value, dict):
             return value
@@ -50,9 +58,13 @@ def canonical(value: Any, wanted: Any) -> Any:
         return {key: canonical(each, known.get(key)) for key, each in value.items()}
     if isinstance(value, str):
         for choice in _choices(wanted):
-            if value.casefold() == choice.casefold():
+            if _spelling(value) == _spelling(choice):
                 return choice
     return value
+
+
+def _spelling(choice: str) -> str:
+    return _bare(choice.strip().casefold()).replace(" ", "").replace("gray", "grey")
 
 
 def hint(key: str, document: Mapping[str, Any]) -> str:
@@ -78,7 +90,8 @@ _MEANT = {
     "n_critic": _OPPONENT_STEPS, "critic_steps": _OPPONENT_STEPS,
     "discriminator_steps": _OPPONENT_STEPS,
 }  # fmt: skip
-_LIKE_ENOUGH = 0.75
+_ALIKE, _LIKE_ENOUGH = 0.6, 0.75
+"""How alike the last parts must be at least, and with what is added for the same section."""
 
 
 def nearest(key: str, document: Mapping[str, Any]) -> list[str]:
@@ -95,6 +108,8 @@ def nearest(key: str, document: Mapping[str, Any]) -> list[str]:
         *above, name = known.split(".")
         name = _bare(name)
         like = max(difflib.SequenceMatcher(None, each, name).ratio() for each in wanted)
+        if like < _ALIKE:
+            continue
         like = 2.0 if name in wanted else like + 0.25 * (above == parents)
         if like >= _LIKE_ENOUGH:
             here = 0.3 * (above[:1] == parents[:1])

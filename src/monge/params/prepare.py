@@ -18,7 +18,7 @@ class PrepareParams(Section):
     """Where the images come from and what they become."""
 
     source: Literal[SOURCES] = "digits"  # type: ignore[valid-type]
-    path: Line = "data/raw"
+    path: Annotated[Line, Field(min_length=1)] = "data/raw"
     classes: Literal["folders", "none"] = "folders"
     resolution: Annotated[int, Field(ge=4, le=1024)] = 8
     colour: Literal["grey", "rgb", "rgba"] = "grey"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from typing import Any
 
 import yaml
 
 from monge.params import auto
-from monge.params.keys import annotation, canonical, takes_text
+from monge.params.keys import annotation, canonical, takes_text, wants_whole
 
 
 class Loader(yaml.SafeLoader):
@@ -28,6 +29,7 @@ _SCALARS = {
         "-+.0123456789",
     ),
 }
+_DASHES = dict.fromkeys(map(ord, "−–‒﹣"), "-")
 _OWN = {f"tag:yaml.org,2002:{kind}" for kind in _SCALARS}
 Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OWN]
@@ -59,7 +61,8 @@ def typed(key: str, text: str) -> Any:
     Where the key takes any text it is the text as it was typed: `my pics #2`, `2024` and `12:30`
     are names. Only text that is in YAML's quotes as a whole loses them, and a leading ~ becomes the
     home folder, which DVC does not know. Numbers, booleans and lists are read as YAML where all of
-    the text is YAML; what is none stays text, and is refused when the parameters are checked.
+    the text is YAML, in quotes or not, and with a minus as books print it; a whole number may be
+    written 1e3. What is none stays text, and is refused when the parameters are checked.
     """
     if key in auto.KEYS and text.casefold() == auto.AUTO:
         return auto.AUTO
@@ -68,7 +71,23 @@ def typed(key: str, text: str) -> Any:
         quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
         value = _whole(text) if quoted else text
         return os.path.expanduser(text) if value == text else value
-    return canonical(_whole(text), wanted)
+    return _number(canonical(_unquoted(_whole(text)), wanted), wanted)
+
+
+def _unquoted(value: Any) -> Any:
+    """What stands in quotes, read again: a key that takes no text was not meant to get one."""
+    if not isinstance(value, str):
+        return value
+    plain = unicodedata.normalize("NFKC", value).translate(_DASHES)
+    read = _whole(plain)
+    return read if type(read) in (int, float, bool) else value
+
+
+def _number(value: Any, wanted: Any) -> Any:
+    """A whole number where the key takes nothing else, whatever form it has: 1e3 and 1000.0."""
+    if isinstance(value, float) and value.is_integer() and wants_whole(wanted):
+        return int(value)
+    return value
 
 
 def _whole(text: str) -> Any:

@@ -15,6 +15,7 @@ from monge.files import write_whole
 from monge.params import Params, TrainParams, auto, load, typed
 from monge.params.edit import laid_over
 from monge.params.file import read
+from monge.params.keys import annotation, canonical
 from monge.paths import Paths
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _training(
 
     dataset = agreement.prepared(params, paths)
     fixed = {
-        key: auto.value(document, key)
+        key: canonical(auto.value(document, key), annotation(key))
         for key in auto.KEYS
         if auto.value(document, key) not in (None, auto.AUTO)
     }

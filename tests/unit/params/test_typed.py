@@ -79,12 +79,63 @@ def test_numbers_switches_and_lists_are_yaml_and_a_comment_is_not_dropped():
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("1e3", 1000), ("1E3", 1000), ("1000.0", 1000), ("'100'", 100), ('"100"', 100),
+        ("１００", 100), (" 100 ", 100), ("1_000", 1000),
+    ],
+)  # fmt: skip
+def test_a_whole_number_may_be_written_in_many_ways(text, meant):
+    found = load(FILE, [f"train.steps={text}"]).train.steps
+    assert found == meant
+    assert type(found) is int
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "1e−4", "1e–4", "0.0001", "'1e-4'", ".0001"])
+def test_a_rate_may_be_copied_from_a_book(text):
+    key = "train.wgan-gp.learning_rate"
+    assert typed(key, text) == 1e-4
+
+
+@pytest.mark.parametrize("text", ["1.5", "1e-1", "1,000", "4k", "yes", "[1]", "1e400", "−5"])
+def test_what_is_no_whole_number_of_steps_is_refused(text):
+    with pytest.raises(ParamsError, match="train.steps: must be"):
+        load(FILE, [f"train.steps={text}"])
+
+
+def test_a_switch_may_stand_in_quotes_and_yes_is_none():
+    assert typed("train.conditional", "'true'") is True
+    for text in ("yes", "on", "1", "'1'"):
+        with pytest.raises(ParamsError, match="train.conditional: must be true or false"):
+            load(FILE, [f"train.conditional={text}"])
+
+
+def test_nothing_is_no_folder():
+    """It would be all of the project."""
+    with pytest.raises(ParamsError, match="prepare.path: must not be empty, got ''"):
+        load(FILE, ["prepare.path="])
+    with pytest.raises(ParamsError, match=r"promote.conditions: must not be empty, got \[\]"):
+        load(FILE, ["promote.conditions=[]"])
+
+
+@pytest.mark.parametrize("key", ["serve.port", "train.betas", "promote.alias", "export.opset"])
+def test_a_key_that_is_like_none_is_given_no_far_fetched_hint(key):
+    with pytest.raises(ParamsError) as caught:
+        load(FILE, [f"{key}=1"])
+    assert "unknown key." in str(caught.value)
+    assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("key", "text", "meant"),
     [
         ("prepare.colour", "RGB", "rgb"), ("prepare.source", "MNIST", "mnist"),
         ("train.objective", "WGAN-GP", "wgan-gp"), ("train.net", "DCGAN", "dcgan"),
         ("train.guards.on_collapse", "Warn", "warn"), ("promote.mode", "Off", "off"),
-        ("train.augment", "None", "none"),
+        ("train.augment", "None", "none"), ("train.objective", "wgan_gp", "wgan-gp"),
+        ("train.objective", "WGANGP", "wgan-gp"), ("prepare.source", "cifar-10", "cifar10"),
+        ("prepare.source", "FashionMNIST", "fashion-mnist"), ("promote.mode", "dry_run", "dry-run"),
+        ("prepare.colour", "gray", "grey"),
     ],
 )  # fmt: skip
 def test_a_choice_is_the_same_in_any_case_on_the_line_and_in_the_file(key, text, meant, tmp_path):
