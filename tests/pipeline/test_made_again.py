@@ -115,6 +115,46 @@ def test_with_everything_in_the_remote_it_is_the_same_file_and_nothing_runs(proj
     assert sha256(project.folder / "models/generator.onnx") in said
 
 
+def test_a_product_is_made_again_in_its_folder_of_a_fresh_clone(tmp_path):
+    """Its folder is not in git: parameters, stages and lock come with the version."""
+    project = Project(tmp_path / "project")
+    shutil.copy(Project.root() / ".gitignore", project.folder / ".gitignore")
+    draw(project.folder / "pictures", 0, 20)
+    committed(project, "Everything")
+    tiny = (
+        "prepare.resolution=8", "prepare.colour=grey", "prepare.fit=crop",
+        "prepare.background=#000000", "train.net=mlp", "train.objective=wgan-gp",
+        "train.conditional=false", "train.augment=none", "train.average_half_life=100",
+        "train.wgan-gp.learning_rate=0.001", "train.wgan-gp.critic_steps=2",
+        "train.dcgan.features=8", "train.latent_dim=4", "train.mlp.depth=1", "train.mlp.width=8",
+        "train.steps=20", "train.batch_size=8", "train.log_every=10", "train.grid_every=20",
+        "train.quality_every=20", "train.checkpoint_every=5", "evaluate.images=60",
+        "evaluate.transport_images=10", "evaluate.repeats=2", "evaluate.projections=4",
+        "evaluate.features=pixels",
+        "promote.conditions=[{metric: sliced_wasserstein, improvement: 2.0}]",
+    )  # fmt: skip
+    given = [part for change in tiny for part in ("--set", change)]
+    run(project, "monge", "new", "mine", project.folder / "pictures", "--no-run", *given)
+    place = project.folder / "products/mine"
+    run(project, "sh", "-c", "cd products/mine && dvc repro", MONGE_TRACKING="on")
+    promote = ("promote", "--force", "--reason", "for the test")
+    run(project, "monge", "-C", place, *promote, MONGE_TRACKING="on")
+    said = run(project, "monge", "-C", place, "models", "--show", "1").stdout
+    lines = [line.strip() for line in said.partition("To make it again:")[2].strip().splitlines()]
+    assert "mkdir -p products/mine" in lines
+    assert lines.index("cd products/mine") < lines.index("dvc repro  # makes what is not there")
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    script = "\n".join(["set -e", f"cd '{fresh}'", *lines])
+    own = {"PYTHONPATH": str(fresh / "again/src"), "MONGE_TRACKING": "off"}
+    assert "Running stage 'train'" in project.run("sh", "-c", script, **own).stdout
+    first, again = (
+        Sampler.load(folder / "models/generator.onnx", "cpu")
+        for folder in (place, fresh / "again/products/mine")
+    )
+    assert np.array_equal(first.sample(64), again.sample(64))
+
+
 def test_a_training_that_was_done_before_is_not_done_again(tmp_path):
     """Three settings in turn, and the first again: it is neither there nor set aside any more."""
     project = Project(tmp_path / "project")

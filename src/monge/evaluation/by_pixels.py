@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from monge.evaluation.baselines import NOISE, Baselines
 from monge.evaluation.catalogue import of_images
+from monge.evaluation.comparison import MOST_ENTROPIC
 from monge.evaluation.evidence import Evidence, progress, shown
 from monge.evaluation.judgement import Figure, Neighbours, from_repeats
 from monge.metrics.distances import nearest
@@ -23,7 +24,6 @@ Values = dict[str, float]
 
 NEIGHBOURS = 4
 NEIGHBOURS_SHOWN = 8
-MOST_ENTROPIC = 200
 _QUERIES = 500
 _POOL = 100_000
 _POOL_BLOCK_BYTES = 2**24

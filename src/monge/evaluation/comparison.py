@@ -23,6 +23,7 @@ Values = dict[str, float]
 MOST_COMPARED = 5000
 """Images a side in what takes all pairs of them."""
 MOST_ENTROPIC = 200
+"""Points a side in a Sinkhorn divergence, of pixels too: the iterations take each pair often."""
 MOST_EXTRAPOLATED = 1024
 """Features beyond which three more Fréchet distances a subset would take minutes."""
 PERMUTATIONS = 500

@@ -5,19 +5,25 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
 _TOLD_EVERY_S = 30.0
 _UNTIMED = 3
+_PATIENCE = 0.25
+"""The share of the limit in which nothing is hurried: a machine may be busy at first."""
+
+_LATEST = 32
+"""Steps whose quicker quarter is the pace: a busy while among them is no reason to hurry."""
 
 
 class Pace:
     """How many places of the schedule each step takes, so that the training ends in time.
 
-    One each, always the same bits, where all steps fit into the limit. The first steps, slow ones,
-    are not timed. `clock` is for tests.
+    One each, always the same bits, where all steps fit into the limit at the pace of the latest
+    ones. The first steps, slow ones, are not timed. `clock` is for tests.
     """
 
     def __init__(
@@ -25,7 +31,8 @@ class Pace:
     ) -> None:
         self.taken, self._position = 0, 0
         self._steps, self._limit_s, self._clock = steps, limit_s, clock
-        self._began = self._timed_from = self._told = clock()
+        self._began = self._before = self._told = clock()
+        self._latest: deque[float] = deque(maxlen=_LATEST)
 
     @property
     def done(self) -> bool:
@@ -36,11 +43,12 @@ class Pace:
         """After a step: how far the schedule goes on, at least 1 place and never past its end."""
         now = self._clock()
         self.taken += 1
+        if self.taken > _UNTIMED:
+            self._latest.append(now - self._before)
+        self._before = now
         places = 1
-        if self.taken <= _UNTIMED:
-            self._timed_from = now
-        else:
-            step_s = (now - self._timed_from) / (self.taken - _UNTIMED)
+        if self._latest and now - self._began >= _PATIENCE * self._limit_s:
+            step_s = sorted(self._latest)[len(self._latest) // 4]
             left_s = self._limit_s - (now - self._began)
             affordable = max(1.0, left_s / step_s) if step_s else math.inf
             places = math.ceil((self._steps - self._position) / affordable)

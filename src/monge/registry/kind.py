@@ -43,9 +43,14 @@ def kind_of(version: Version) -> Kind | None:
     """What a version draws; None when its tag is missing or damaged."""
     try:
         shape, classes, takes_labels = json.loads(version.tags[KIND_TAG])
-        return Kind(tuple(shape), tuple(classes), bool(takes_labels))
+        height, width, channels = shape
     except (KeyError, ValueError, TypeError):
         return None
+    whole = all(type(side) is int and side > 0 for side in shape)
+    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not (whole and channels in COLOURS and named and isinstance(takes_labels, bool)):
+        return None
+    return Kind((height, width, channels), tuple(classes), takes_labels)
 
 
 def require_kind(registry: Registry, kind: Kind) -> None:

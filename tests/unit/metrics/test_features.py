@@ -210,6 +210,18 @@ def test_the_classifiers_training_ends_in_time_at_the_end_of_its_schedule(
     assert now < max(182.0, 8.1 * step_s)
 
 
+@pytest.mark.parametrize(("first", "last", "step_s"), [(0, 20, 1.9), (100, 110, 6.0)])
+def test_a_busy_while_is_no_reason_to_leave_steps_out(first: int, last: int, step_s: float) -> None:
+    """At the start or later, on a machine that has the time: the figures stay those of others."""
+    now = 0.0
+    pace = Pace(225, 180.0, lambda: now)
+    while not pace.done:
+        now += step_s if first <= pace.taken < last else 0.5
+        assert pace.places() == 1
+    assert pace.taken == 225
+    assert now < 180
+
+
 def test_what_was_cut_short_says_so(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
     pace = Pace(1300, 180.0, lambda: now)

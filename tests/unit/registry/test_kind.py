@@ -65,12 +65,21 @@ def test_labels_that_applications_ask_for_stay(
         run(project, generator(2.0), other)
 
 
-@pytest.mark.parametrize("tag", ["", "[", "[[8, 8, 1]]", "7"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "", "[", "[[8, 8, 1]]", "7", "[[8, 8], [], false]", "[[8, 8, 1, 1], [], false]",
+        "[[8, 8, 2], [], false]", '[["8", 8, 1], [], false]', "[[8, 0, 1], [], false]",
+        '[[8, 8, 1], "01", false]', "[[8, 8, 1], [0, 1], false]", "[[8, 8, 1], [], 1]",
+        "[[8, 8, 1], [], false, false]", "[[8, 8, [1]], [], false]", "[null, [], false]",
+    ],
+)  # fmt: skip
 def test_a_damaged_note_of_the_kind_refuses_nothing(
     project: Path, generator: Generator, tag: str
 ) -> None:
     run(project, generator(1.0), DIGITS)
     registry = Registry(project, "digits")
     registry.set_tags(registry.versions()[0], {KIND_TAG: tag})
+    assert kind_of(registry.versions()[0]) is None
     run(project, generator(2.0), Kind((32, 32, 3)), figure=1.0)
     assert len(registry.versions()) == 2
