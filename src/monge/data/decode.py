@@ -63,6 +63,15 @@ CONVERSION = {
 KEPT = "kept; resized premultiplied, black where it is 0, which padding is"
 """What becomes of alpha where the opacity is a channel."""
 
+_CUT, _DAMAGED = "image file is truncated", "image file is damaged"
+_PLAINER = {
+    "Truncated File Read": _CUT, "not enough image data": _CUT, "unexpected end of file": _CUT,
+    "broken data stream when reading image file": _DAMAGED,
+    "unrecognized data stream contents when reading image file": _DAMAGED,
+    "could not create decoder object": f"{_DAMAGED} or truncated",
+}  # fmt: skip
+"""What decoders say, in the words of others of them."""
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -339,4 +348,5 @@ def why(error: Exception, max_pixels: int) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
     message: Any = " ".join(str(error).split())
+    message = _PLAINER.get(message, message)
     return re.sub(r"0x[0-9a-fA-F]+", "0x", message)[:200] or type(error).__name__

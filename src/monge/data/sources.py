@@ -269,7 +269,10 @@ def _is_image(relative: PurePosixPath, path: str, escapes: bool) -> bool:
 
 def _leaves(path: str, top: str, caches: Sequence[str], theirs: Sequence[str]) -> bool:
     """Whether a link leads out; `theirs` are caches that are named where the images came from."""
-    target = os.path.realpath(path)
+    try:
+        target = os.path.realpath(path)
+    except OSError:  # such as a process's own file, once that has ended
+        return True
     if any(_inside(target, place) for place in (top, *caches)):
         return False
     return not (dvc_cache.is_object(target) and any(_inside(target, place) for place in theirs))

@@ -13,22 +13,23 @@ def refuse(folder: Path) -> None:
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = os.path.join(place, name)
-            shown = os.fsencode(os.path.relpath(path, folder)).decode("utf-8", "backslashreplace")
-            if not name.isascii() and not _is_utf8(name):
-                raise SourceError(
-                    f"prepare.path: {shown!r}: its name is not UTF-8, and DVC cannot note it. "
-                    "Rename it, or move it away."
-                )
+            if not name.isascii():
+                require_utf8(os.path.relpath(path, folder))
             if os.path.islink(path) and not os.path.exists(path):
+                shown = os.path.relpath(path, folder)
                 raise SourceError(
                     f"prepare.path: {shown!r}: a link to nothing ({os.readlink(path)}). Mend it, "
                     "or remove it."
                 )
 
 
-def _is_utf8(name: str) -> bool:
+def require_utf8(path: str) -> None:
+    """Raise SourceError for a path with a name that is not UTF-8."""
     try:
-        name.encode("utf-8")
+        path.encode("utf-8")
     except UnicodeEncodeError:  # what could not be decoded is kept as lone surrogates
-        return False
-    return True
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise SourceError(
+            f"prepare.path: {shown!r}: its name is not UTF-8, and DVC cannot note it. "
+            "Rename it, or move it away."
+        ) from None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monge import products
+from monge.data import watched
+from monge.durations import duration
 from monge.errors import InputError, SourceError
 from monge.files import write_whole
 from monge.params import Params, TrainParams, auto, load, typed
@@ -21,6 +24,10 @@ from monge.paths import Paths
 if TYPE_CHECKING:
     from monge.choosing.choice import Choice
     from monge.data.packed import PackedDataset
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+]+:/", re.I)
+
+log = logging.getLogger(__name__)
 
 AFTERWARDS_S = 60.0
 """What the chain takes after the training, about: export, judging, promotion."""
@@ -88,7 +95,14 @@ def _training(
     }
     images = _images(dataset)
     afterwards_s = AFTERWARDS_S + (CLASSIFIER_S if training.has_learnable(images) else 0.0)
-    seconds = max(LEAST_TRAINING_S, (minutes * 60 - afterwards_s) * TRAINING_SHARE)
+    left_s = (minutes * 60 - afterwards_s) * TRAINING_SHARE
+    seconds = max(LEAST_TRAINING_S, left_s)
+    log.info("timing a few steps here, of each network that could be chosen")
+    if left_s < LEAST_TRAINING_S:
+        log.warning(
+            "the time that is left is too short for a training and what follows it: it gets %s "
+            "all the same, and the run ends later than asked", duration(seconds),
+        )  # fmt: skip
 
     def timed(given: Mapping[str, object]) -> float:
         return _each_s(_with(params, given).train, dataset)
@@ -145,7 +159,8 @@ def product_name(root: Path, images: Path) -> str:
     Where their own name is a product's of other images, it gets a hash of their path. Raises
     ServiceError, and ParamsError for a parameter file that cannot be read.
     """
-    home, images = products.home(root), _absolute(images)
+    home = products.home(root)
+    images = _absolute(images, home)
     plain = products.name_for(images)
     names = [plain, products.with_hash(plain, str(images)), products.former_name_for(images)]
     for name in names:
@@ -165,7 +180,7 @@ def new(root: Path, name: str, images: Path, overrides: Sequence[str]) -> Iterat
     home = products.home(root)
     if not (home / products.STAGES).is_file():
         raise InputError(f"{home}: has no dvc.yaml. Run this in a checkout of monge.")
-    images = _absolute(images)
+    images = _absolute(images, home)
     place = products.folder(root, name)
     path = _path(images, place)
     if (place / products.PARAMS).exists():
@@ -193,7 +208,7 @@ def new(root: Path, name: str, images: Path, overrides: Sequence[str]) -> Iterat
         write_whole(place / products.PARAMS, text.encode("utf-8"))
         _require_pictures(load(place / products.PARAMS, chosen=()), Paths(place))
     products.write_stages(place)
-    yield f"made products/{name}: its parameters, its stages, and all that it will make are there"
+    yield f"made products/{name}: parameters, data, checkpoints and reports of these images"
 
 
 @contextmanager
@@ -215,7 +230,6 @@ def _nothing_left_behind(place: Path) -> Iterator[None]:
 def _require_pictures(params: Params, paths: Paths) -> None:
     """Raise SourceError where there is no image, none that can be read, or what DVC will refuse."""
     from monge.choosing.look import unreadable
-    from monge.data import watched
     from monge.data.sources import open_source
     from monge.data.telling import none_readable
 
@@ -232,11 +246,21 @@ def _require_pictures(params: Params, paths: Paths) -> None:
     raise none_readable(prepare.path, reasons)
 
 
-def _absolute(images: Path) -> Path:
-    """The whole path of a person's images. Raises SourceError where there are none."""
+def _absolute(images: Path, home: Path) -> Path:
+    """The whole path of a person's images. Raises SourceError where there can be none."""
+    given = str(images)
+    if _ADDRESS.match(given):
+        address = given.replace(":/", "://", 1)  # a path has one slash
+        raise SourceError(f"{address}: nothing is downloaded. Fetch the file, and name it here.")
     images = Path(os.path.abspath(images.expanduser()))
     if not (images.is_dir() or images.is_file()):
         raise SourceError(f"{images}: no such folder or archive. Name the one with your images.")
+    if home.is_relative_to(images):
+        raise SourceError(
+            f"{images}: this checkout itself lies there, and what it makes would be taken for "
+            "images. Name the folder that has your images and nothing else."
+        )
+    watched.require_utf8(str(images))
     return images
 
 

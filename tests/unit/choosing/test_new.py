@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,24 @@ def test_a_wrong_value_of_make_is_refused_before_anything_is_made(
     assert done.returncode == 2
     assert told in done.stderr
     assert not (checkout / "products").exists()
+
+
+def test_paths_that_can_be_no_images_are_refused_with_what_to_do(
+    checkout: Path, tmp_path: Path
+) -> None:
+    odd = put(tmp_path / os.fsdecode(b"caf\xe9"))
+    for images, told in (
+        (checkout, "this checkout itself lies there"), (tmp_path, "this checkout itself"),
+        (Path("/"), "this checkout itself"),
+        (Path("https://x.org/a.zip"), "https://x.org/a.zip: nothing is downloaded"),
+        (Path("s3://mine/a"), "nothing is downloaded"), (odd, "its name is not UTF-8"),
+        (tmp_path / "*.png", "no such folder or archive"),
+        (odd / "0.png", "its name is not UTF-8"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=re.escape(told)) as caught:
+            new(checkout, images)
+        str(caught.value).encode("utf-8")
+        assert not (checkout / "products").exists()
 
 
 def test_a_folder_that_was_there_stays_when_a_product_is_refused(
