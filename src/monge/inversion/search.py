@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,16 @@ _RATE = 0.1
 _PRIOR = 1.0
 
 Advance = Callable[[int], object]
+
+
+class Asked(TypedDict):
+    """What a person asks of a search: the bounds, and where its random numbers begin."""
+
+    seconds: float
+    restarts: int
+    steps: int
+    samples: int
+    seed: int
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,15 @@ HELD_OUT = 1024
 _HELD_OUT_SEED = 2**63  # no training's batch is drawn from it
 
 _RATE = 1e-3
+
+
+class Asked(TypedDict):
+    """What a person asks of a training: the bounds, and where its random numbers begin."""
+
+    seconds: float
+    steps: int
+    batch: int
+    seed: int
 
 
 @dataclass(frozen=True)

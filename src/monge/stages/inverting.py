@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from monge.encoder_contract import EncoderContract
 from monge.errors import CheckpointMismatch, InputError
 from monge.files import write_whole
 from monge.inversion.likeness import Likeness
-from monge.inversion.training import Lessons
+from monge.inversion.training import Asked, Lessons
 from monge.inversion.training import train_encoder as teach
 from monge.objectives import conditioned
 from monge.params import ENCODES, Params
@@ -86,7 +86,7 @@ def _are_same(sampler: Sampler, network: torch.nn.Module, device: torch.device) 
 
 
 def train_encoder(
-    params: Params, paths: Paths, *, folder: Path, **how: float | int
+    params: Params, paths: Paths, *, folder: Path, **how: Unpack[Asked]
 ) -> Iterator[str]:
     """Train an encoder on the generator's own images; write it beside a copy of the generator file.
 
@@ -103,7 +103,7 @@ def train_encoder(
         )
     own = drawer(params, paths)
     contract = own.sampler.contract
-    lessons = Lessons(contract.latent_dim, shares=contract.label_shares, **how)  # type: ignore[arg-type]
+    lessons = Lessons(contract.latent_dim, shares=contract.label_shares, **how)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(lessons.seed)
         encoder = nets.build("encoder", params.train, own.dataset.image_shape).to(own.device)

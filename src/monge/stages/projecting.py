@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from monge.data.decode import Recipe, decode_chunk
 from monge.durations import duration
 from monge.errors import InputError
 from monge.files import write_whole
-from monge.inversion.search import Found, Search, search
+from monge.inversion.search import Asked, Found, Search, search
 from monge.labels import named
 from monge.params import Params, PrepareParams
 from monge.paths import Paths
@@ -50,7 +51,7 @@ def project(
     show: Path | None,
     label: str | None,
     encoder: Path | None,
-    **how: float | int,
+    **how: Unpack[Asked],
 ) -> Iterator[str]:
     """Find latents of pictures and, as a measure, of held-out images; tell how near each came.
 
@@ -64,7 +65,7 @@ def project(
     own = drawer(params, paths)
     contract = own.sampler.contract
     chosen = _label(own, label)
-    task = Search(contract.latent_dim, shares=contract.label_shares, label=chosen, **how)  # type: ignore[arg-type]
+    task = Search(contract.latent_dim, shares=contract.label_shares, label=chosen, **how)
     images = np.concatenate([images, _held_out(own, chosen)])
     guesses = None if encoder is None else _guessed(own, encoder, images)
     targets = own.tensor(images)

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     from monge.registry.conditions import Outcome
     from monge.registry.kind import Kind
     from monge.registry.logged_model import CARD_FILE
-    from monge.registry.models import ENCODER_FILE, ENCODER_TAG, Registry
+    from monge.registry.models import ENCODER_FILE, Registry
     from monge.registry.promote import promote as decide
     from monge.serving.sampler import Sampler
     from monge.stages import agreement, lineage
@@ -57,7 +58,7 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     registry, kept = (
         Registry(paths.root, params.promote.name), lineage.files(params, paths, contract)
     )  # fmt: skip
-    encoder = None if sampler.encoder is None else paths.encoder.read_bytes()
+    encoder = {} if sampler.encoder is None else {ENCODER_FILE: paths.encoder.read_bytes()}
     values = {name: float(entry["value"]) for name, entry in facts.figures.items()}
     rebuild(paths, contract, key, values, params.promote.name)
     promotion = decide(
@@ -66,16 +67,13 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
         facts.figures,
         params.promote,
         run_key=key,
-        tags={
-            **_tags(params, paths, contract),
-            **({} if encoder is None else {ENCODER_TAG: hashlib.sha256(encoder).hexdigest()}),
-        },
+        tags=_tags(params, paths, contract, encoder),
         floor=Outcome(*verdict.floor(facts.figures, [c.metric for c in params.promote.conditions])),
         kind=Kind.of(contract),
         rejudge=lambda path: rejudged(params, paths, path, facts.figures),
         beside={
             CARD_FILE: card(facts).encode("utf-8"),
-            **({} if encoder is None else {ENCODER_FILE: encoder}),
+            **encoder,
             **{f"{lineage.FOLDER}/{name}": data for name, data in kept.items()},
         },
         describe=lambda reason: comment(dataclasses.replace(facts, verdict=reason)),
@@ -114,12 +112,15 @@ def require_name(params: Params, paths: Paths, dataset: PackedDataset) -> None:
         log.warning("whether the name %s is free was not checked: %s", params.promote.name, error)
 
 
-def _tags(params: Params, paths: Paths, contract: Contract) -> dict[str, str]:
-    """What a version says of its origin, for who looks at the registry."""
+def _tags(
+    params: Params, paths: Paths, contract: Contract, encoder: Mapping[str, bytes]
+) -> dict[str, str]:
+    """What a version says of its origin, and of its encoder, for who looks at the registry."""
+    from monge.registry.models import ENCODER_FILE, ENCODER_TAG
     from monge.stages import lineage
 
     hashes = lineage.data_hashes(params, paths)
-    return {
+    tags = {
         "monge.dataset": contract.dataset_hash or "",
         "monge.git_revision": contract.git_revision or "",
         "monge.export_revision": contract.export_revision or contract.git_revision or "",
@@ -127,6 +128,9 @@ def _tags(params: Params, paths: Paths, contract: Contract) -> dict[str, str]:
         "monge.step": str(contract.step),
         **{f"dvc.{path}": md5 for path, md5 in hashes.items()},
     }
+    if encoder:
+        tags[ENCODER_TAG] = hashlib.sha256(encoder[ENCODER_FILE]).hexdigest()
+    return tags
 
 
 def show(params: Params, paths: Paths, *, which: str) -> list[str]:
