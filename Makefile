@@ -94,7 +94,7 @@ moved:
 .venv/ready: requirements.lock requirements-uv.lock $(if $(MOVED_FROM),moved)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "monge needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is another: make PYTHON=python3.12"; exit 1; }
-	@echo "making .venv from requirements.lock: 6.7 GB of packages, a minute or more"
+	@echo "making .venv from requirements.lock: 7 GB of packages, a minute or more"
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-uv.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps --require-hashes -r requirements.lock

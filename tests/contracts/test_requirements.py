@@ -198,7 +198,7 @@ def test_versions_known_to_break_are_excluded_and_the_reason_is_written_down(nam
         assert not pin.specifier.contains(version)
     for python in PYTHONS:
         assert pin.specifier.contains(locked("requirements.lock", python)[name])
-    (spelled,) = set(re.findall(rf'"({name}[^"]+)"', (ROOT / "pyproject.toml").read_text()))
+    (spelled,) = set(re.findall(rf'"({name}[<>=\[][^"]+)"', (ROOT / "pyproject.toml").read_text()))
     assert f"`{spelled}`" in page, "0003-pins.md and pyproject.toml say the same"
 
 
