@@ -1,0 +1,90 @@
+"""Lists the studies, or runs one: its picture, its numbers, and whether the claim holds here.
+
+python -m studies
+python -m studies wgan/parallel_lines [--quick | --full] [--seed 0] [--out studies-out]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from monge.durations import duration
+from monge.errors import InputError, MongeError
+from studies import catalogue
+from studies.study import Conditions, Scale
+
+OUT = Path("studies-out")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """List, or run one; the exit code."""
+    asked = _parser().parse_args(arguments)
+    if asked.study is None:
+        print(_listing())
+        return 0
+    try:
+        print(_run(asked))
+    except MongeError as error:
+        print(f"studies: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nstudies: stopped; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m studies", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("study", nargs="?", help="such as wgan/parallel_lines; none lists them")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="the smallest that shows it: seconds")
+    size.add_argument("--full", action="store_true", help="the paper's size, where it is larger")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn at random")
+    parser.add_argument("--images", type=Path, help="a folder or archive, for studies of images")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"where it writes; {OUT}")
+    return parser
+
+
+def _listing() -> str:
+    lines = []
+    for name in catalogue.NAMES:
+        told = catalogue.told(name)
+        lines += [
+            f"{name}  ({duration(told.seconds[1])}; quick {duration(told.seconds[0])})",
+            f"    {told.source}",
+            f"    {told.claim}",
+        ]
+    return "\n".join([*lines, "", "Run one: python -m studies NAME [--quick]"])
+
+
+def _run(asked: argparse.Namespace) -> str:
+    """Run it and write what was found; the words for a person."""
+    name = catalogue.found(asked.study)
+    told = catalogue.told(name)
+    if asked.full and not told.full:
+        raise InputError(f"{name}: its default is the paper's size already. Leave out --full.")
+    if asked.images is not None and not asked.images.exists():
+        raise InputError(f"--images: {asked.images}: no such folder or file.")
+    scale: Scale = "quick" if asked.quick else "full" if asked.full else "default"
+    print(f"{name}: {told.claim}", file=sys.stderr)
+    from studies import record
+
+    at = Conditions(scale, asked.seed, asked.images, partial(_bar, name))
+    return record.words(told, record.kept(name, at, asked.out))
+
+
+def _bar(name: str, iterable: Any, **told: Any) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(iterable, desc=name, leave=False, disable=not sys.stderr.isatty(), **told)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

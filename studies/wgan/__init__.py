@@ -1,0 +1,1 @@
+"""Arjovsky, Chintala, Bottou 2017: Wasserstein GAN."""
