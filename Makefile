@@ -29,7 +29,7 @@ export MONGE_CIFAR_ARCHIVE ?= $(abspath $(wildcard ../shared/data/cifar10-jpeg.t
 export MOVED_FROM := $(shell made=$$(sed -n 's/^command = .* --clear //p' .venv/pyvenv.cfg 2>/dev/null); \
 	[ -z "$$made" ] || [ "$$made" = "$$(pwd -P)/.venv" ] || [ "$$made" = "$$(cd .venv && pwd -P)" ] || echo "$$made")
 
-.PHONY: run test test-anywhere soak lint format lock mlflow prefect schedule clean help moved
+.PHONY: run test test-anywhere soak lint format lock mlflow prefect schedule studies clean help moved
 
 run: .venv/ready ## The chain. IMAGES=your/pictures MINUTES=30; PRODUCT=name; SET="section.key=value ...".
 ifneq ($(value IMAGES),)
@@ -72,6 +72,9 @@ prefect: .venv/ready ## Prefect's server and page, on port 4200.
 
 schedule: .venv/ready ## Retrain on a schedule: CRON="0 3 * * *", PRODUCT=name. Needs `make prefect` running.
 	@$(BIN)/python -m pipelines.deployments --cron "$(CRON)" --product "$$PRODUCT"
+
+studies: .venv/ready ## Try the papers' claims: STUDIES="wgan/parallel_lines ..." or all; SEEDS=3. docs/studies.
+	@$(BIN)/python -m pipelines.studies $(STUDIES) --seeds $(or $(SEEDS),3)
 
 lock: .venv/ready ## Resolve the pins anew: requirements*.lock, for Linux, Python 3.11 to 3.13.
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-_running: subprocess.Popen[str] | None = None
+_running: set[subprocess.Popen[str]] = set()
 stopping = False
 """Whether somebody asked us to stop: what runs saves its work and ends, and nothing new starts."""
 
@@ -36,13 +36,12 @@ def run(command: Sequence[str], log: Callable[[str], None], **environment: str) 
     If anything stops us meanwhile (a cancelled run, Ctrl-C), the child and its children get
     SIGTERM, then SIGKILL, before we go on stopping: DVC leaves its stage running otherwise.
     """
-    global _running  # noqa: PLW0603 (a signal handler can be told nothing)
     tail: deque[str] = deque(maxlen=20)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         bufsize=1, env=_environment() | environment, start_new_session=True,
     )  # fmt: skip
-    _running = process
+    _running.add(process)
     try:
         assert process.stdout is not None
         for line in process.stdout:
@@ -55,17 +54,17 @@ def run(command: Sequence[str], log: Callable[[str], None], **environment: str) 
         _end(process)
         raise
     finally:
-        _running = None
+        _running.discard(process)
 
 
 def stop(_number: int, _frame: FrameType | None) -> None:
-    """Handle a signal: the running child gets SIGTERM, at a second signal SIGKILL."""
-    global stopping  # noqa: PLW0603
+    """Handle a signal: what runs gets SIGTERM, at a second signal SIGKILL."""
+    global stopping  # noqa: PLW0603 (a signal handler can be told nothing)
     number = signal.SIGKILL if stopping else signal.SIGTERM
     stopping = True
-    if _running is not None:
+    for process in tuple(_running):
         with suppress(ProcessLookupError):
-            os.killpg(_running.pid, number)
+            os.killpg(process.pid, number)
 
 
 def _environment() -> dict[str, str]:

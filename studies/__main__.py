@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn at random")
     parser.add_argument("--images", type=Path, help="a folder or archive, for studies of images")
     parser.add_argument("--out", type=Path, default=OUT, help=f"where it writes; {OUT}")
+    parser.add_argument("--track", action="store_true", help="leave the run with MLflow, too")
     return parser
 
 
@@ -77,7 +78,10 @@ def _run(asked: argparse.Namespace) -> str:
     from studies import record
 
     at = Conditions(scale, asked.seed, asked.images, partial(_bar, name))
-    return record.words(told, record.kept(name, at, asked.out))
+    kept = record.kept(name, at, asked.out)
+    if asked.track:
+        record.log(kept, told, asked.out)
+    return record.words(told, kept, asked.out)
 
 
 def _bar(name: str, iterable: Any, **told: Any) -> Any:

@@ -63,9 +63,9 @@ def test_a_run_leaves_its_picture_and_its_numbers(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "the claim holds." in said
     assert "wanted: 0 to" in said
-    record = json.loads((out / "wgan-parallel_lines.json").read_text(encoding="utf-8"))
+    record = json.loads((out / "wgan-parallel_lines-quick-3.json").read_text(encoding="utf-8"))
     assert (record["verdict"], record["seed"], record["scale"]) == ("holds", 3, "quick")
-    with Image.open(out / "wgan-parallel_lines.png") as picture:
+    with Image.open(out / "wgan-parallel_lines-quick-3.png") as picture:
         assert picture.size[0] > 400
 
 
