@@ -15,7 +15,7 @@ from monge.errors import InputError
 from monge.files import write_whole
 from monge.original import original
 
-FOLDER = "products"
+FOLDER, SWEEPS = "products", "sweeps"
 PARAMS, STAGES = "params.yaml", "dvc.yaml"
 
 _LONGEST = 63
@@ -34,9 +34,12 @@ _HEADER = (
 def home(root: Path) -> Path:
     """The checkout that a folder belongs to: of products/NAME the one around it, else itself.
 
+    A trial of a sweep, sweeps/NAME/000, belongs where the project or product does that it is of.
     Of a temporary copy that DVC made for an experiment it is the project's. Resolved.
     """
     root = original(root)
+    if root.parent.parent.name == SWEEPS and (root.parents[2] / STAGES).is_file():
+        root = root.parents[2]
     around = root.parent.parent
     return around if root.parent.name == FOLDER and (around / STAGES).is_file() else root
 

@@ -49,8 +49,9 @@ def files(params: Params, paths: Paths, contract: Contract | None = None) -> Fil
     if lock is not None and (contract is None or dvc_lock.is_of_model(paths)):
         found[f"{PLACED}/dvc.lock"] = lock
     # What DVC leaves to git: the hash of the images, and the figures.
-    # A product's own folder need not be in git at all.
-    stages = [] if home(paths.root) == paths.root.resolve() else [STAGES]
+    # A product's own folder need not be in git at all, and a sweep's trial has no stages.
+    own = home(paths.root) != paths.root.resolve() and (paths.root / STAGES).is_file()
+    stages = [STAGES] if own else []
     kept_by_git = [
         *stages,
         *_data_files(params, paths),

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from monge.tracking.revision import revision
 
+PARENT = "MONGE_PARENT_RUN"
+"""The environment variable with the MLflow run that others stand under, as a sweep's trials."""
+
 
 def environment(root: Path | None = None) -> dict[str, str]:
     """Python, package versions, platform, processors, device, and revision of `root`, as tags.
@@ -30,6 +33,9 @@ def environment(root: Path | None = None) -> dict[str, str]:
     if torch is not None:
         cuda = torch.cuda.is_available()
         facts["device"] = torch.cuda.get_device_name() if cuda else "cpu"
+    parent = os.environ.get(PARENT)
+    if parent:
+        facts["mlflow.parentRunId"] = parent
     return facts | _git(root or Path.cwd())
 
 

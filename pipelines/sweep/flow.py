@@ -1,0 +1,229 @@
+"""The flow of a sweep: a task for each trial, on threads here or on the workers of a cluster."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from monge import files
+from monge.errors import InputError, MongeError
+from monge.evaluation.catalogue import CATALOGUE
+from monge.params import load
+from monge.paths import Paths
+from monge.tracking import Run, open_run
+from monge.tracking.environment import PARENT
+from pipelines import runners, settings
+from pipelines.retrain import DIED, STOPPED, run_stage
+from pipelines.sweep import comparison, plan, space, trial
+from pipelines.sweep.comparison import Row
+from pipelines.sweep.plan import Direction, Plan, Search
+
+
+def _died(_task: Any, _run: Any, state: State[Any]) -> bool:
+    return state.name == DIED
+
+
+@task(
+    task_run_name="trial {number}", retries=2, retry_delay_seconds=5, retry_condition_fn=_died,
+    cache_policy=NO_CACHE,
+)  # fmt: skip
+def run_trial(place: str, number: int, parent: str, threads: str) -> Any:
+    """One trial from its parameters to its figure, told to the sweep's memory.
+
+    Takes paths and numbers only, so that it can travel to a machine that shares the folder.
+    """
+    sweep, log = Path(place), get_run_logger().info
+    fixed = plan.read(sweep)
+    study = plan.memory(sweep, fixed, direction(fixed.figure), number)
+    if plan.ended(study, number) is not None:
+        return None
+    drawn = plan.trial_of(study, fixed, number)
+    folder, prepared = trial.place(sweep, number), Paths(sweep.parent.parent).prepared
+    log("trial %d: %s", number, " ".join(plan.changes(drawn.params)))
+    trial.begin(folder, fixed, drawn.params, prepared)
+    ours = {PARENT: parent, "OMP_NUM_THREADS": threads}
+    try:
+        study.tell(drawn, trial.value(folder, fixed, drawn, log, **ours))
+    except trial.Pruned as pruned:
+        drawn.set_user_attr("note", str(pruned))
+        study.tell(drawn, state=_state("PRUNED"))
+    except trial.Ill as ill:
+        drawn.set_user_attr("note", str(ill))
+        study.tell(drawn, state=_state("FAIL"))
+        log("trial %d: %s", number, ill)
+    except trial.Died as died:
+        return Failed(name=DIED, message=str(died))
+    except trial.Stopped:
+        return Failed(message=STOPPED)
+    return None
+
+
+@flow(name="sweep", flow_run_name="{name}", task_runner=runners.runner("threads", 2))
+def sweep(
+    name: str,
+    vary: list[str] | None = None,
+    search: Search = "learned",
+    trials: int | None = None,
+    changes: list[str] | None = None,
+    figure: str = "",
+    seed: int = 0,
+    prune: bool = True,
+    workers: int = 2,
+) -> Any:
+    """Try parameters and compare what comes out; with a name alone it goes on.
+
+    `vary` has section.key=value,value or section.key=low..high[:log]; `changes` are of all trials.
+    `figure` decides, that of the first condition of `promote` where none is named. `workers` is how
+    many share this machine's threads.
+    """
+    root = Path.cwd()
+    try:
+        place = begin(root, name, vary, search, trials, changes, figure, seed, prune)
+    except MongeError as error:
+        return Failed(message=str(error))
+    lock = files.lock(place / ".lock", wait=False)
+    if lock is None:
+        return Failed(message=f"another process is at work on the sweep {name}. Wait for it.")
+    fixed = plan.read(place)
+    prepared = _prepared(fixed)
+    if not prepared.is_completed():
+        return Failed(message=prepared.message)
+    run = _parent(root, place, fixed)
+    parent, threads = run.run_id(30.0) or "", trial.threads(workers)
+    numbers = range(fixed.trials)
+    futures = [run_trial.submit(str(place), number, parent, threads) for number in numbers]
+    for future in futures:
+        future.wait()
+    failed = [future.state for future in futures if not future.state.is_completed()]
+    first = _compared(place, fixed, run)
+    run.close("FAILED" if failed else "FINISHED")
+    if failed:
+        return Failed(message=failed[0].message)
+    return None if first else Failed(message=f"no trial of {name} came to a figure: see {place}")
+
+
+def begin(
+    root: Path,
+    name: str,
+    vary: list[str] | None,
+    search: Search = "learned",
+    trials: int | None = None,
+    changes: list[str] | None = None,
+    figure: str = "",
+    seed: int = 0,
+    prune: bool = True,
+) -> Path:
+    """Fix the plan of a sweep, or find it fixed already; its folder. Raises InputError."""
+    place = plan.folder(root, name)
+    if not vary:
+        fixed = plan.read(place)
+    else:
+        varied = space.parsed(vary)
+        space.check(varied, changes or [], root / settings.FILE)
+        text = settings.fixed(changes or [], root, lambda _: None)
+        figure = figure or load(root / settings.FILE, changes).promote.conditions[0].metric
+        direction(figure)
+        count = plan.count(varied, search, trials)
+        fixed = Plan(tuple(vary), search, figure, seed, prune, count, text)
+        plan.begin(place, fixed)
+    plan.memory(place, fixed, direction(fixed.figure))
+    return place
+
+
+def _prepared(fixed: Plan) -> State[Any]:
+    """Prepare the images that all trials share; how that ended."""
+    with _parameters(fixed) as file:
+        state: State[Any] = run_stage("prepare", str(file), return_state=True)
+        return state
+
+
+def _parent(root: Path, place: Path, fixed: Plan) -> Run:
+    """The MLflow run that those of the trials stand under."""
+    with _parameters(fixed) as file:
+        experiment = load(file).promote.name
+    state = Paths(root).state
+    run = open_run(f"sweep-{place.name}", root=root, state=state, experiment=experiment)
+    run.params({"search": fixed.search, "figure": fixed.figure, "seed": fixed.seed})
+    run.params({f"vary.{text.partition('=')[0]}": text.partition("=")[2] for text in fixed.vary})
+    return run
+
+
+def _compared(place: Path, fixed: Plan, run: Run) -> Row | None:
+    """Write table and picture, show them on both pages; the best trial."""
+    way = direction(fixed.figure)
+    found = rows(place)
+    comparison.write(place, fixed, found, way)
+    first = comparison.best(found, way)
+    said = "no trial came to a figure"
+    if first is not None and first.value is not None:
+        words = " ".join(plan.changes(first.params))
+        said = f"best: trial {first.trial}, {fixed.figure} {first.value:.4g}: {words}"
+        run.metrics({f"best.{fixed.figure}": first.value}, 0, again=True)
+        run.tags({"best": words})
+    get_run_logger().info(said)
+    _publish(place, fixed, found, said)
+    for left in (comparison.TABLE, comparison.PICTURE):
+        if (place / left).exists():
+            run.file(place / left, "")
+    return first
+
+
+@contextmanager
+def _parameters(fixed: Plan) -> Iterator[Path]:
+    """The sweep's parameters as a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / settings.FILE
+        file.write_text(fixed.params, encoding="utf-8")
+        yield file
+
+
+def direction(figure: str) -> Direction:
+    """Which way is better, in Optuna's word. Raises InputError for what cannot decide."""
+    entry = CATALOGUE.get(figure)
+    if entry is None or entry.better == "neither":
+        fit = ", ".join(sorted(name for name, one in CATALOGUE.items() if one.better != "neither"))
+        raise InputError(f"{figure!r} is no figure that can decide. There are: {fit}.")
+    return "minimize" if entry.better == "lower" else "maximize"
+
+
+def rows(place: Path) -> list[Row]:
+    """What became of each trial so far, by their numbers."""
+    fixed = plan.read(place)
+    study = plan.memory(place, fixed, direction(fixed.figure))
+    found = [
+        Row(one.user_attrs["task"], one.state.name.lower(), one.value if one.values else None,
+            one.params, one.user_attrs.get("note", ""))
+        for one in study.get_trials(deepcopy=False)
+        if "task" in one.user_attrs
+    ]  # fmt: skip
+    return sorted(found, key=lambda row: row.trial)
+
+
+def _publish(place: Path, fixed: Plan, found: list[Row], said: str) -> None:
+    told = [
+        {"trial": row.trial, "state": row.state, fixed.figure: row.value, **row.params,
+         "note": row.note}
+        for row in found
+    ]  # fmt: skip
+    create_table_artifact(told, key="sweep", description=said)
+    if (place / comparison.PICTURE).exists():
+        picture = base64.b64encode((place / comparison.PICTURE).read_bytes()).decode("ascii")
+        create_markdown_artifact(
+            f"![sweep](data:image/png;base64,{picture})\n", key="sweep-picture", description=said
+        )
+
+
+def _state(name: str) -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState[name]
