@@ -1,6 +1,7 @@
 """What `make run` starts: checks what can be checked at once, then runs the flow and guards it.
 
     python -m pipelines [--set section.key=value ...] [--product NAME] [--minutes 30]
+    python -m pipelines deploy [--pool NAME] [--product NAME] [--git ADDRESS]
 
 The flow gets a session of its own, because Ctrl-C at a terminal goes to a whole process group: it
 would end Prefect's embedded server before the flow, which could then not even say that it stops.
@@ -30,6 +31,10 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Check parameters and server, run the flow, pass Ctrl-C on to it."""
+    if sys.argv[1:2] == ["deploy"]:
+        from pipelines import deploy
+
+        return deploy.main(sys.argv[2:])
     began_s = time.time()
     parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")

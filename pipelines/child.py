@@ -18,8 +18,10 @@ _running: set[subprocess.Popen[str]] = set()
 stopping = False
 """Whether somebody asked us to stop: what runs saves its work and ends, and nothing new starts."""
 
-GRACE_S = 30.0
-"""How long a child may take to save its work after SIGTERM."""
+GRACE_S = 20.0
+"""How long a child may take to save its work after SIGTERM: less than Prefect gives a run."""
+
+_GUARD = str(Path(__file__).with_name("guard.py"))
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,13 @@ def run(command: Sequence[str], log: Callable[[str], None], **environment: str) 
     """Run to the end, with more in its environment, handing each line to `log`.
 
     If anything stops us meanwhile (a cancelled run, Ctrl-C), the child and its children get
-    SIGTERM, then SIGKILL, before we go on stopping: DVC leaves its stage running otherwise.
+    SIGTERM, then SIGKILL, before we go on stopping: DVC leaves its stage running otherwise. If we
+    are killed, the guard that the child runs under does the same.
     """
     tail: deque[str] = deque(maxlen=20)
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        [sys.executable, "-I", "-S", _GUARD, str(GRACE_S), *command], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         bufsize=1, env=_environment() | environment, start_new_session=True,
     )  # fmt: skip
     _running.add(process)
@@ -55,9 +59,12 @@ def run(command: Sequence[str], log: Callable[[str], None], **environment: str) 
         raise
     finally:
         _running.discard(process)
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
 
 
-def stop(_number: int, _frame: FrameType | None) -> None:
+def stop(_number: int = 0, _frame: FrameType | None = None) -> None:
     """Handle a signal: what runs gets SIGTERM, at a second signal SIGKILL."""
     global stopping  # noqa: PLW0603 (a signal handler can be told nothing)
     number = signal.SIGKILL if stopping else signal.SIGTERM

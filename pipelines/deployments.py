@@ -1,6 +1,7 @@
-"""Retrain on a schedule: this process stays, and Prefect's server tells it when.
+"""What a Prefect server can be given to run: one row each, and the schedule of one machine.
 
-    python -m pipelines.deployments --cron "0 3 * * *"
+    python -m pipelines deploy                          # every row, for workers: deploy.py
+    python -m pipelines.deployments --cron "0 3 * * *"  # `make schedule`: retrains, and stays
 
 The server is the one at PREFECT_API_URL, or the one that `make prefect` runs on this machine.
 """
@@ -10,15 +11,65 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from monge.errors import InputError
 from monge.products import home
-from pipelines import place
+from pipelines import place, timetable
+from pipelines.project import owner
 from pipelines.server import answers
 
 LOCAL_API = "http://127.0.0.1:4200/api"
 NAME = "scheduled"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One deployment: a flow, when it runs, and with which parameters.
+
+    `flow` is a file below the checkout and the flow's name in it. The flow's own signature says
+    what each parameter means; Prefect's page makes its form of that. Rows that `train` wait for
+    their turn in a queue that lets as many run as there are devices.
+    """
+
+    name: str
+    flow: str
+    description: str
+    cron: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    trains: bool = False
+
+
+TABLE = (
+    Row(
+        "nightly",
+        "pipelines/retrain.py:retrain",
+        "The whole chain, from the images to a promoted generator. Stages that are not stale take "
+        "no time; a training that was killed goes on from its checkpoint.",
+        cron="0 3 * * *",
+        tags=("train",),
+        trains=True,
+    ),
+    Row(
+        "weekly",
+        "pipelines/rejudge.py:rejudge",
+        "Judges the champion's file anew on the held-out images as they are now, beside the "
+        "figures that it was promoted with. Changes nothing in the registry.",
+        cron="0 6 * * 0",
+        tags=("judge",),
+    ),
+    Row(
+        "generate",
+        "pipelines/generate.py:generate",
+        "Draws any number of images into a folder of shards. A shard that is there is not made "
+        "again.",
+        tags=("generate",),
+    ),
+)
 
 
 def main() -> int:
@@ -28,33 +79,35 @@ def main() -> int:
     when.add_argument("--cron", help="five fields, as in cron: minute hour day month weekday")
     when.add_argument("--interval-s", type=float, help="seconds from one start to the next")
     parser.add_argument("--product", default="", metavar="NAME", help="that of products/NAME")
+    parser.add_argument(
+        "--timezone", default="", metavar="ZONE", help="such as Europe/Paris; else this machine's"
+    )
     chosen = parser.parse_args()
     # Before Prefect is imported: it reads its address then.
     api = os.environ.setdefault("PREFECT_API_URL", LOCAL_API)
-    if not answers(api):
-        print(
-            f"schedule: no Prefect server at {api}. Start one with `make prefect`, or set "
-            "PREFECT_API_URL.",
-            file=sys.stderr,
-        )
-        return 3
     try:
-        name = _placed(chosen.product)
+        found = (
+            timetable.by_interval(chosen.interval_s, chosen.timezone)
+            if chosen.cron is None
+            else timetable.by_cron(chosen.cron, chosen.timezone)
+        )
+        whose = owner(Path.cwd(), chosen.product)
+        if not answers(api):
+            print(
+                f"schedule: no Prefect server at {api}. Start one with `make prefect`, or set "
+                "PREFECT_API_URL.",
+                file=sys.stderr,
+            )
+            return 3
+        if chosen.product:
+            place.enter(chosen.product)
+            sys.path.insert(0, str(home(Path.cwd())))  # as the runs find this package
+        from pipelines.serving import serve
+
+        return serve(whose, found)
     except InputError as error:
         print(f"schedule: {error}", file=sys.stderr)
         return 2
-    from pipelines.retrain import retrain
-
-    retrain.serve(name=name, cron=chosen.cron, interval=chosen.interval_s, limit=1)
-    return 0
-
-
-def _placed(product: str) -> str:
-    """Go to where the runs work; the deployment's name. Raises InputError."""
-    if product:
-        place.enter(product)
-        sys.path.insert(0, str(home(Path.cwd())))  # as the runs find this package
-    return product or NAME
 
 
 if __name__ == "__main__":

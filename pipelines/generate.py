@@ -13,16 +13,21 @@ import argparse
 import functools
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import unmapped
+from pydantic import Field
 
 from monge.labels import named
+from monge.params import load
 from monge.serving import bulk
 from monge.serving.sampler import Sampler
+from pipelines import hooks, place, settings
+
+CHAMPION = "champion"
 
 
 @task(task_run_name="shard {shard}", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
@@ -42,18 +47,50 @@ def _threads(workers: int) -> Any:
     return ThreadPoolTaskRunner(max_workers=workers)
 
 
-@flow(name="generate", flow_run_name="{folder}", task_runner=_threads(2))
+Model = Annotated[
+    str,
+    Field(
+        description="A .onnx file, an address as models:/NAME@champion, or `champion`: that of the "
+        "project's own name."
+    ),
+]
+
+
+@flow(
+    name="generate", flow_run_name="{folder}", task_runner=_threads(2), validate_parameters=True,
+    **hooks.ENDS,
+)  # fmt: skip
 def generate(
-    model: str,
-    folder: str,
-    n: int,
-    seed: int = 0,
-    shard_size: int = 10_000,
-    format: bulk.Format = "webdataset",
-    threads: int = 0,
-    label: str | None = None,
+    model: Model = CHAMPION,
+    folder: Annotated[str, Field(description="Where the shards go.")] = "generated",
+    n: Annotated[int, Field(ge=1, description="Images in all.")] = 10_000,
+    seed: Annotated[int, Field(description="The same seed gives the same images.")] = 0,
+    shard_size: Annotated[int, Field(ge=1, description="Images of a shard.")] = 10_000,
+    format: Annotated[bulk.Format, Field(description="What a shard is.")] = "webdataset",
+    threads: Annotated[int, Field(ge=0, description="Of each worker; 0: all cores.")] = 0,
+    label: Annotated[
+        str | None, Field(description="A class of a conditional generator, by name or number.")
+    ] = None,
 ) -> int:
     """Images 0 .. n − 1 of a seed into a folder; how many shards were made now."""
+    with place.entered(get_run_logger().info):
+        return _generate(
+            _address(model), str(Path(folder).absolute()), n, seed, shard_size, format, threads,
+            label,
+        )  # fmt: skip
+
+
+def _address(model: str) -> str:
+    """The address of a model; that of the project's champion by the name in params.yaml."""
+    if model != CHAMPION:
+        return model
+    return f"models:/{load(Path(settings.FILE)).promote.name}@champion"
+
+
+def _generate(
+    model: str, folder: str, n: int, seed: int, shard_size: int, format: bulk.Format, threads: int,
+    label: str | None,
+) -> int:  # fmt: skip
     log = get_run_logger()
     sampler = _sampler(model, threads)
     shares, classes = sampler.contract.label_shares, sampler.contract.classes

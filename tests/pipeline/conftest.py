@@ -50,7 +50,8 @@ class Project:
         path = f"{COMMANDS}{os.pathsep}{os.environ['PATH']}"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
         kept.pop("PYTHONDONTWRITEBYTECODE", None)
-        return kept | {"PATH": path, "HOME": str(self.folder.parent), "DVC_NO_ANALYTICS": "1"}
+        ours = {"HOME": str(self.folder.parent), "DVC_NO_ANALYTICS": "1"}
+        return kept | {"PATH": path, "MONGE_RETRY_DELAYS_S": "1,2", **ours}
 
     def run(self, *command, check=True, **environment) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

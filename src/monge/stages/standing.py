@@ -217,6 +217,7 @@ def _note_promotion(
     champion = promotion.champion
     facts = {
         "sentence": sentence,
+        "promoted": promotion.promoted,
         "words": words,
         "model_hash": promotion.version.model_hash,
         "champion": f"models:/{champion.name}@champion" if champion else str(paths.model),
