@@ -69,6 +69,21 @@ TABLE = (
         "again.",
         tags=("generate",),
     ),
+    Row(
+        "sweep",
+        "pipelines/sweep/flow.py:sweep",
+        "Tries parameters side by side, each in a folder of its own, and compares what comes out. "
+        "A name that was begun goes on.",
+        tags=("train", "sweep"),
+        trains=True,
+    ),
+    Row(
+        "studies",
+        "pipelines/studies.py:studies",
+        "Tries the papers' claims with this project's own code: a picture, numbers and a verdict "
+        "each.",
+        tags=("studies",),
+    ),
 )
 
 

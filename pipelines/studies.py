@@ -1,10 +1,9 @@
 """Every claim of the papers, tried side by side: a task for each study and seed.
 
-    python -m pipelines.studies [NAME ...] [--quick] [--seeds 3] [--workers 2] [--out studies-out]
+    python -m pipelines.studies [NAME ...] [--quick] [--seeds 3] [--workers 2] [--runner dask]
 
 What this very code has found before is not tried again, so that a broken run is taken up by the
-same command. The workers are threads, each with a process of its own at work;
-`studies.with_options(task_runner=DaskTaskRunner(...))` or Ray's maps the same tasks over a cluster
+same command. The workers are threads, each with a process of its own at work, or those of a cluster
 that shares the folder.
 """
 
@@ -14,15 +13,15 @@ import argparse
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
-from monge.errors import InputError
-from pipelines import child
+from monge.errors import MongeError
+from pipelines import child, hooks, runners
 from studies import catalogue, record
 from studies.study import Scale
 
@@ -47,13 +46,17 @@ def try_claim(name: str, seed: int, scale: Scale, out: str) -> dict[str, Any]:
     return found
 
 
-def _threads(workers: int) -> Any:
-    return ThreadPoolTaskRunner(max_workers=workers)
-
-
-@flow(name="studies", task_runner=_threads(2))
+@flow(name="studies", task_runner=runners.runner("threads", 2), **hooks.ENDS)
 def studies(
-    names: list[str] | None = None, scale: Scale = "default", seeds: int = 1, out: str = OUT
+    names: Annotated[
+        list[str] | None,
+        Field(description="Which; empty: all.", examples=[["wgan/parallel_lines"]]),
+    ] = None,
+    scale: Annotated[
+        Scale, Field(description="quick takes seconds each, default minutes, full a GPU.")
+    ] = "default",
+    seeds: Annotated[int, Field(ge=1, description="So many runs of each, from seed 0.")] = 1,
+    out: Annotated[str, Field(description="The folder for pictures and numbers.")] = OUT,
 ) -> int:
     """Try the studies that are named, or all; how many runs did not find that the claim holds."""
     chosen = [catalogue.found(name) for name in names or catalogue.NAMES]
@@ -87,16 +90,19 @@ def main(arguments: list[str] | None = None) -> int:
     size.add_argument("--full", action="store_true", help="the papers' sizes, for a GPU")
     parser.add_argument("--seeds", type=int, default=1, help="so many seeds of each, from 0")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runner", choices=runners.KINDS, default="threads")
+    parser.add_argument("--cluster", default="", metavar="ADDRESS", help="of Dask or Ray")
     parser.add_argument("--out", default=OUT)
     asked = parser.parse_args(arguments)
     scale: Scale = "quick" if asked.quick else "full" if asked.full else "default"
     signal.signal(signal.SIGINT, child.stop)
-    at_work = studies.with_options(task_runner=_threads(asked.workers))
     try:
         names = [catalogue.found(name) for name in asked.names]
-    except InputError as error:
+        runner = runners.runner(asked.runner, asked.workers, asked.cluster)
+    except MongeError as error:
         print(f"studies: {error}", file=sys.stderr)
         return error.exit_code
+    at_work = studies.with_options(task_runner=runner)
     state = at_work(names, scale, asked.seeds, asked.out, return_state=True)
     return 0 if state.is_completed() else 130 if child.stopping else 4
 

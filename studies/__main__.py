@@ -1,7 +1,9 @@
 """Lists the studies, or runs one: its picture, its numbers, and whether the claim holds here.
 
-python -m studies
-python -m studies wgan/parallel_lines [--quick | --full] [--seed 0] [--out studies-out]
+    python -m studies
+    python -m studies wgan/parallel_lines [--quick | --full] [--seed 0] [--out studies-out]
+
+docs/studies/index.md has what all of them found.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ SLOW = (
     "tests/pipeline/test_default_chain.py",
     "tests/pipeline/test_true_claims.py",
     "tests/pipeline/test_products.py",
+    "tests/pipeline/test_sweep.py",
     "tests/pipeline/test_way_back.py",
     "tests/pipeline/test_lock.py",
     "tests/pipeline/test_other_images.py",

@@ -1,8 +1,10 @@
 """Sweeps over parameters: begin one, go on with it, look at it, take the best.
 
-python -m pipelines.sweep NAME --vary train.wgan-gp.learning_rate=1e-4..3e-3:log [--vary ...]
-python -m pipelines.sweep NAME                 # what it found, and going on with it
-python -m pipelines.sweep NAME --take          # the best trial's parameters and training
+    python -m pipelines.sweep NAME --vary train.wgan-gp.learning_rate=1e-4..3e-3:log [--vary ...]
+    python -m pipelines.sweep NAME             # what it found, and going on with it
+    python -m pipelines.sweep NAME --take      # the best trial's parameters and training
+
+docs/how-to/sweeps.md says more.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monge.errors import InputError
+from monge.errors import InputError, ParamsError
 from monge.params import load, typed
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Range:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
+_MOST_CHECKED = 256
+
 Space = dict[str, "Range | tuple[Any, ...]"]
 
 
@@ -44,11 +46,27 @@ def parsed(texts: Sequence[str]) -> Space:
 
 
 def check(space: Space, changes: Sequence[str], path: Path) -> None:
-    """Lay each value, and both ends of each range, over the parameters. Raises ParamsError."""
-    for key, varied in space.items():
-        ends = (varied.low, varied.high) if isinstance(varied, Range) else varied
-        for value in ends:
-            load(path, [*changes, change(key, value)])
+    """Lay values, and both ends of ranges, over the parameters. Raises ParamsError.
+
+    A value is refused that is wrong whatever the others are; one that is wrong beside some of them
+    makes a trial that fails.
+    """
+    ends = [
+        [change(key, value) for value in ((v.low, v.high) if isinstance(v, Range) else v)]
+        for key, v in space.items()
+    ]
+    right: set[str] = set()
+    wrong: dict[str, ParamsError] = {}
+    for point in itertools.islice(itertools.product(*ends), _MOST_CHECKED):
+        try:
+            load(path, [*changes, *point])
+            right.update(point)
+        except ParamsError as error:
+            for value in point:
+                wrong.setdefault(value, error)
+    for value, why in wrong.items():
+        if value not in right:
+            raise why
 
 
 def change(key: str, value: Any) -> str:

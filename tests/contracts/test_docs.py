@@ -219,3 +219,13 @@ def test_every_figure_has_its_line_in_the_reference() -> None:
     text = (ROOT / "docs/reference/figures.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+?) \| .*\|$", text, re.M)
     assert rows == [(name, entry.better, entry.meaning) for name, entry in CATALOGUE.items()]
+
+
+def test_every_promise_of_reliability_names_a_test_that_there_is():
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    assert len(named) == len(rows) - 1, "a test for each row"
+    for file, test in named:
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert f"def {test}(" in text, f"{file}::{test}"

@@ -1,10 +1,6 @@
 """Protects: what a sweep varies, what it is begun with, and which of its trials is the best."""
 
 import csv
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import optuna
 import pytest
@@ -12,12 +8,12 @@ from PIL import Image
 
 from monge import products
 from monge.errors import InputError, ParamsError
+from pipelines.sweep import __main__ as command
 from pipelines.sweep import comparison, plan, space
 from pipelines.sweep.comparison import Row
 from pipelines.sweep.plan import Plan
 from pipelines.sweep.space import Range
 
-ROOT = Path(__file__).parents[2]
 RATE = "train.wgan-gp.learning_rate"
 
 
@@ -66,6 +62,9 @@ def test_every_end_and_value_is_checked_before_anything_runs(tmp_path):
     space.check(space.parsed(["train.latent_dim=8,16"]), [], params)
     with pytest.raises(ParamsError, match=r"train.batch_size: must be at least 2, got 1"):
         space.check(space.parsed(["train.batch_size=1..64"]), [], params)
+    space.check(space.parsed(["train.accumulate=1,3", "train.batch_size=64,66"]), [], params)
+    with pytest.raises(ParamsError, match=r"train.accumulate"):
+        space.check(space.parsed(["train.accumulate=1,5", "train.batch_size=64,66"]), [], params)
     with pytest.raises(ParamsError, match="unknown key"):
         space.check(space.parsed(["train.breadth=1,2"]), [], params)
 
@@ -188,16 +187,16 @@ def test_a_trial_belongs_to_the_project_around_it(tmp_path):
         (["first", "--vary", "train.latent_dim=8,9", "--workers", "0"], 2, "at least 1, got 0"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_swept_is_said_in_a_line_and_leaves_nothing(tmp_path, typed, code, said):
+def test_what_cannot_be_swept_is_said_in_a_line_and_leaves_nothing(
+    tmp_path, monkeypatch, capsys, typed, code, said
+):
     (tmp_path / "params.yaml").write_text("{}\n")
     (tmp_path / "data" / "raw").mkdir(parents=True)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.sweep", *typed], cwd=tmp_path, text=True,
-        capture_output=True, env=kept | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (code, "")
-    (line,) = done.stderr.splitlines()[:1]
-    assert said in done.stderr
-    assert line.startswith("sweep: ")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert command.main(typed) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("sweep: ")
+    assert said in told.err
     assert not (tmp_path / "sweeps").exists()
