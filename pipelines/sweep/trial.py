@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +100,10 @@ def _stage(
 
 
 def _reason(ended: Ended) -> str:
-    told: Sequence[str] = [line for line in ended.tail if line.startswith("monge: ")]
-    return (told or ended.tail or ("no word of why",))[-1].removeprefix("monge: ")
+    """What a stage said of its end, in one line."""
+    first = next((i for i, line in enumerate(ended.tail) if line.startswith("monge: ")), -1)
+    told = " ".join(line.strip() for line in ended.tail[first:])
+    return told.removeprefix("monge: ") or "no word of why"
 
 
 class _Watch:
