@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monge.data.decode import Encoded, limited, opened, why
+from monge.data.decode import Encoded, limited, opened, upright_size, why
 from monge.data.sources import Item
 
 LOOKED_AT = 400
@@ -20,6 +20,7 @@ LOOKED_AT = 400
 _SIDE = 64
 _COLOURLESS = 12  # of 255: how far apart the channels of a grey pixel may be
 _OPAQUE = 250
+_ALIKE = 1.05
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Look:
     """The commonest of those colours, as #rrggbb; empty where there is none."""
     light: float
     """The median lightness of what is not transparent, from 0 to 1."""
+    aspect: float = 1.0
+    """The median of width over height."""
+    alike: float = 0.0
+    """Images whose width over height is that, within a twentieth."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class _Seen:
     transparent: bool
     frame: str
     light: float
+    aspect: float
 
 
 def look(items: Iterable[Item], max_pixels: int) -> Look:
@@ -58,6 +64,7 @@ def look(items: Iterable[Item], max_pixels: int) -> Look:
     seen = [one for one in (_seen(encoded, max_pixels) for encoded in sample) if one is not None]
     if not seen:
         return Look(count, 0, 0, 0.0, 0.0, 1.0, 0.0, "", 0.0)
+    aspect = median(one.aspect for one in seen)
     frames = Counter(one.frame for one in seen if one.frame)
     return Look(
         pictures=count,
@@ -69,6 +76,8 @@ def look(items: Iterable[Item], max_pixels: int) -> Look:
         framed=_share(bool(one.frame) or one.transparent for one in seen),
         frame=frames.most_common(1)[0][0] if frames else "",
         light=median(one.light for one in seen),
+        aspect=aspect,
+        alike=_share(1 / _ALIKE <= one.aspect / aspect <= _ALIKE for one in seen),
     )
 
 
@@ -99,7 +108,7 @@ def _seen(encoded: Encoded, max_pixels: int) -> _Seen | None:
     try:
         with limited(max_pixels):
             image = opened(encoded)
-            width, height = image.size
+            width, height = upright_size(image)
             image.draft(None, (2 * _SIDE, 2 * _SIDE))
             image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
             pixels = np.asarray(image.convert("RGBA"))
@@ -115,6 +124,7 @@ def _seen(encoded: Encoded, max_pixels: int) -> _Seen | None:
         transparent=bool((pixels[..., 3] < _OPAQUE).any()),
         frame=_frame(pixels),
         light=float(shown.mean()) / 255,
+        aspect=width / height,
     )
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
+from monge import sizes
 from monge.choosing.choice import Choice
 from monge.choosing.look import Look
 
 SIDES = (8, 16, 32, 64, 128)
-"""What dcgan draws, in pixels."""
+"""The sides of squares, in pixels."""
+
+_ALL_BUT_A_FEW = 0.9
+"""Of this share of the images on, they are of one shape."""
+
+_NO_SQUARE = 1.2
+"""From so many times as long as wide on, a square would cut or pad much of a picture."""
+
+_LITTLE_CUT = 0.97
+"""Shapes that keep this share of a picture are as good as its own."""
 
 _FULL_SIZE_MINUTES = 240.0
 """From so many minutes of a processor on, 64 pixels are worth their time."""
@@ -20,9 +32,8 @@ _NEARLY_WHITE = 0.85
 
 def choices(look: Look, minutes: float, *, gpu: bool) -> list[Choice]:
     """Choose every parameter of `prepare` that can be chosen."""
-    return [
-        _resolution(look, minutes, gpu=gpu), _colour(look), *_fit(look),
-    ]  # fmt: skip
+    size = _resolution(look, minutes, gpu=gpu)
+    return [size, _colour(look), *_fit(look, size.value)]
 
 
 def _resolution(look: Look, minutes: float, *, gpu: bool) -> Choice:
@@ -37,7 +48,42 @@ def _resolution(look: Look, minutes: float, *, gpu: bool) -> Choice:
         reason = f"of {look.side} pixels: {well}{_more(gpu, fits[-1])}"
     else:
         reason = f"the images have {look.side} pixels a side"
+    longer = max(look.aspect, 1 / look.aspect)
+    if look.alike >= _ALL_BUT_A_FEW and longer >= _NO_SQUARE:
+        shape = f"{look.alike:.0%} of the images are {_ratio(look.aspect)}, width to height"
+        reason = reason.replace("a side", "on the shorter side")
+        return Choice("prepare.resolution", _rectangle(look, side), f"{shape}; {reason}")
     return Choice("prepare.resolution", side, reason)
+
+
+def _rectangle(look: Look, side: int) -> int | str:
+    """The largest size of the images' shape that has no more pixels than a square of this side.
+
+    Of those that all networks draw, and whose shorter side the images have. Where none is quite of
+    their shape, the nearest.
+    """
+
+    def kept(size: tuple[int, int]) -> float:
+        ratio = size[0] / size[1] / look.aspect
+        return min(ratio, 1 / ratio, _LITTLE_CUT)
+
+    most = max(look.side, SIDES[0])
+    fitting = [
+        (across, down)
+        for across, down in sizes.possible(min(sizes.LARGEST.values()))
+        if side**2 <= 4 * across * down <= 4 * side**2 and min(across, down) <= most
+    ]
+    best = max(fitting, key=lambda size: (kept(size), math.prod(size)), default=(side, side))
+    return sizes.written(*best)
+
+
+def _ratio(aspect: float) -> str:
+    """A shape as people write it: 3:2, 9:16; else with two digits."""
+    for down in range(1, 17):
+        across = round(aspect * down)
+        if across and abs(across / down / aspect - 1) < 0.01:
+            return f"{across}:{down}"
+    return f"{aspect:.2f}:1"
 
 
 def _more(gpu: bool, side: int) -> str:
@@ -56,7 +102,7 @@ def _colour(look: Look) -> Choice:
     return Choice("prepare.colour", "rgb", f"{1 - look.colourless:.0%} of the images have colours")
 
 
-def _fit(look: Look) -> list[Choice]:
+def _fit(look: Look, size: int | str) -> list[Choice]:
     """Pad what has one colour around it anyway; crop what is a view of something larger."""
     if look.transparent >= _CUT_OUT:
         white = look.light < _NEARLY_WHITE
@@ -72,7 +118,8 @@ def _fit(look: Look) -> list[Choice]:
             Choice("prepare.background", look.frame, "the colour around most of them"),
         ]
     why = (
-        "the images are square" if look.square >= 0.9
+        "the images have this shape, nearly or quite" if isinstance(size, str)
+        else "the images are square" if look.square >= 0.9
         else f"the middle of the {1 - look.square:.0%} that are not square"
     )  # fmt: skip
     ground = Choice("prepare.background", "#000000", "nothing is padded")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from monge import sizes
 from monge.alpha import COLOURS
 from monge.choosing.choice import Choice
 from monge.durations import duration
@@ -25,6 +26,9 @@ _LEARNED_FROM = 20
 
 _ENOUGH = 4000
 """Iterations that a wider network must be given to be better than a narrower one."""
+
+_CONVOLUTIONS = 16
+"""The shorter side in pixels from which on dcgan is better than mlp."""
 
 _WIDTHS = (64, 32, 16, 8)
 _LEAST_STEPS, _MOST_STEPS = 200, 200_000
@@ -60,7 +64,7 @@ def choices(images: Images, seconds: float, timed: Timed, fixed: dict[str, objec
 
 def _net(images: Images) -> Choice:
     channels, height, width = images.shape
-    convolutional = height == width and height in (16, 32, 64, 128)
+    convolutional = min(height, width) >= _CONVOLUTIONS and sizes.draws("dcgan", width, height)
     why = f"{width}x{height} pixels, {COLOURS[channels]}"
     return Choice("train.net", "dcgan" if convolutional else "mlp", why)
 

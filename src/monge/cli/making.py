@@ -12,6 +12,7 @@ import typer
 
 from monge.cli.base import RANK, Exactly, Overrides, ParamsFile, app, run_stage
 from monge.durations import duration
+from monge.sizes import resolution
 
 
 class IfChanged(StrEnum):
@@ -124,7 +125,7 @@ def metrics(
     params: ParamsFile = Path("params.yaml"),
     override: Overrides = None,
     size: Annotated[
-        int | None, typer.Option(min=4, max=1024, help="Height and width to compare at, in pixels.")
+        str | None, typer.Option(help="Pixels to compare at: 64, or 48x32 (width x height).")
     ] = None,
     colour: Annotated[
         Colour | None,
@@ -136,7 +137,11 @@ def metrics(
 ) -> None:
     """How far apart two sets of images are, by every figure there is."""
     asked = colour.value if colour else None
-    options: dict[str, Any] = {"size": size, "colour": asked, "output": output}
+    try:
+        wanted = None if size is None else resolution(int(size) if size.isdecimal() else size)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}, got {size!r}", param_hint="--size") from None
+    options: dict[str, Any] = {"size": wanted, "colour": asked, "output": output}
     if params == Path("params.yaml") and not params.exists():  # two folders need no project
         params = Path(os.devnull)
     for line in run_stage("metrics", params, override, first=first, second=second, **options):

@@ -1,4 +1,4 @@
-"""From the bytes of one image file to pixels uint8 [C, size, size], each step stated.
+"""From the bytes of one image file to pixels uint8 [C, H, W], each step stated.
 
 | in the file                | becomes                                                            |
 |----------------------------|--------------------------------------------------------------------|
@@ -16,7 +16,7 @@
 | TIFF where white is zero   | as meant, in any depth                                             |
 | RGB asked as grey          | ITU-R 601 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16         |
 | grey asked as RGB          | the three channels alike                                           |
-| not square                 | `crop`: the centre square; `pad`: centred on `background`          |
+| of another shape           | `crop`: its centre; `pad`: centred on `background`                 |
 | another size               | Lanczos with antialiasing (sharpest of Pillow's, StyleGAN's choice)|
 
 A large JPEG is decoded at 1/2, 1/4 or 1/8 when that still leaves four times the wanted size. One
@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from monge import sizes
 from monge.data import foreign, jpeg, levels
 from monge.data.remarks import Traits, traits_of
 
@@ -81,7 +82,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTATION = 0x0112
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 _JPEG_MARGIN = 4
 
 
@@ -93,9 +94,9 @@ COLOUR_OF = {channels: colour for colour, channels in CHANNELS.items()}
 
 @dataclass(frozen=True)
 class Recipe:
-    """What every image becomes; `background` is #rrggbb."""
+    """What every image becomes; `size` is as `prepare.resolution` has it, `background` #rrggbb."""
 
-    size: int
+    size: int | str
     colour: str
     fit: str
     background: str
@@ -105,7 +106,13 @@ class Recipe:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        return (CHANNELS[self.colour], self.size, self.size)
+        width, height = self.sides
+        return (CHANNELS[self.colour], height, width)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(width, height)."""
+        return sizes.sides(self.size)
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,7 @@ def decode_chunk(chunk: list[Encoded], recipe: Recipe) -> Decoded:
 
 
 def decode(encoded: Encoded, recipe: Recipe) -> NDArray[np.uint8]:
-    """One image as uint8 [C, size, size]; raises RejectedError or what a decoder raises."""
+    """One image as uint8 [C, H, W]; raises RejectedError or what a decoder raises."""
     return _decoded(encoded, recipe)[0]
 
 
@@ -202,9 +209,9 @@ def _decoded(encoded: Encoded, recipe: Recipe) -> tuple[NDArray[np.uint8], Trait
 
 
 def _loaded(image: Image.Image, recipe: Recipe) -> Image.Image:
-    wanted = _JPEG_MARGIN * recipe.size
     if recipe.fit == "crop" or image.width == image.height:
-        image.draft(None, (wanted, wanted))
+        width, height = (_JPEG_MARGIN * side for side in recipe.sides)
+        image.draft(None, (height, width) if _is_on_its_side(image) else (width, height))
     image.load()
     return image
 
@@ -257,6 +264,16 @@ def _upright(image: Image.Image) -> Image.Image:
     # Pillow turns a TIFF itself while loading, and then its orientation reads 1.
     how = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if how is None else image.transpose(how)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an image as it is seen, its orientation applied."""
+    return image.size[::-1] if _is_on_its_side(image) else image.size
+
+
+def _is_on_its_side(image: Image.Image) -> bool:
+    """Whether its orientation will swap width and height."""
+    return image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
 
 
 def _has_frames(image: Image.Image) -> bool:
@@ -319,20 +336,27 @@ def _in_bytes(image: Image.Image, scale: levels.Scale, wanted: levels.Levels) ->
 
 
 def _fitted(image: Image.Image, recipe: Recipe) -> Image.Image:
-    size = recipe.size
+    width, height = recipe.sides
+    is_wider = image.width * height > image.height * width
     if recipe.fit == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        if image.width != image.height:
-            image = image.crop((left, top, left + side, top + side))
-        return _resized(image, (size, size))
-    longest = max(image.size)
-    width, height = (max(1, round(side * size / longest)) for side in image.size)
-    if recipe.colour == "rgba":
-        canvas = Image.new("RGBA", (size, size), (0, 0, 0, 0))
+        across, down = image.size
+        if is_wider:
+            across = max(1, round(down * width / height))
+        else:
+            down = max(1, round(across * height / width))
+        left, top = (image.width - across) // 2, (image.height - down) // 2
+        if (across, down) != image.size:
+            image = image.crop((left, top, left + across, top + down))
+        return _resized(image, (width, height))
+    if is_wider:
+        across, down = width, max(1, round(image.height * width / image.width))
     else:
-        canvas = Image.new("RGB", (size, size), recipe.background).convert(image.mode)
-    canvas.paste(_resized(image, (width, height)), ((size - width) // 2, (size - height) // 2))
+        across, down = max(1, round(image.width * height / image.height)), height
+    if recipe.colour == "rgba":
+        canvas = Image.new("RGBA", (width, height), (0, 0, 0, 0))
+    else:
+        canvas = Image.new("RGB", (width, height), recipe.background).convert(image.mode)
+    canvas.paste(_resized(image, (across, down)), ((width - across) // 2, (height - down) // 2))
     return canvas
 
 

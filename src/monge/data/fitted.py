@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from monge import sizes
 from monge.data.decode import COLOUR_OF, Recipe
 
 
@@ -15,10 +16,10 @@ def recipe(
 
     What the contract leaves out is as in `prepare`'s defaults; `max_pixels` are of one picture.
     """
-    height, _, channels = image_shape
+    height, width, channels = image_shape
     how: dict[str, Any] = {
         "colour": COLOUR_OF[channels], "fit": "crop", "background": "#000000",
         "levels": "full",
     }  # fmt: skip
     how |= {name: value for name, value in preparation.items() if name in how}
-    return Recipe(height, max_pixels=max_pixels, **how)
+    return Recipe(sizes.written(width, height), max_pixels=max_pixels, **how)

@@ -183,7 +183,10 @@ def _pack(
                 for path, reason in sorted(arrivals.rejected.items())
             ],
             remarks=arrivals.remarks.sentences(
-                packed, params.fit, "" if params.colour == "rgba" else params.background
+                packed,
+                params.fit,
+                "" if params.colour == "rgba" else params.background,
+                params.resolution,
             ),
             skipped_files=source.skipped.total(),
             skipped=dict(source.skipped),

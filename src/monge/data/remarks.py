@@ -22,8 +22,9 @@ class Traits:
 
     `flat`: all that is packed of it is one colour. `dim`: it uses under an eighth of the levels
     there are; `peak` is then the largest number in the file, or 0 where that is near white.
-    `thin`: over eight times as long as wide. `transparent`: in some of its pixels, at least in
-    part. `coloured`: it has colours, and is packed as grey. `several`: frames or pages.
+    `thin`: over eight times as long or as wide as what is packed. `transparent`: in some of its
+    pixels, at least in part. `coloured`: it has colours, and is packed as grey. `several`: frames
+    or pages.
     """
 
     flat: bool = False
@@ -57,7 +58,9 @@ def traits_of(
     else:
         dim = high - low < _FEW_LEVELS and not flat
     peak = high * scale.unit if peak is None else peak
-    thin = max(size) > _THIN * min(size)
+    down, across = packed.shape[1:]
+    ratio = size[0] * down, size[1] * across
+    thin = max(ratio) > _THIN * min(ratio)
     return Traits(flat, dim, thin, peak if peak * 2 < white else 0.0)
 
 
@@ -81,10 +84,13 @@ class Remarks:
         if traits.dim:
             self.peak = max(self.peak, traits.peak)
 
-    def sentences(self, packed: Set[str], fit: str, background: str) -> list[str]:
+    def sentences(
+        self, packed: Set[str], fit: str, background: str, size: int | str = 0
+    ) -> list[str]:
         """Say of each kind how many of the packed images there are, and what to do about it.
 
-        `background` is empty where what is transparent stays so.
+        `size` is that of what is packed, a number where it is square; `background` is empty where
+        what is transparent stays so.
         """
         said = []
         if flat := packed & set(self.flat):
@@ -99,10 +105,11 @@ class Remarks:
                 "spreads each image's own darkest and lightest"
             )
         if thin := packed & set(self.thin):
+            than = "wide" if isinstance(size, int) else f"wide, or as wide as long, beside {size}"
             told = "keeps less than an eighth" if fit == "crop" else "leaves a line"
             way = "set prepare.fit to pad, or cut" if fit == "crop" else "cut"
             said.append(
-                f"{_counted(thin, packed)} over {_THIN} times as long as wide, of which fit: "
+                f"{_counted(thin, packed)} over {_THIN} times as long as {than}, of which fit: "
                 f"{fit} {told}: {way} them into pieces"
             )
         if (transparent := packed & set(self.transparent)) and background:

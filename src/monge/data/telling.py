@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from monge import sizes
+from monge.data.decode import COLOUR_OF
 from monge.data.layout import FEW_OF_A_CLASS
 from monge.data.packed import Images, PackedDataset
 from monge.data.sources import endings
@@ -73,10 +75,11 @@ def block(
     odd: Oddities,
 ) -> Iterator[str]:
     """Yield the lines: what was packed, where classes and splits come from, what is odd."""
-    shape = "x".join(map(str, dataset.image_shape))
+    channels, height, width = dataset.image_shape
     yield (
         f"packed {len(dataset.train)} images to train on and {len(dataset.validation)} to validate "
-        f"with, {shape} each, {len(dataset.class_names)} classes, {len(rejected)} rejected"
+        f"with, {sizes.told(width, height)} in {COLOUR_OF[channels]} each, "
+        f"{len(dataset.class_names)} classes, {len(rejected)} rejected"
     )
     yield from _rows(_class_rows(dataset))
     yield from _rows(("", note) for note in notes)

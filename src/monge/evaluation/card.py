@@ -37,7 +37,7 @@ def card(facts: Facts) -> str:
     )
     return (
         f"{_front(facts)}\n# {facts.name}\n\n"
-        f"A generator of {height}×{width} {COLOURS[channels]} images: "
+        f"A generator of {width}×{height} {COLOURS[channels]} images: "
         f"{facts.training}. Trained on {facts.data}.\n\n## Use\n\n{use}\n\n"
         f"One seed gives the same images in every language with monge's latents: "
         f"`monge sample generator.onnx --seed 7`.\n\n## Figures\n\n"

@@ -45,7 +45,7 @@ class Facts:
         colour = COLOURS[channels]
         return (
             f"{self.counts['train']:,} training and {self.counts['validation']:,} held-out "
-            f"{colour} images of {height}×{width} pixels ({self.source})"
+            f"{colour} images of {width}×{height} pixels ({self.source})"
         )
 
     @property

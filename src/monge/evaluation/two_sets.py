@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monge.alpha import premultiplied
+from monge import sizes
+from monge.alpha import COLOURS, premultiplied
 from monge.errors import InputError
 from monge.evaluation.by_pixels import compare_pixels
 from monge.evaluation.catalogue import CATALOGUE, named
@@ -71,10 +72,17 @@ def _shape_of_both(made: ImageSet, real: ImageSet) -> tuple[int, int, int]:
     other = real.take(np.array([0])).shape[1:]
     if shape != other:
         raise InputError(
-            f"the images of the two sides differ in channels or size: {shape} and {other}. Leave "
-            "out --size and --colour, or give those of the side that has its own."
+            f"the images of the two sides differ in channels or size: {_told(shape)} and "
+            f"{_told(other)}. Leave out --size and --colour, or give those of the side that has "
+            "its own."
         )
     return shape[0], shape[1], shape[2]
+
+
+def _told(shape: tuple[int, ...]) -> str:
+    """An image's [C, H, W] in a sentence."""
+    channels, height, width = shape
+    return f"{sizes.told(width, height)} in {COLOURS[channels]}"
 
 
 def compare_sets(

@@ -1,18 +1,21 @@
-"""DCGAN (Radford et al. 2016) at any power of two from 8 to 128 pixels.
+"""DCGAN (Radford et al. 2016) from 8 to 128 pixels, squares and other rectangles.
 
 At 64 pixels and f features the generator is z -> 16f -> 8f -> 4f -> 2f -> C and the critic
 C -> f -> 2f -> 4f -> 8f -> 1. Every other size drops or adds blocks at the narrow spatial end, so
-that the layers next to the pixels stay the same. All kernels are 4; all strides 2, save where the
-image is 1x1.
+that the layers next to the pixels stay the same. All kernels are 4 and all strides 2, save where
+the image is 1x1: that layer's kernel is the smallest map, 4x4 at a power of two and, say, 4x6 for
+images of 32x48.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from monge import sizes
 from monge.nets import spectral
 from monge.nets.labels import joined, score
 from monge.nets.minibatch import MinibatchDiscrimination
@@ -20,12 +23,11 @@ from monge.nets.minibatch import MinibatchDiscrimination
 CriticNorm = Literal["instance", "batch", "spectral", "none"]
 
 
-def _doublings(image_shape: tuple[int, int, int]) -> int:
-    """How many stride-2 layers lie between a 4x4 map and the image."""
+def _doublings(image_shape: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
+    """How many stride-2 layers lie between the smallest map and the image, and its (h, w)."""
     _, height, width = image_shape
-    if height != width or height not in (8, 16, 32, 64, 128):
-        raise ValueError(f"dcgan draws squares of 8, 16, 32, 64 or 128 pixels, not {image_shape}")
-    return height.bit_length() - 3
+    doublings = sizes.doublings(height, width, "dcgan")
+    return doublings, (height >> doublings, width >> doublings)
 
 
 def _initialise(module: nn.Module) -> None:
@@ -85,14 +87,14 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.classes = classes
-        doublings = _doublings(image_shape)
+        doublings, smallest = _doublings(image_shape)
         widths = [2 * features * (1 if plain else 2**k) for k in reversed(range(doublings))]
         layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim + classes, 1, 1))]
-        inputs, stride, padding = latent_dim + classes, 1, 0
+        inputs, kernel, stride, padding = latent_dim + classes, smallest, 1, 0
         for width in widths:
-            layers.append(Upsample(inputs, width, 4, stride, padding, bias=plain))
+            layers.append(Upsample(inputs, width, kernel, stride, padding, bias=plain))
             layers += [nn.ReLU()] if plain else [nn.BatchNorm2d(width), nn.ReLU()]
-            inputs, stride, padding = width, 2, 1
+            inputs, kernel, stride, padding = width, (4, 4), 2, 1
         layers += [nn.ConvTranspose2d(inputs, image_shape[0], 4, 2, 1), nn.Tanh()]
         self.net = nn.Sequential(*layers)
         self.apply(_initialise)
@@ -118,18 +120,19 @@ class Critic(nn.Module):
         kernels: int = 0,
     ) -> None:
         super().__init__()
-        doublings = _doublings(image_shape)
+        doublings, smallest = _doublings(image_shape)
         layers: list[nn.Module] = [nn.Conv2d(image_shape[0], features, 4, 2, 1), nn.LeakyReLU(0.2)]
         for k in range(1, doublings):
             inputs, width = features * 2 ** (k - 1), features * 2**k
             layers.append(nn.Conv2d(inputs, width, 4, 2, 1, bias=norm in ("none", "spectral")))
             layers += [*_norm(norm, width), nn.LeakyReLU(0.2)]
         width = features * 2 ** (doublings - 1)
-        if kernels:  # of the 4x4 maps as one vector; the last layer is then that of an mlp
-            layers += [nn.Flatten(), MinibatchDiscrimination(16 * width, kernels)]
-            layers.append(nn.Linear(16 * width + kernels, 1 + classes))
+        if kernels:  # of the smallest maps as one vector; the last layer is then that of an mlp
+            inputs = width * math.prod(smallest)
+            layers += [nn.Flatten(), MinibatchDiscrimination(inputs, kernels)]
+            layers.append(nn.Linear(inputs + kernels, 1 + classes))
         else:
-            layers += [nn.Conv2d(width, 1 + classes, 4, 2, 0), nn.Flatten()]
+            layers += [nn.Conv2d(width, 1 + classes, smallest, 2, 0), nn.Flatten()]
         self.net = nn.Sequential(*layers)
         self.apply(_initialise)
         if norm == "spectral":
@@ -160,12 +163,15 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         inputs, layers = image_shape[0], list[nn.Module]()
-        for k in range(_doublings(image_shape)):
+        doublings, smallest = _doublings(image_shape)
+        for k in range(doublings):
             width = features * 2**k
             layers.append(nn.Conv2d(inputs, width, 4, 2, 1, bias=plain))
             layers += [nn.ReLU()] if plain else [nn.BatchNorm2d(width), nn.ReLU()]
             inputs = width
-        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * inputs, outputs))
+        self.net = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(inputs * math.prod(smallest), outputs)
+        )
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Tensor:

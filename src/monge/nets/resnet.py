@@ -14,6 +14,7 @@ import itertools
 
 from torch import Tensor, nn
 
+from monge import sizes
 from monge.nets import spectral
 from monge.nets.labels import score
 from monge.nets.residual import (
@@ -33,14 +34,7 @@ _FLAT = 3
 
 def doublings(image_shape: Shape) -> int:
     """How often the smallest map is doubled. Raises ValueError for a size that it cannot reach."""
-    _, height, width = image_shape
-    times = min(height, width).bit_length() - 3
-    if not 1 <= times <= 6 or height % 2**times or width % 2**times:
-        raise ValueError(
-            "resnet draws images from 8 to 256 pixels whose sides are 4 to 7 times one power of "
-            f"two, not {image_shape}"
-        )
-    return times
+    return sizes.doublings(*image_shape[1:], "resnet")
 
 
 class Generator(nn.Module):

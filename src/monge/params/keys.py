@@ -43,7 +43,7 @@ def takes_text(wanted: Any) -> bool:
 
 def wants_whole(wanted: Any) -> bool:
     """Tell whether a value of this type is a whole number."""
-    return wanted is int
+    return wanted is int or int in get_args(wanted)
 
 
 def canonical(value: Any, wanted: Any) -> Any:
@@ -83,6 +83,7 @@ _MEANT = {
     "lr": ("learning_rate",), "batch": ("batch_size",), "bs": ("batch_size",),
     "epochs": ("steps",), "iterations": ("steps",), "iters": ("steps",),
     "size": ("resolution",), "image_size": ("resolution",), "img_size": ("resolution",),
+    "height": ("resolution",),
     "color": ("colour",), "channels": ("colour",), "folder": ("path",), "images_dir": ("path",),
     "data_dir": ("path",), "z_dim": ("latent_dim",), "nz": ("latent_dim",), "z": ("latent_dim",),
     "model": ("net",), "network": ("net",), "method": ("objective",), "gpus": ("devices",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from monge import sizes
 from monge.params.methods import ENCODES
 from monge.params.nets import NET_SECTIONS
 from monge.params.train import TrainParams
@@ -14,17 +15,11 @@ _TYING = {
     "minibatch_kernels": ("", "it", "Set it to 0."),
 }
 
-_POWERS = (8, 16, 32, 64, 128, 256)
-
-_LARGEST = {"dcgan": 128, "resnet": 256}
-"""The pixels of the largest images that a net with convolutions draws, by its section."""
-
 
 def impossible_pairs(params: Params) -> list[str]:
     """Combinations that are each valid alone but not together."""
     problems = []
-    train, prepare = params.train, params.prepare
-    largest = _LARGEST.get(NET_SECTIONS[train.net])
+    train = params.train
     tying = _tying(train)
     if tying and train.objective in ("wgan-gp", "rpgan"):
         named, ties, way = _TYING[tying.rpartition(".")[2]]
@@ -38,12 +33,8 @@ def impossible_pairs(params: Params) -> list[str]:
             f"{tying}: compares all images of a batch, which cannot be summed up from its "
             "parts. Set train.accumulate: 1 and train.devices: 1."
         )
+    problems += _of_the_size(params)
     problems += _of_the_encoder(train) + _of_the_method(train) + _of_the_shell(params)
-    if largest and prepare.resolution not in [s for s in _POWERS if s <= largest]:
-        problems.append(
-            f"prepare.resolution: {train.net} needs a power of two from 8 to {largest}, got "
-            f"{prepare.resolution}. Change prepare.resolution, or use train.net: mlp."
-        )
     parts = train.accumulate * train.devices
     if train.batch_size % parts:
         problems.append(
@@ -69,6 +60,19 @@ def impossible_pairs(params: Params) -> list[str]:
             f"got {evaluate.images}. Raise the one or lower the other."
         )
     return problems
+
+
+def _of_the_size(params: Params) -> list[str]:
+    """What a family does not draw."""
+    family = NET_SECTIONS[params.train.net]
+    width, height = sizes.sides(params.prepare.resolution)
+    if family not in sizes.LARGEST:
+        return []
+    try:
+        sizes.doublings(height, width, family)
+    except ValueError as error:
+        return [f"prepare.resolution: {error}. Choose one of these, or train.net: mlp."]
+    return []
 
 
 def _of_the_encoder(train: TrainParams) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from monge import sizes
 from monge.params.section import Fraction, Line, Section, Seed
 
 SOURCES = (
@@ -14,13 +15,17 @@ SOURCES = (
 )  # fmt: skip
 
 
+Size = Annotated[int | Annotated[str, Field()], BeforeValidator(sizes.resolution)]
+"""A number of pixels for a square; "48x32", width first, for another rectangle."""
+
+
 class PrepareParams(Section):
     """Where the images come from and what they become."""
 
     source: Literal[SOURCES] = "digits"  # type: ignore[valid-type]
     path: Annotated[Line, Field(min_length=1)] = "data/raw"
     classes: Literal["folders", "none"] = "folders"
-    resolution: Annotated[int, Field(ge=4, le=1024)] = 8
+    resolution: Size = 8
     colour: Literal["grey", "rgb", "rgba"] = "grey"
     fit: Literal["crop", "pad"] = "crop"
     background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#000000"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from monge import sizes
 from monge.alpha import COLOURS
 from monge.operators import check_operators
 from monge.serving import origin
@@ -29,7 +30,7 @@ def describe(model: str | Path, provider: str = "auto", threads: int = 0) -> Ite
     height, width, channels = contract.image_shape
     yield f"{model}: {len(data):,} bytes, SHA-256 {sampler.model_hash}"
     yield f"  latents    {contract.latent_dim} values, {contract.latent_distribution}"
-    yield f"  images     {height} x {width}, {COLOURS[channels]}, uint8"
+    yield f"  images     {sizes.told(width, height)}, {COLOURS[channels]}, uint8"
     yield f"  classes    {', '.join(contract.classes) or 'none known'}"
     if contract.conditional:
         yield f"  labels     0 to {len(contract.label_shares) - 1}, a class for each image"

@@ -197,7 +197,7 @@ def metrics(
     *,
     first: str,
     second: str,
-    size: int | None = None,
+    size: int | str | None = None,
     colour: str | None = None,
     output: Path | None = None,
 ) -> list[str]:

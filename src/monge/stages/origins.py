@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from monge import sizes
 from monge.data.decode import COLOUR_OF
 from monge.errors import InputError, SourceError
 from monge.params import Params, PrepareParams
@@ -58,7 +59,12 @@ class Drawn:
 
 @contextmanager
 def opened(
-    params: Params, paths: Paths, first: str, second: str, size: int | None, colour: str | None
+    params: Params,
+    paths: Paths,
+    first: str,
+    second: str,
+    size: int | str | None,
+    colour: str | None,
 ) -> Iterator[Opened]:
     """Open both sides at one size; folders and archives are packed into a folder that goes again.
 
@@ -71,11 +77,12 @@ def opened(
         ready = {name: _ready(params, name) for name in (first, second)}
         shape = next((_shape(side) for side in ready.values() if side is not None), None)
         if shape is not None:
-            size, colour = size or shape[1], colour or COLOUR_OF[shape[0]]
+            channels, height, width = shape
+            size, colour = size or sizes.written(width, height), colour or COLOUR_OF[channels]
         if size is None:
             raise InputError(
-                "--size: say at which height and width the images are to be compared; "
-                "a packed dataset or a generator would say it itself."
+                "--size: say at which size the images are to be compared, as 64 or 48x32 (width x "
+                "height); a packed dataset or a generator would say it itself."
             )
         recipe = params.prepare.model_copy(update={"resolution": size, "colour": colour or "rgb"})
         sides, origin = [], {}

@@ -46,6 +46,7 @@ LOOKING = frozenset({
     "monge.training.interrupt", "monge.data.budget",
     # The refusals, which end a training or let it be.
     "monge.training.resume.refuse_other", "monge.training.origin.mismatches",
+    "monge.sizes.refusal",
     # The identity itself.
     "monge.training.code_identity", "monge.training.code_form", "monge.training.code_sources",
     "monge.training.code_words", "monge.training.code_scopes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monge import sizes
 from monge.data.packed import PackedDataset
 from monge.errors import DatasetError, InputError
 from monge.params import Params
@@ -31,8 +32,9 @@ def require(params: Params, dataset: PackedDataset) -> None:
         networks(train, dataset.image_shape, classes)
     except ValueError as error:  # of a family that does not have this shape
         _, height, width = dataset.image_shape
+        told = sizes.told(width, height)
         raise InputError(
-            f"train.net: {train.net} has no network for the images of {height} x {width} pixels in "
+            f"train.net: {train.net} has no network for the images of {told} in "
             f"{dataset.folder} ({error}). Choose another prepare.resolution and run `monge "
             "prepare`, or another train.net."
         ) from None

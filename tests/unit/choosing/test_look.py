@@ -32,6 +32,18 @@ def test_sizes_are_those_of_the_shorter_side_as_it_is_on_disk():
     assert seen.square == 0.0
 
 
+def test_the_shape_is_the_one_that_is_seen_and_how_many_have_it():
+    on_its_side = Image.Exif()
+    on_its_side[0x0112] = 6
+    file = io.BytesIO()
+    noise(60, 40).save(file, "JPEG", exif=on_its_side)
+    upright = [encoded(noise(40, 60)), encoded(noise(41, 60))]
+    seen = look(items(*upright, file.getvalue(), encoded(noise(40, 40))), 10**8)
+    assert seen.aspect == pytest.approx(2 / 3, rel=0.03)
+    assert seen.alike == 0.75
+    assert seen.side == 40
+
+
 def test_grey_images_saved_in_colour_have_no_colours():
     grey = noise(20, 20, "L").convert("RGB")
     seen = look(items(encoded(grey), encoded(grey, "JPEG"), encoded(noise(20, 20))), 10**8)

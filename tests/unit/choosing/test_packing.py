@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from monge import sizes
 from monge.choosing.look import Look
 from monge.choosing.packing import choices
 
@@ -35,6 +36,43 @@ def test_photographs_on_a_processor_are_drawn_small_and_cropped():
 def test_the_size_is_one_that_they_have_and_that_the_time_suffices_for(side, minutes, gpu, drawn):
     look = replace(PHOTOS, side=side)
     assert chosen(look, minutes, gpu=gpu)["prepare.resolution"] == drawn
+
+
+POSTERS = replace(PHOTOS, square=0.0, aspect=2 / 3, alike=0.97)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "side", "minutes", "gpu", "drawn"),
+    [
+        (2 / 3, 500, 10, False, "24x36"), (3 / 2, 500, 10, False, "36x24"),
+        (16 / 9, 500, 10, False, "36x20"), (4 / 3, 500, 600, False, "64x48"),
+        (2 / 3, 500, 90, True, "64x96"), (2 / 3, 20, 10, False, "12x18"),
+        (3 / 4, 9, 10, False, 8), (1.1, 500, 10, False, 32),
+    ],
+)  # fmt: skip
+def test_pictures_of_one_shape_keep_it(aspect, side, minutes, gpu, drawn):
+    look = replace(POSTERS, aspect=aspect, side=side)
+    assert chosen(look, minutes, gpu=gpu)["prepare.resolution"] == drawn
+    if isinstance(drawn, str):  # at most as many pixels as the square, for all networks, and whole
+        width, height = sizes.sides(drawn)
+        square = chosen(PHOTOS, minutes, gpu=gpu)["prepare.resolution"]
+        assert width * height <= int(str(square)) ** 2
+        assert all(sizes.draws(family, width, height) for family in sizes.LARGEST)
+        assert 0.97 < width / height / aspect < 1.03
+
+
+def test_the_reason_names_the_shape_and_how_many_have_it():
+    size, _, fit, _ = map(str, choices(POSTERS, 10, gpu=False))
+    assert "97% of the images are 2:3, width to height; of 500 pixels: what a processor" in size
+    assert "the images have this shape" in fit
+    wide = replace(POSTERS, aspect=16 / 9)
+    assert "are 16:9, width" in str(choices(wide, 10, gpu=False)[0])
+    odd = replace(POSTERS, aspect=1.618)
+    assert "are 13:8, width" in str(choices(odd, 10, gpu=False)[0])
+
+
+def test_pictures_of_many_shapes_become_squares():
+    assert chosen(replace(POSTERS, alike=0.8))["prepare.resolution"] == 32
 
 
 def test_images_without_colours_are_grey():

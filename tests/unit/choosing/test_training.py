@@ -55,7 +55,10 @@ def test_few_images_are_augmented():
 
 def test_what_dcgan_does_not_draw_is_for_mlp():
     assert chosen(Images(5000, (1, 8, 8)))["train.net"] == "mlp"
-    assert chosen(Images(5000, (3, 32, 48)))["train.net"] == "mlp"
+    assert chosen(Images(5000, (3, 12, 18)))["train.net"] == "mlp"
+    assert chosen(Images(5000, (3, 36, 36)))["train.net"] == "mlp"
+    assert chosen(Images(5000, (3, 32, 48)))["train.net"] == "dcgan"
+    assert chosen(Images(5000, (3, 36, 24)))["train.net"] == "dcgan"
 
 
 def test_what_somebody_chose_is_what_the_others_suit():

@@ -62,7 +62,8 @@ def test_everything_that_was_done_is_in_the_block(tmp_path: Path, said) -> None:
     (pics / "dog" / "README").write_text("hello")
     (pics / "dog" / "cut.png").write_bytes(encoded.getvalue()[:300])
     told = said(max_rejected_fraction=0.1)
-    assert "packed 52 images to train on and 13 to validate with, 3x16x16 each, 2 classes" in told
+    assert "packed 52 images to train on and 13 to validate with" in told
+    assert "16x16 pixels in rgb each, 2 classes" in told
     assert "  classes    cat 27, dog 25 (to train on)" in told
     assert "0.2 of each class is held out to judge by" in told
     assert "  left out   1 image (preview.png) beside the folders of the classes" in told

@@ -155,7 +155,7 @@ def test_a_generator_says_its_size_itself(halves: tuple[Path, Path], tmp_path: P
     ("first", "options", "message"),
     [
         ("no-such-place", {"size": 8}, "no such folder, archive, dataset or generator"),
-        ("blurred", {}, "--size: say at which height and width"),
+        ("blurred", {}, "--size: say at which size the images are to be compared, as 64 or 48x32"),
         ("note.txt", {"size": 8}, "neither a folder, nor an archive"),
         ("few", {"size": 8}, "few: 5 images, and at least 20 a side are needed. Add images, or"),
         ("one", {"size": 8}, "one: 1 image, and at least 20 a side .* name another folder"),

@@ -120,9 +120,9 @@ def test_batch_norm_in_a_penalised_critic_is_refused_with_the_reason():
 
 
 def test_a_size_that_a_network_cannot_draw_is_refused_before_anything_runs():
-    with pytest.raises(ParamsError, match="dcgan needs a power of two from 8 to 128, got 40"):
-        load(FILE, ["train.net=dcgan", "prepare.resolution=40"])
-    load(FILE, ["train.net=mlp", "prepare.resolution=40"])
+    with pytest.raises(ParamsError, match="dcgan draws no 36, but 28, 32 or 40"):
+        load(FILE, ["train.net=dcgan", "prepare.resolution=36"])
+    load(FILE, ["train.net=mlp", "prepare.resolution=36"])
 
 
 def test_parameters_cannot_be_changed_after_they_were_checked():

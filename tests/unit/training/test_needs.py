@@ -74,13 +74,13 @@ def test_three_images_go_through_to_the_report(project):
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["train", "dry run"])
-@pytest.mark.parametrize("shape", [(1, 48, 48), (3, 16, 32)])
+@pytest.mark.parametrize("shape", [(1, 36, 36), (3, 17, 32)])
 def test_a_size_that_the_net_cannot_draw_is_one_line(project, dry, shape):
     packed(project / "data/prepared", shape)
     done = monge("train", *dry, "--set", "train.net=dcgan", cwd=project)
     assert done.returncode == 2
     height, width = shape[1:]
-    told = f"train.net: dcgan has no network for the images of {height} x {width} pixels"
+    told = f"train.net: dcgan has no network for the images of {width}x{height} pixels"
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
