@@ -48,6 +48,7 @@ SLOW = (
     "tests/contracts/test_generator_file.py",
     "tests/pipeline/test_typed_paths.py",
     "tests/pipeline/test_recipes.py",
+    "tests/pipeline/test_rectangles.py",
     "tests/unit/registry/test_promote.py",
     "tests/unit/evaluation/test_judge.py",
     "tests/unit/training/test_code_mutations.py",

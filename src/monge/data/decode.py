@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from monge import sizes
-from monge.data import foreign, jpeg, levels
+from monge.data import fit, foreign, jpeg, levels
 from monge.data.remarks import Traits, traits_of
 
 # Raster formats with decoders of their own: none that starts another program (EPS, PDF, WMF).
@@ -336,33 +336,9 @@ def _in_bytes(image: Image.Image, scale: levels.Scale, wanted: levels.Levels) ->
 
 
 def _fitted(image: Image.Image, recipe: Recipe) -> Image.Image:
-    width, height = recipe.sides
-    is_wider = image.width * height > image.height * width
     if recipe.fit == "crop":
-        across, down = image.size
-        if is_wider:
-            across = max(1, round(down * width / height))
-        else:
-            down = max(1, round(across * height / width))
-        left, top = (image.width - across) // 2, (image.height - down) // 2
-        if (across, down) != image.size:
-            image = image.crop((left, top, left + across, top + down))
-        return _resized(image, (width, height))
-    if is_wider:
-        across, down = width, max(1, round(image.height * width / image.width))
-    else:
-        across, down = max(1, round(image.width * height / image.height)), height
-    if recipe.colour == "rgba":
-        canvas = Image.new("RGBA", (width, height), (0, 0, 0, 0))
-    else:
-        canvas = Image.new("RGB", (width, height), recipe.background).convert(image.mode)
-    canvas.paste(_resized(image, (across, down)), ((width - across) // 2, (height - down) // 2))
-    return canvas
-
-
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Pillow resizes colours with their opacity as weights, premultiplied, and undoes it."""
-    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+        return fit.cropped(image, *recipe.sides)
+    return fit.padded(image, *recipe.sides, recipe.background)
 
 
 def why(error: Exception, max_pixels: int) -> str:

@@ -97,11 +97,13 @@ def neighbours(found: Neighbours, path: Path) -> None:
     from PIL import Image, ImageDraw
 
     rows, k = found.distances.shape
-    first = _tiles(found.generated[:1], 1)
-    step, line = first.width + _GAP_PX, first.height + _LABEL_PX + 12
-    apart = first.width + 4 * _GAP_PX
+    first, font = _tiles(found.generated[:1], 1), _font(_LABEL_PX)
+    # Where images are narrow, the words over and under them need more room than they do.
+    step = _GAP_PX + max(first.width, math.ceil(font.getlength("00.00")))
+    apart = max(first.width + 4 * _GAP_PX, math.ceil(font.getlength("generated")) + 2 * _GAP_PX)
+    line = first.height + _LABEL_PX + 12
     canvas = Image.new("RGB", (apart + k * step - _GAP_PX, _LABEL_PX + 8 + rows * line), "white")
-    draw, font = ImageDraw.Draw(canvas), _font(_LABEL_PX)
+    draw = ImageDraw.Draw(canvas)
     draw.text((0, 0), "generated", _INK, font)
     draw.text((apart, 0), "nearest training images", _INK, font)
     for row in range(rows):

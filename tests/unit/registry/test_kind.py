@@ -27,6 +27,7 @@ def run(project: Path, model: Path, kind: Kind, figure: float = 5.0) -> None:
     ("other", "told"),
     [
         (Kind((32, 32, 3), ("0", "1")), "these are 32x32 colour images of 0, 1"),
+        (Kind((8, 16, 1), ("0", "1")), "these are 16x8 grey images of 0, 1"),
         (Kind((8, 8, 1), ("a", "b")), "these are 8x8 grey images of a, b"),
     ],
 )
