@@ -29,15 +29,12 @@ _FORM = "pixels a side, as 64, or width x height, as 48x32"
 def resolution(value: Any) -> int | str:
     """Read a size as `prepare.resolution` keeps it: a number for a square, else "48x32".
 
-    Also of [48, 32] and of 48 X 32. Raises ValueError that says what it must be.
+    Also of 48 X 32 and 32x32. Raises ValueError that says what it must be.
     """
-    if isinstance(value, str) and (found := _WRITTEN.fullmatch(value)):
-        value = [int(side) for side in found.groups()]
-    elif type(value) is int:
-        value = [value, value]
-    sides = value if isinstance(value, list | tuple) else ()
-    if len(sides) != 2 or any(type(side) is not int for side in sides):
+    found = _WRITTEN.fullmatch(value) if isinstance(value, str) else None
+    if found is None and type(value) is not int:
         raise ValueError(f"must be {_FORM}")
+    sides = (value, value) if found is None else (int(found[1]), int(found[2]))
     for wrong, bound in (
         (min(sides) < LEAST, f"least {LEAST}"),
         (max(sides) > MOST, f"most {MOST}"),

@@ -24,10 +24,21 @@ def test_a_size_is_read_as_people_write_it_and_a_square_is_a_number(typed, meant
     assert (found, type(found)) == (meant, type(meant))
 
 
-def test_a_parameter_file_has_it_as_text_or_as_a_list(tmp_path):
-    for text in ("48x32", '"48x32"', "[48, 32]"):
-        (tmp_path / "params.yaml").write_text(f"prepare:\n  resolution: {text}\n")
-        assert load(tmp_path / "params.yaml").prepare.resolution == "48x32"
+def test_a_parameter_file_has_it_as_text_and_no_list_which_dvc_would_give_in_two_words(tmp_path):
+    file = tmp_path / "params.yaml"
+    for text in ("48x32", '"48x32"', "48 X 32"):
+        file.write_text(f"prepare:\n  resolution: {text}\n")
+        assert load(file).prepare.resolution == "48x32"
+    file.write_text("prepare:\n  resolution: [48, 32]\n")
+    with pytest.raises(ParamsError, match=r"as 48x32, got \[48, 32\]"):
+        load(file)
+
+
+def test_what_dvc_writes_on_a_stages_command_line_is_read_back():
+    from monge.parameter_line import parse
+
+    for word, meant in (("48x32", "48x32"), ("8", 8)):
+        assert parse("prepare", ["--resolution", word]) == {"resolution": meant}
 
 
 def test_the_first_number_is_the_width():

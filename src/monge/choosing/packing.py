@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from monge import sizes
 from monge.choosing.choice import Choice
 from monge.choosing.look import Look
@@ -17,8 +15,8 @@ _ALL_BUT_A_FEW = 0.9
 _NO_SQUARE = 1.2
 """From so many times as long as wide on, a square would cut or pad much of a picture."""
 
-_LITTLE_CUT = 0.97
-"""Shapes that keep this share of a picture are as good as its own."""
+_PIXELS_COUNT = 1 / 8
+"""Twice the pixels are worth a twelfth of a picture: the power of their number that counts."""
 
 _FULL_SIZE_MINUTES = 240.0
 """From so many minutes of a processor on, 64 pixels are worth their time."""
@@ -57,24 +55,24 @@ def _resolution(look: Look, minutes: float, *, gpu: bool) -> Choice:
 
 
 def _rectangle(look: Look, side: int) -> int | str:
-    """The largest size of the images' shape that has no more pixels than a square of this side.
+    """A size near the images' shape that has no more pixels than a square of this side.
 
-    Of those that all networks draw, and whose shorter side the images have. Where none is quite of
-    their shape, the nearest.
+    Of those that all networks draw, and whose shorter side the images have, it is the one that
+    keeps most of a picture, where more pixels make up for a little.
     """
 
-    def kept(size: tuple[int, int]) -> float:
-        ratio = size[0] / size[1] / look.aspect
-        return min(ratio, 1 / ratio, _LITTLE_CUT)
+    def worth(size: tuple[int, int]) -> float:
+        across, down = size
+        ratio = across / down / look.aspect
+        return float(min(ratio, 1 / ratio) * (across * down) ** _PIXELS_COUNT)
 
     most = max(look.side, SIDES[0])
     fitting = [
         (across, down)
         for across, down in sizes.possible(min(sizes.LARGEST.values()))
-        if side**2 <= 4 * across * down <= 4 * side**2 and min(across, down) <= most
+        if across * down <= side**2 and min(across, down) <= most
     ]
-    best = max(fitting, key=lambda size: (kept(size), math.prod(size)), default=(side, side))
-    return sizes.written(*best)
+    return sizes.written(*max(fitting, key=worth))
 
 
 def _ratio(aspect: float) -> str:

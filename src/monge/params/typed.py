@@ -12,6 +12,8 @@ import yaml
 from monge.params import auto
 from monge.params.keys import annotation, canonical, takes_text, wants_whole
 
+_SIZE = "prepare.resolution"
+
 
 class Loader(yaml.SafeLoader):
     """SafeLoader that reads as YAML 1.2 and DVC do.
@@ -62,7 +64,8 @@ def typed(key: str, text: str) -> Any:
     are names. Only text that is in YAML's quotes as a whole loses them, and a leading ~ becomes the
     home folder, which DVC does not know. Numbers, booleans and lists are read as YAML where all of
     the text is YAML, in quotes or not, and with a minus as books print it; a whole number may be
-    written 1e3. What is none stays text, and is refused when the parameters are checked.
+    written 1e3, and a size [48, 32]. What is none stays text, and is refused when the parameters
+    are checked.
     """
     if key in auto.KEYS and text.casefold() == auto.AUTO:
         return auto.AUTO
@@ -71,7 +74,10 @@ def typed(key: str, text: str) -> Any:
         quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
         value = _whole(text) if quoted else text
         return os.path.expanduser(text) if value == text else value
-    return _number(canonical(_unquoted(_whole(text)), wanted), wanted)
+    value = _number(canonical(_unquoted(_whole(text)), wanted), wanted)
+    if key == _SIZE and isinstance(value, list) and len(value) == 2:
+        return f"{value[0]}x{value[1]}"  # DVC gives a list in several words
+    return value
 
 
 def _unquoted(value: Any) -> Any:

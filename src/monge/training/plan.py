@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from monge import nets, objectives
+from monge import nets, objectives, sizes
+from monge.alpha import COLOURS
 from monge.data.batches import Batches
 from monge.data.budget import free_bytes
 from monge.data.packed import PackedDataset
@@ -103,7 +104,9 @@ def _machine_lines(
 ) -> Iterator[str]:
     yield f"device     {device}, precision {choose_precision(train.precision, device)}"
     where = "kept there (resident)" if resident else "read from the disk all the time (streamed)"
-    yield f"images     {len(dataset.train):,} of {_shape(dataset.image_shape)}, {where}"
+    channels, height, width = dataset.image_shape
+    size = f"{sizes.told(width, height)} in {COLOURS[channels]}"
+    yield f"images     {len(dataset.train):,} of {size}, {where}"
     parts = "" if train.accumulate == 1 else f", in {train.accumulate} parts"
     shared = "" if train.devices == 1 else f", shared by {train.devices} devices"
     yield f"batch      {train.batch_size:,} images{shared}{parts}"

@@ -55,10 +55,11 @@ def test_pictures_of_one_shape_keep_it(aspect, side, minutes, gpu, drawn):
     assert chosen(look, minutes, gpu=gpu)["prepare.resolution"] == drawn
     if isinstance(drawn, str):  # at most as many pixels as the square, for all networks, and whole
         width, height = sizes.sides(drawn)
-        square = chosen(PHOTOS, minutes, gpu=gpu)["prepare.resolution"]
+        square = chosen(replace(PHOTOS, side=side), minutes, gpu=gpu)["prepare.resolution"]
         assert width * height <= int(str(square)) ** 2
         assert all(sizes.draws(family, width, height) for family in sizes.LARGEST)
         assert 0.97 < width / height / aspect < 1.03
+        assert 2 * width * height > int(str(square)) ** 2 or width > 60
 
 
 def test_the_reason_names_the_shape_and_how_many_have_it():
