@@ -43,10 +43,12 @@ PYTEST = $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-load
 
 test: .venv/ready lint ## Lint, types, floors, and every test. TESTS=path selects some; WORKERS=2.
 	@.ci/chromium $(TESTS)
+	@.ci/proxies $(TESTS)
 	@$(PYTEST)
 
 test-anywhere: .venv/ready ## The tests as on other processors and on a busy machine, TIMES=3. TESTS as above.
 	@.ci/chromium $(TESTS)
+	@.ci/proxies $(TESTS)
 	@$(BIN)/python tests/anywhere.py $(or $(TIMES),3) $(PYTEST)
 
 soak: .venv/ready ## Kill trainings for MINUTES=60 and compare every bit.

@@ -16,6 +16,7 @@ from monge.cli import (  # the commands, in the order of the help
     making,
     projecting,
     promoting,
+    sampling,
     serving,
     starting,
 )
@@ -23,7 +24,8 @@ from monge.cli.base import RANK, app
 from monge.errors import MissingExtra, MongeError, StorageError
 
 __all__ = [
-    "app", "data", "encoding", "main", "making", "projecting", "promoting", "serving", "starting",
+    "app", "data", "encoding", "main", "making", "projecting", "promoting", "sampling",
+    "serving", "starting",
 ]  # fmt: skip
 
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}

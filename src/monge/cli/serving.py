@@ -1,214 +1,137 @@
-"""`monge sample`, `inspect` and `serve`: what needs a generator file and nothing else."""
+"""`monge serve`: its options, and the settings that they become."""
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
-from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from monge.cli.base import app
+from monge.cli.sampling import Provider
 from monge.errors import InputError
 
-if TYPE_CHECKING:
-    from monge.serving.sampler import Sampler
-
-
-class Provider(StrEnum):
-    """ONNX Runtime's execution provider."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Shards(StrEnum):
-    """How a folder of shards is written."""
-
-    webdataset = "webdataset"
-    parquet = "parquet"
-
-
-@app.command()
-def sample(
-    model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
-    n: Annotated[int, typer.Option("-n", help="How many images.")] = 64,
-    seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.")] = 0,
-    first: Annotated[int, typer.Option(help="Index of the first image.")] = 0,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, or a folder of PNGs.")
-    ] = Path("samples.png"),
-    provider: Annotated[
-        Provider, typer.Option(case_sensitive=False, help="Where to compute.")
-    ] = Provider.auto,
-    truncation: Annotated[
-        float | None, typer.Option(help="Latents within so many standard deviations.")
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="A class, by name or number, of a conditional generator.")
-    ] = None,
-    latents: Annotated[
-        Path | None, typer.Option(help="Draw those of `monge encode`, in the place of a seed's.")
-    ] = None,
-    shards: Annotated[
-        Shards | None,
-        typer.Option(
-            case_sensitive=False, help="Fill a folder with shards; the same command goes on."
-        ),
-    ] = None,
-    shard_size: Annotated[int, typer.Option(help="Images of a shard.")] = 10_000,
-) -> None:
-    """Draw images from a generator file or a registered model."""
-    if n < 1:
-        raise InputError(f"-n must be at least 1, got {n}.")
-    from monge.labels import named
-    from monge.serving import pictures
-    from monge.serving.sampler import Sampler
-
-    sampler = Sampler.load(model, provider=provider.value)
-    wanted = (
-        None
-        if label is None
-        else named(label, sampler.contract.label_shares, sampler.contract.classes)
-    )
-    if latents is not None:
-        typer.echo(_drawn_again(sampler, latents, wanted, output))
-        return
-    if shards is None:
-        images = sampler.sample(n, seed, first, truncation, wanted)
-        pictures.write(images, output)
-    else:
-        if first or truncation is not None:
-            raise InputError("--shards takes neither --first nor --truncation.")
-        plan = {"n": n, "seed": seed, "shard_size": shard_size, "label": wanted}
-        _fill(sampler, output, **plan, format=shards.value)
-    of_class = "" if wanted is None else f" of {_class(wanted, sampler.contract.classes)}"
-    typer.echo(f"{n} images{of_class} of seed {seed} in {output} ({sampler.provider})")
-
-
-def _drawn_again(sampler: Sampler, latents: Path, label: int | None, output: Path) -> str:
-    """Draw the latents of a file, which must be this generator's."""
-    import numpy as np
-
-    from monge.serving import pictures
-    from monge.serving.latents_file import LatentsFile
-
-    found = LatentsFile.read(latents)
-    found.refuse_other(latents, sampler.model_hash)
-    labels = found.labels if label is None else np.full(len(found.latents), label, np.int64)
-    pictures.write(sampler.run(found.latents, labels), output)
-    return f"{len(found.latents)} images of {latents} in {output} ({sampler.provider})"
-
-
-def _class(label: int, classes: Sequence[str]) -> str:
-    name = f"class {classes[label]!r}, " if label < len(classes) else ""
-    return f"{name}label {label},"
-
-
-def _fill(sampler: Sampler, folder: Path, **plan: Any) -> None:
-    """Make the shards that are missing: a bar on a terminal, a line every 10 s elsewhere."""
-    from monge.serving import bulk
-
-    whole = bulk.Plan(**plan, model_hash=sampler.model_hash)
-    done, told_s = 0, time.monotonic()
-    with typer.progressbar(length=whole.n, label="sample", file=sys.stderr) as bar:
-
-        def progress(images: int) -> None:
-            nonlocal done, told_s
-            done += images
-            bar.update(images)
-            if not sys.stderr.isatty() and time.monotonic() - told_s > 10.0:
-                told_s = time.monotonic()
-                logging.getLogger("monge").info("%d of %d images", done, whole.n)
-
-        bulk.write(sampler, folder, whole, progress)
-
-
-@app.command()
-def inspect(
-    model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
-    provider: Annotated[
-        Provider, typer.Option(case_sensitive=False, help="Where to compute.")
-    ] = Provider.auto,
-) -> None:
-    """What a generator file says of itself, and how fast it is here."""
-    from monge.serving.inspect import describe
-
-    for line in describe(model, provider.value):
-        typer.echo(line)
+Served = Annotated[
+    str,
+    typer.Argument(help="A .onnx file, an address, or models:/NAME@champion, which is followed."),
+]
+Host = Annotated[str, typer.Option(help="Anything but loopback needs a token.")]
+Port = Annotated[int, typer.Option(min=0, max=65535)]
+TokenFile = Annotated[Path | None, typer.Option(help="A file with the token; else MONGE_TOKEN.")]
+AllowedHosts = Annotated[
+    str,
+    typer.Option(
+        envvar="MONGE_ALLOWED_HOSTS",
+        help="Names a proxy passes on, as gan.example.com,*.example.org; * is any.",
+    ),
+]
+TrustedProxies = Annotated[
+    str,
+    typer.Option(
+        envvar="MONGE_TRUSTED_PROXIES",
+        help="Addresses whose X-Forwarded-For says who asks, for --rate; else it is ignored.",
+    ),
+]
+RootPath = Annotated[
+    str,
+    typer.Option(
+        envvar="MONGE_ROOT_PATH",
+        help="A prefix, as /gan, that the proxy leaves in the path; none if it takes it off.",
+    ),
+]
+Rate = Annotated[float, typer.Option(min=0, help="Requests a second of a client; 0: any.")]
+MaxImages = Annotated[int, typer.Option(min=1, help="Of one request.")]
+QueueImages = Annotated[int, typer.Option(min=1, help="That may wait; beyond it: 429.")]
+Timeout = Annotated[float, typer.Option(min=0.001, help="Of one request.")]
+Where = Annotated[Provider, typer.Option(case_sensitive=False, help="Where to compute.")]
+Threads = Annotated[
+    int, typer.Option(min=0, help="Of the network; 0: one a core, or one a replica.")
+]
+Batches = Annotated[
+    str | None,
+    typer.Option(help="Sizes to draw in, as 1,16,64: on a GPU, quicker for few and for many."),
+]
+Poll = Annotated[float, typer.Option(min=0.1, help="How often the alias is looked at.")]
+LeastReplicas = Annotated[
+    int | None,
+    typer.Option(min=1, help="So many processes, by Ray: here, or where RAY_ADDRESS says."),
+]
+MostReplicas = Annotated[
+    int | None, typer.Option(min=1, help="Up to so many, while requests wait.")
+]
+ReplicaRequests = Annotated[
+    int | None, typer.Option(min=1, help="In progress, for one more replica to start: 32.")
+]
+ReplicaGpus = Annotated[
+    float | None, typer.Option(min=0, help="Of each replica: 1 with --provider cuda, else 0.")
+]
 
 
 @app.command()
 def serve(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A .onnx file, an address, or models:/NAME@champion, which is followed."
-        ),
-    ],
-    host: Annotated[str, typer.Option(help="Anything but loopback needs a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    provider: Annotated[
-        Provider, typer.Option(case_sensitive=False, help="Where to compute.")
-    ] = Provider.auto,
-    threads: Annotated[
-        int, typer.Option(min=0, help="Of the network; 0: one a core, or one a replica.")
-    ] = 0,
-    batches: Annotated[
-        str | None,
-        typer.Option(help="Sizes to draw in, as 1,16,64: on a GPU, quicker for few and for many."),
-    ] = None,
-    max_images: Annotated[int, typer.Option(min=1, help="Of one request.")] = 1024,
-    queue_images: Annotated[int, typer.Option(min=1, help="That may wait; beyond it: 429.")] = 4096,
-    timeout_s: Annotated[float, typer.Option(min=0.001, help="Of one request.")] = 30.0,
-    rate: Annotated[float, typer.Option(min=0, help="Requests a second of a client; 0: any.")] = 0,
-    token_file: Annotated[
-        Path | None, typer.Option(help="A file with the token; else MONGE_TOKEN.")
-    ] = None,
-    poll_s: Annotated[float, typer.Option(min=0.1, help="How often the alias is looked at.")] = 10,
-    replicas: Annotated[
-        int | None,
-        typer.Option(min=1, help="So many processes, by Ray: here, or where RAY_ADDRESS says."),
-    ] = None,
-    max_replicas: Annotated[
-        int | None, typer.Option(min=1, help="Up to so many, while requests wait.")
-    ] = None,
-    replica_requests: Annotated[
-        int | None, typer.Option(min=1, help="In progress, for one more replica to start: 32.")
-    ] = None,
-    replica_gpus: Annotated[
-        float | None, typer.Option(min=0, help="Of each replica: 1 with --provider cuda, else 0.")
-    ] = None,
+    model: Served,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    token_file: TokenFile = None,
+    allowed_hosts: AllowedHosts = "",
+    trusted_proxies: TrustedProxies = "",
+    root_path: RootPath = "",
+    rate: Rate = 0,
+    max_images: MaxImages = 1024,
+    queue_images: QueueImages = 4096,
+    timeout_s: Timeout = 30.0,
+    provider: Where = Provider.auto,
+    threads: Threads = 0,
+    batches: Batches = None,
+    poll_s: Poll = 10,
+    replicas: LeastReplicas = None,
+    max_replicas: MostReplicas = None,
+    replica_requests: ReplicaRequests = None,
+    replica_gpus: ReplicaGpus = None,
 ) -> None:
     """Answer requests for images over HTTP, until a signal."""
     from monge.server.drawing import Limits
+    from monge.server.settings import Settings
 
     limits = Limits(images=max_images, queue_images=queue_images, timeout_s=timeout_s)
-    how: dict[str, Any] = {
-        "host": host, "port": port, "provider": provider.value, "limits": limits, "rate": rate,
-        "token_file": token_file, "poll_s": poll_s, "batches": _sizes(batches),
-    }  # fmt: skip
+    settings = Settings(
+        host=host, port=port, token_file=token_file, allowed_hosts=_listed(allowed_hosts),
+        trusted_proxies=_listed(trusted_proxies), root_path=root_path, rate=rate, limits=limits,
+        provider=provider.value, threads=threads, batches=_sizes(batches), poll_s=poll_s,
+    )  # fmt: skip
     if replicas is not None:
-        from monge.server.cluster import serve as run_replicas
-        from monge.server.replicas import Replicas
-
-        gpus = float(provider is Provider.cuda) if replica_gpus is None else replica_gpus
-        wanted = Replicas(
-            least=replicas, most=max_replicas, requests=replica_requests or 32, gpus=gpus,
-            threads=threads or 1,
-        )  # fmt: skip
-        run_replicas(model, wanted, **how)
+        _by_replicas(model, settings, replicas, max_replicas, replica_requests, replica_gpus)
         return
     if (max_replicas, replica_requests, replica_gpus) != (None, None, None):
         raise InputError("--max-replicas and --replica-... need --replicas: how many at least.")
     from monge.server.run import serve as run
 
-    run(model, threads=threads, **how)
+    run(model, settings)
+
+
+def _by_replicas(
+    model: str,
+    settings: Any,
+    least: int,
+    most: int | None,
+    requests: int | None,
+    gpus: float | None,
+) -> None:
+    """Let several processes serve, by Ray."""
+    from monge.server.cluster import serve as run
+    from monge.server.replicas import Replicas
+
+    wanted = Replicas(
+        least=least, most=most, requests=requests or 32,
+        gpus=float(settings.provider == "cuda") if gpus is None else gpus,
+        threads=settings.threads or 1,
+    )  # fmt: skip
+    run(model, wanted, settings)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Read words with commas between them."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _sizes(text: str | None) -> tuple[int, ...] | None:

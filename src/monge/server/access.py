@@ -8,19 +8,23 @@ import time
 from collections import OrderedDict
 from http import HTTPStatus
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from monge.server.admission import Admission, named
 from monge.server.problems import problem
 
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-OPEN = ("/", "/page", "/v2/health/live", "/v2/health/ready")
+OPEN = ("/", "/page", "/docs", "/v2/health/live", "/v2/health/ready")
 """Open without a token: the page, which holds nothing, and what a balancer asks."""
 
+_HEALTH = "/v2/health/"  # asked by address, whatever the names are: it tells nothing
+
 Refusal = tuple[HTTPStatus, str, dict[str, str]] | None
+Headers = dict[bytes, bytes]
 
 _CLIENTS = 10_000
+_NAMES = 1_000
 _SAFE = [
     (
         b"content-security-policy",
@@ -33,29 +37,34 @@ _SAFE = [
 
 
 class Access:
-    """An ASGI layer: token, host, rate and size of the body.
+    """An ASGI layer: host, token, rate, coding and size of the body, by an `Admission`.
 
-    `token` None asks for none. `local` refuses requests that name another host than this machine,
-    so that no web page reaches a service on loopback under a name of its own. `rate` is requests a
-    second for each client address, 0 for any number; twice as many may come at once.
+    Twice as many requests as a client's rate may come at once.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, token: str | None, local: bool, rate: float, body_bytes: int
-    ) -> None:
-        self.app, self.local, self.rate, self.body_bytes = app, local, rate, body_bytes
-        self._token = None if token is None else f"Bearer {token}".encode()
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self.app, self.admission, self.rate = app, admission, admission.rate
+        self.body_bytes = admission.body_bytes
+        self._token = None if admission.token is None else admission.token.encode()
+        self._admitted: set[bytes] = set()  # Host headers that were looked at
         self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        if prefix := self.admission.root_path:
+            if scope["path"] == prefix:  # the page's links are relative to a folder
+                where = prefix.rpartition("/")[2] + "/"
+                await Response(None, 308, {"Location": where})(scope, receive, send)
+                return
+            scope = _without_prefix(scope, prefix)
+        headers: Headers = dict(scope["headers"])
         refusal = (
-            self._wrong_host(headers)
+            self._wrong_host(scope, headers)
             or self._unknown(scope["path"], headers)
             or self._too_often(scope)
+            or _coded(headers)
             or self._too_large(headers)
         )
         if refusal is not None:
@@ -77,18 +86,26 @@ class Access:
 
         return receiving
 
-    def _wrong_host(self, headers: Headers) -> Refusal:
-        host = headers.get("host", "")
-        name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if not self.local or name in LOOPBACK:
+    def _wrong_host(self, scope: Scope, headers: Headers) -> Refusal:
+        if len(headers) != len(scope["headers"]) and _count(scope, b"host") > 1:
+            return HTTPStatus.BAD_REQUEST, "a request names one Host, and this one names more.", {}
+        host = headers.get(b"host", b"")
+        if host in self._admitted or scope["path"].startswith(_HEALTH):
             return None
-        return HTTPStatus.MISDIRECTED_REQUEST, f"this service is not called {name[:80]!r}.", {}
+        text = host.decode("latin-1")
+        if not self.admission.admits(text):
+            name = named(text)[:80]
+            told = f"this service is not called {name!r}. Behind a proxy: --allowed-hosts NAME."
+            return HTTPStatus.MISDIRECTED_REQUEST, told, {}
+        if len(self._admitted) < _NAMES:
+            self._admitted.add(host)
+        return None
 
     def _unknown(self, path: str, headers: Headers) -> Refusal:
         if self._token is None or path in OPEN or path.startswith("/page/"):
             return None
-        given = headers.get("authorization", "").encode("utf-8", "surrogateescape")
-        if hmac.compare_digest(given, self._token):
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        if hmac.compare_digest(given.strip(), self._token) and scheme.lower() == b"bearer":
             return None
         return (
             HTTPStatus.UNAUTHORIZED,
@@ -114,14 +131,34 @@ class Access:
         return HTTPStatus.TOO_MANY_REQUESTS, text, {"Retry-After": wait}
 
     def _too_large(self, headers: Headers) -> Refusal:
-        told = headers.get("content-length", "0")
-        if told.isascii() and told.isdigit() and int(told) <= self.body_bytes:
+        told = headers.get(b"content-length", b"0")
+        if told.isdigit() and int(told) <= self.body_bytes:
             return None
         return self._large()
 
     def _large(self) -> tuple[HTTPStatus, str, dict[str, str]]:
+        # The connection stays: closed while a proxy still writes, it would answer 502 by itself.
         text = f"the body is larger than {self.body_bytes} bytes."
-        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text, {"Connection": "close"}
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text, {}
+
+
+def _coded(headers: Headers) -> Refusal:
+    """Refuse a body that is compressed: what it unpacks to cannot be bounded by its length."""
+    coding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if coding in (b"identity", b""):
+        return None
+    told = f"a body in {coding[:40].decode('latin-1')!r} is not read: send it uncompressed."
+    return HTTPStatus.UNSUPPORTED_MEDIA_TYPE, told, {"Accept-Encoding": "identity"}
+
+
+def _without_prefix(scope: Scope, prefix: str) -> Scope:
+    """Take off what a proxy left in front of the path, so that all else need not know of it."""
+    path: str = scope["path"]
+    return {**scope, "path": path[len(prefix) :]} if path.startswith(f"{prefix}/") else scope
+
+
+def _count(scope: Scope, name: bytes) -> int:
+    return sum(found == name for found, _ in scope["headers"])
 
 
 def _with_safe_headers(send: Send) -> Send:

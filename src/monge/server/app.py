@@ -19,7 +19,9 @@ from monge.server.direct import Direct, busy
 from monge.server.drawing import Drawing, Limits
 from monge.server.follow import Follower
 from monge.server.measures import Measured
+from monge.server.methods import Methods
 from monge.server.models import Model, Models, open_model, warm_up
+from monge.server.relative import Relative
 from monge.serving.origin import look_up
 
 
@@ -52,6 +54,7 @@ def build(
         title="monge",
         version=__version__,
         description="Images from a generator: the same ones for the same seed.",
+        servers=[{"url": "./"}],  # beside its description, whatever a proxy puts in front of both
         lifespan=lifespan,
         responses=problems.DESCRIBED,
         docs_url=None,  # they load their scripts from elsewhere; /page/api.html does not
@@ -66,6 +69,8 @@ def build(
     app.short = busy([route for router in routers for route in router.routes], first.name)
     _add_figures(app, drawing)
     _add_page(app)
+    app.add_middleware(Relative)
+    app.add_middleware(Methods, routes=app.routes)
     return app
 
 
@@ -114,5 +119,9 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(folder / "index.html")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(None, 308, {"Location": "page/api.html"})
 
     app.mount("/page", StaticFiles(directory=folder, check_dir=False), "page")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import re
@@ -12,15 +13,16 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from monge.errors import DeviceError, InputError, MissingExtra, MongeError, ServiceError
 from monge.server import proxied
-from monge.server.drawing import Limits
-from monge.server.replicas import Replicas, Settings, application
-from monge.server.run import DRAIN_S, TOKEN, address, admission, ended, listening
+from monge.server.admission import TOKEN, address, admission, listening
+from monge.server.replicas import Copied, Replicas, application
+from monge.server.run import DRAIN_S, ended
+from monge.server.settings import Settings
 
 RAY_ADDRESS = "RAY_ADDRESS"
 
@@ -56,50 +58,39 @@ class _Stop(BaseException):
         self.number = number
 
 
-def serve(
-    model: str,
-    replicas: Replicas,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    provider: str = "auto",
-    batches: Sequence[int] | None = None,
-    limits: Limits | None = None,
-    rate: float = 0.0,
-    token_file: Path | None = None,
-    poll_s: float = 10.0,
-) -> None:
+def serve(model: str, replicas: Replicas, settings: Settings) -> None:
     """Serve a model by several processes until SIGTERM or SIGINT; what was accepted is answered.
 
     Raises InputError where a token is needed and there is none, MissingExtra without Ray,
     ServiceError when Ray or the replicas do not start, and whatever opening the model raises.
     """
-    token, local = admission(host, token_file)
-    there = os.environ.get(RAY_ADDRESS)
+    said, wanted = settings, admission(settings)
+    there, port = os.environ.get(RAY_ADDRESS), said.port
     if there:
-        _check_cluster(token, port)
-        local = False
+        _check_cluster(wanted.token, port)
+        if not said.allowed_hosts:
+            wanted = dataclasses.replace(wanted, hosts=None)
     else:
-        with listening(host, port) as free:
+        with listening(said.host, port) as free:
             port = free.getsockname()[1]
     _set_environment(there)
     from monge.server.models import open_model
 
     if not there:
         # A wrong one is one line, before Ray starts.
-        open_model(model, "cpu", replicas.threads, batches)
+        open_model(model, "cpu", replicas.threads, said.batches)
+    provider = said.provider
     if provider == "auto" and not replicas.gpus:
         provider = "cpu"  # Ray hides no GPU: all replicas would take the first one
         log.info("the replicas draw on the CPU; --provider cuda gives each a GPU")
-    settings = Settings(
-        model=_absolute(model), provider=provider, threads=replicas.threads,
-        limits=limits or Limits(), poll_s=poll_s, token=token, local=local, rate=rate,
-        batches=batches,
+    copied = Copied(
+        model=_absolute(model), provider=provider, threads=replicas.threads, limits=said.limits,
+        poll_s=said.poll_s, admission=wanted, batches=said.batches,
     )  # fmt: skip
     try:
         with _ray(there, replicas):
-            _deploy(replicas, settings, host, port, bool(there))
-            log.info("%s on %s (%s)", model, address(host, port), _counted(replicas))
+            _deploy(replicas, copied, said.host, port, bool(there))
+            log.info("%s on %s (%s)", model, address(said.host, port), _counted(replicas))
             _watch()
     except _Stop as stop:
         ended(stop.number)
@@ -192,12 +183,12 @@ def _start_here(replicas: Replicas, folder: Path) -> None:
         )
 
 
-def _deploy(replicas: Replicas, settings: Settings, host: str, port: int, there: bool) -> None:
+def _deploy(replicas: Replicas, copied: Copied, host: str, port: int, there: bool) -> None:
     from ray import serve
 
     quiet = {"log_level": "WARNING", "enable_access_log": False}
     carried = {name: os.environ[name] for name in _REGISTRY if there and name in os.environ}
-    built = application(replicas, settings, carried)
+    built = application(replicas, copied, carried)
     with _said("Ray Serve did not start"):
         serve.start(http_options={"host": host, "port": port}, logging_config=quiet)
     try:

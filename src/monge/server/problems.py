@@ -79,8 +79,22 @@ def of(error: MongeError | HTTPException) -> JSONResponse:
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; its log says how.")
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if _is_json(kind):
+        return _explained(error)
+    told = f"the body came as {kind[:80]!r}" if kind else "nothing says what the body is"
+    text = f"{told}: send JSON, with the header Content-Type: application/json."
+    return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text, {"Accept-Post": "application/json"})
+
+
+def _is_json(kind: str) -> bool:
+    """Whether FastAPI reads a body of this media type as JSON."""
+    return kind == "application/json" or (kind.startswith("application/") and kind[-5:] == "+json")
+
+
+def _explained(error: RequestValidationError) -> JSONResponse:
     sentences = []
     for item in error.errors()[:5]:
         where = ".".join(str(part) for part in item["loc"] if part != "body") or "body"

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Metric
 
 from monge.errors import InputError
 from monge.server.access import Access
+from monge.server.admission import Admission
 from monge.server.app import build
 from monge.server.drawing import Drawing, Limits
 from monge.server.models import open_model, warm_up
@@ -53,17 +54,15 @@ class Replicas:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a replica needs to know."""
+class Copied:
+    """What each replica is told: its part of the settings, as it travels to its process."""
 
     model: str
     provider: str
     threads: int
     limits: Limits
     poll_s: float
-    token: str | None = dataclasses.field(repr=False)
-    local: bool
-    rate: float
+    admission: Admission
     batches: Sequence[int] | None = None
 
 
@@ -105,7 +104,7 @@ def options(wanted: Replicas, limits: Limits, environment: dict[str, str]) -> di
 class Replica:
     """One copy of the service, in a process that Ray started. It is used by Ray Serve only."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Copied) -> None:
         from ray import serve
 
         _speak()
@@ -128,11 +127,7 @@ class Replica:
         self.drawing = app.state.drawing
         measures = self.drawing.measures
         measures.registry = Labelled(measures.registry, replica=self.name)
-        guarded = Access(
-            app, token=said.token, local=said.local, rate=said.rate,
-            body_bytes=said.limits.body_bytes,
-        )  # fmt: skip
-        return Named(guarded, self.name)
+        return Named(Access(app, said.admission), self.name)
 
     async def check_health(self) -> None:
         """Wait until it answers; Ray sends nothing before, and ends it if that takes too long."""
@@ -176,7 +171,7 @@ class Labelled(CollectorRegistry):
             yield metric
 
 
-def application(wanted: Replicas, settings: Settings, environment: dict[str, str]) -> Any:
+def application(wanted: Replicas, settings: Copied, environment: dict[str, str]) -> Any:
     """Build the Ray Serve application: what `serve.run` takes."""
     from ray import serve
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import gc
-import ipaddress
 import logging
-import os
 import signal
-import socket
-from collections.abc import Sequence
-from pathlib import Path
 
-from monge.errors import InputError
-from monge.server.drawing import Limits
+from monge.server.admission import address, admission, listening
+from monge.server.settings import Settings
 
-TOKEN = "MONGE_TOKEN"
-MIN_TOKEN_CHARACTERS = 16
+KEEP_ALIVE_S = 75
+"""For the next request: longer than the 60 s of proxies, which must be the ones to close."""
 
 DRAIN_S = 60
 """What was accepted has so long to be answered after a signal."""
@@ -23,48 +18,39 @@ DRAIN_S = 60
 log = logging.getLogger(__name__)
 
 
-def serve(
-    model: str,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    provider: str = "auto",
-    threads: int = 0,
-    batches: Sequence[int] | None = None,
-    limits: Limits | None = None,
-    rate: float = 0.0,
-    token_file: Path | None = None,
-    poll_s: float = 10.0,
-) -> None:
+def serve(model: str, settings: Settings) -> None:
     """Serve a model until SIGTERM or SIGINT; what was accepted is answered first.
 
     Raises InputError when the address is not loopback and there is no token, and whatever opening
     the model raises.
     """
-    token, local = admission(host, token_file)
+    said, wanted = settings, admission(settings)
     import uvicorn
 
     from monge.server.access import Access
     from monge.server.app import build
     from monge.server.models import open_model
 
-    limits = limits or Limits()
-    with listening(host, port) as listener:
-        first = open_model(model, provider, threads, batches)
+    with listening(said.host, said.port) as listener:
+        first = open_model(model, said.provider, said.threads, said.batches)
         app = build(
-            first, limits, follow=followed(model), poll_s=poll_s, threads=threads, batches=batches
-        )
+            first, said.limits,
+            follow=followed(model), poll_s=said.poll_s, threads=said.threads, batches=said.batches,
+        )  # fmt: skip
         config = uvicorn.Config(
-            Access(app, token=token, local=local, rate=rate, body_bytes=limits.body_bytes),
+            Access(app, wanted),
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(said.trusted_proxies),
+            forwarded_allow_ips=[*said.trusted_proxies],
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=DRAIN_S,
             lifespan="on",
         )
         log.info(
             "%s version %s on %s (%s)",
-            first.name, first.version, address(host, listener.getsockname()[1]),
+            first.name, first.version, address(said.host, listener.getsockname()[1]),
             first.sampler.provider,
         )  # fmt: skip
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when it is done
@@ -91,60 +77,3 @@ def ended(number: int, _: object = None) -> None:
 def followed(model: str) -> str | None:
     """The address whose alias is followed, where the model is one."""
     return model if model.startswith("models:/") and "@" in model else None
-
-
-def address(host: str, port: int) -> str:
-    """Write both as a client asks for them."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def admission(host: str, token_file: Path | None) -> tuple[str | None, bool]:
-    """Find the token that is asked for, and whether only this machine can ask.
-
-    Raises InputError when others can and there is no token.
-    """
-    token, local = _token(token_file), _is_loopback(host)
-    if token is None and not local:
-        raise InputError(
-            f"{host} can be reached from other machines, so a token is needed: put one of at least "
-            f"{MIN_TOKEN_CHARACTERS} characters into a file for --token-file, or into {TOKEN}."
-        )
-    return token, local
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """Take the address; port 0 is any free one. Raises InputError when it cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or error
-        raise InputError(f"{host} port {port}: {reason}. Choose another with --port.") from None
-    return listener
-
-
-def _token(token_file: Path | None) -> str | None:
-    if token_file is None:
-        token = os.environ.get(TOKEN) or None
-        where = TOKEN
-    else:
-        where = str(token_file)
-        try:
-            token = token_file.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise InputError(f"{token_file}: cannot be read: {error}.") from None
-    if token is not None and (len(token) < MIN_TOKEN_CHARACTERS or not token.isprintable()):
-        raise InputError(f"{where}: a token has at least {MIN_TOKEN_CHARACTERS} characters.")
-    return token
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -164,11 +164,10 @@ EDITS = {
         ),
     ],
     "option": [
-        Edit(
+        below(
             SERVING,
-            "    queue_images: Annotated[",
-            '    least_images: Annotated[int, typer.Option(min=1, help="Of one request.")] = 1,\n'
-            "    queue_images: Annotated[",
+            "    max_images: MaxImages = 1024,",
+            '    least_images: Annotated[int, typer.Option(min=1, help="Of one request.")] = 1,',
         ),
         Edit(
             SERVING,

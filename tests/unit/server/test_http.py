@@ -253,9 +253,12 @@ def test_sigterm_answers_what_was_accepted_and_then_ends(serve, model):
     clients = [threading.Thread(target=ask, args=(seed,)) for seed in range(6)]
     for client in clients:
         client.start()
-    while _figure(service, "monge_queue_images") < 8000:
+
+    def accepted() -> float:
+        return _figure(service, "monge_queue_images") + _figure(service, "monge_images_total")
+
+    while accepted() < 6 * 8000:
         time.sleep(0.01)
-    time.sleep(0.1)
     service.process.send_signal(signal.SIGTERM)
     for client in clients:
         client.join()
@@ -269,14 +272,15 @@ def test_other_machines_need_a_token_and_health_needs_none(serve, model, tmp_pat
     (tmp_path / "token").write_text(token + "\n")
     service = serve(model, "--host", "0.0.0.0", "--token-file", tmp_path / "token")
     assert service.client.get("/v2/health/ready").status_code == 200
-    for given in (None, "", token, f"bearer {token}", f"Bearer {token}x", "Bearer \xff"):
+    for given in (None, "", token, f"Basic {token}", f"Bearer {token}x", "Bearer \xff"):
         headers = {} if given is None else {"authorization": given.encode("latin-1")}
         answer = service.client.post("/v1/samples", json={}, headers=headers)
         _is_problem(answer, 401, "a token is needed")
         assert answer.headers["www-authenticate"] == "Bearer"
         assert service.client.get("/metrics", headers=headers).status_code == 401
-    right = {"authorization": f"Bearer {token}"}
-    assert service.client.post("/v1/samples", json={}, headers=right).status_code == 200
+    for scheme in ("Bearer", "bearer", "BEARER", "Bearer "):  # RFC 7235: it has no case
+        right = {"authorization": f"{scheme} {token}"}
+        assert service.client.post("/v1/samples", json={}, headers=right).status_code == 200
     assert token not in service.said()
 
 
@@ -290,14 +294,24 @@ def test_fixed_batches_draw_the_same_images(serve, model, sampler):
         )
 
 
-def test_a_clients_rate_is_limited(serve, model):
-    service = serve(model, "--rate", 5)
-    statuses = [service.post("/v1/samples").status_code for _ in range(30)]
-    assert statuses[0] == 200
-    assert 429 in statuses
-    answer = service.post("/v1/samples")
-    if answer.status_code == 429:
-        assert int(answer.headers["retry-after"]) >= 1
+def test_a_clients_rate_is_limited_and_only_a_trusted_proxy_says_who_asks(serve, model):
+    service = serve(model, "--rate", 5, "--trusted-proxies", "127.0.0.2,10.0.0.0/8")
+    statuses = [
+        service.client.post("/v1/samples", json={}, headers={"x-forwarded-for": f"10.9.0.{i}"})
+        for i in range(30)
+    ]
+    assert statuses[0].status_code == 200
+    refused = [answer for answer in statuses if answer.status_code == 429]
+    assert refused, "a client gave itself other addresses"
+    assert int(refused[0].headers["retry-after"]) >= 1
+    proxy = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(base_url=service.url, transport=proxy, timeout=30) as passed:
+        for i in range(30):
+            given = {"x-forwarded-for": f"1.1.1.1, 8.8.0.{i}"}
+            assert passed.post("/v1/samples", json={}, headers=given).status_code == 200
+        given = {"x-forwarded-for": "1.1.1.1, 8.8.0.99"}
+        statuses = [passed.post("/v1/samples", json={}, headers=given) for _ in range(30)]
+        assert 429 in {answer.status_code for answer in statuses}
 
 
 @pytest.mark.parametrize(
@@ -311,10 +325,15 @@ def test_a_clients_rate_is_limited(serve, model):
         (["models:/nothing@champion"], "there is no registry"),
         (["{model}", "--batches", "1,x"], "whole numbers with commas, as 1,16,64"),
         (["{model}", "--batches", "0"], "from 1 to 1024, got 0"),
+        (["{model}", "--token-file", "{tmp}/umlauts"], "ASCII"),
+        (["{model}", "--host", "nowhere.invalid"], "Give an address of this machine"),
+        (["{model}", "--allowed-hosts", "https://gan.example.com/"], "names without scheme"),
+        (["{model}", "--trusted-proxies", "proxy"], "addresses or networks"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(model, tmp_path: Path, arguments, said):
     (tmp_path / "short").write_text("abc")
+    (tmp_path / "umlauts").write_text("Schlüssel für alle Türen", encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         names = {"model": model, "tmp": tmp_path, "taken": taken.getsockname()[1]}
         given = [argument.format(**names) for argument in arguments]

@@ -195,10 +195,11 @@ def test_figures_keep_their_labels_and_get_the_replicas():
 def test_settings_can_travel_to_a_replica_by_value():
     import pickle
 
-    from monge.server.replicas import Settings
+    from monge.server.admission import Admission
+    from monge.server.replicas import Copied
 
-    settings = Settings(
+    settings = Copied(
         model="models:/faces@champion", provider="cpu", threads=1, limits=Limits(), poll_s=1.0,
-        token=None, local=True, rate=0.0,
+        admission=Admission(hosts=("localhost",)),
     )  # fmt: skip
     assert asdict(pickle.loads(pickle.dumps(settings))) == asdict(settings)

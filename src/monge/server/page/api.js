@@ -32,7 +32,7 @@ function type(field, schemas) {
 }
 
 async function show() {
-  const document_ = await (await fetch("/openapi.json")).json();
+  const document_ = await (await fetch("../openapi.json")).json();
   const schemas = document_.components?.schemas ?? {};
   const sections = Object.entries(document_.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, about]) => {

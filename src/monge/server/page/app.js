@@ -60,7 +60,7 @@ async function showSamples() {
   const mine = ++asked;
   const began = performance.now();
   try {
-    const answer = await ask("/v1/samples", samplesBody('"format":"png","layout":"grid"'));
+    const answer = await ask("v1/samples", samplesBody('"format":"png","layout":"grid"'));
     const blob = await answer.blob();
     if (mine !== asked) return;
     const image = $("grid");
@@ -84,7 +84,7 @@ async function showSamples() {
 async function download(event) {
   event.preventDefault();
   try {
-    const answer = await ask("/v1/samples", samplesBody('"format":"npz"'));
+    const answer = await ask("v1/samples", samplesBody('"format":"npz"'));
     const link = document.createElement("a");
     link.href = URL.createObjectURL(await answer.blob());
     link.download = `seed-${seedOf("seed")}.npz`;
@@ -100,7 +100,7 @@ async function walk() {
   try {
     const body = `{"start":{"seed":${seedOf("from")}},"end":{"seed":${seedOf("to")}},` +
       `"steps":${STEPS}${labelled("label")},"format":"raw"}`;
-    const answer = await ask("/v1/interpolations", body);
+    const answer = await ask("v1/interpolations", body);
     strip = await imagesOf(answer);
     tell("walked", "");
     draw();
@@ -135,7 +135,7 @@ function paint(canvas, { height, width, channels, pixels }, index) {
 }
 
 async function showModel() {
-  const model = await (await ask("/v1/model")).json();
+  const model = await (await ask("v1/model")).json();
   const { contract } = model;
   const [height, width, channels] = contract.image_shape;
   $("model").textContent = `${model.name}, version ${model.version}, on ${model.provider}`;

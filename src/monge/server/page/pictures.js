@@ -43,7 +43,7 @@ export function ownPictures({ ask, seedOf, labelled, imagesOf, paint, tell }) {
   }
 
   async function encoded(file) {
-    const answer = await ask("/v1/latents", file, "application/octet-stream");
+    const answer = await ask("v1/latents", file, "application/octet-stream");
     const { latents: [values], generator } = await answer.json();
     return { file, values, generator };
   }
@@ -56,9 +56,9 @@ export function ownPictures({ ask, seedOf, labelled, imagesOf, paint, tell }) {
     try {
       if (conditional && labelled("label") === "") throw new Error("choose a class above: this generator draws by class");
       const { generator } = known[0];
-      const again = await drawn("/v1/samples", generator, labelled("labels"),
+      const again = await drawn("v1/samples", generator, labelled("labels"),
         `"latents":${JSON.stringify(known.map((one) => one.values))}`);
-      const walked = latents[0] === null ? null : await drawn("/v1/interpolations", generator,
+      const walked = latents[0] === null ? null : await drawn("v1/interpolations", generator,
         labelled("label"), `"start":${end(0)},"end":${end(1)},"steps":${STEPS}`);
       if (mine !== asked) return;
       let row = 0;

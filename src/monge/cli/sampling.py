@@ -1,0 +1,143 @@
+"""`monge sample` and `inspect`: what needs a generator file and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from monge.cli.base import app
+from monge.errors import InputError
+
+if TYPE_CHECKING:
+    from monge.serving.sampler import Sampler
+
+
+class Provider(StrEnum):
+    """ONNX Runtime's execution provider."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Shards(StrEnum):
+    """How a folder of shards is written."""
+
+    webdataset = "webdataset"
+    parquet = "parquet"
+
+
+@app.command()
+def sample(
+    model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
+    n: Annotated[int, typer.Option("-n", help="How many images.")] = 64,
+    seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.")] = 0,
+    first: Annotated[int, typer.Option(help="Index of the first image.")] = 0,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, or a folder of PNGs.")
+    ] = Path("samples.png"),
+    provider: Annotated[
+        Provider, typer.Option(case_sensitive=False, help="Where to compute.")
+    ] = Provider.auto,
+    truncation: Annotated[
+        float | None, typer.Option(help="Latents within so many standard deviations.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="A class, by name or number, of a conditional generator.")
+    ] = None,
+    latents: Annotated[
+        Path | None, typer.Option(help="Draw those of `monge encode`, in the place of a seed's.")
+    ] = None,
+    shards: Annotated[
+        Shards | None,
+        typer.Option(
+            case_sensitive=False, help="Fill a folder with shards; the same command goes on."
+        ),
+    ] = None,
+    shard_size: Annotated[int, typer.Option(help="Images of a shard.")] = 10_000,
+) -> None:
+    """Draw images from a generator file or a registered model."""
+    if n < 1:
+        raise InputError(f"-n must be at least 1, got {n}.")
+    from monge.labels import named
+    from monge.serving import pictures
+    from monge.serving.sampler import Sampler
+
+    sampler = Sampler.load(model, provider=provider.value)
+    wanted = (
+        None
+        if label is None
+        else named(label, sampler.contract.label_shares, sampler.contract.classes)
+    )
+    if latents is not None:
+        typer.echo(_drawn_again(sampler, latents, wanted, output))
+        return
+    if shards is None:
+        images = sampler.sample(n, seed, first, truncation, wanted)
+        pictures.write(images, output)
+    else:
+        if first or truncation is not None:
+            raise InputError("--shards takes neither --first nor --truncation.")
+        plan = {"n": n, "seed": seed, "shard_size": shard_size, "label": wanted}
+        _fill(sampler, output, **plan, format=shards.value)
+    of_class = "" if wanted is None else f" of {_class(wanted, sampler.contract.classes)}"
+    typer.echo(f"{n} images{of_class} of seed {seed} in {output} ({sampler.provider})")
+
+
+def _drawn_again(sampler: Sampler, latents: Path, label: int | None, output: Path) -> str:
+    """Draw the latents of a file, which must be this generator's."""
+    import numpy as np
+
+    from monge.serving import pictures
+    from monge.serving.latents_file import LatentsFile
+
+    found = LatentsFile.read(latents)
+    found.refuse_other(latents, sampler.model_hash)
+    labels = found.labels if label is None else np.full(len(found.latents), label, np.int64)
+    pictures.write(sampler.run(found.latents, labels), output)
+    return f"{len(found.latents)} images of {latents} in {output} ({sampler.provider})"
+
+
+def _class(label: int, classes: Sequence[str]) -> str:
+    name = f"class {classes[label]!r}, " if label < len(classes) else ""
+    return f"{name}label {label},"
+
+
+def _fill(sampler: Sampler, folder: Path, **plan: Any) -> None:
+    """Make the shards that are missing: a bar on a terminal, a line every 10 s elsewhere."""
+    from monge.serving import bulk
+
+    whole = bulk.Plan(**plan, model_hash=sampler.model_hash)
+    done, told_s = 0, time.monotonic()
+    with typer.progressbar(length=whole.n, label="sample", file=sys.stderr) as bar:
+
+        def progress(images: int) -> None:
+            nonlocal done, told_s
+            done += images
+            bar.update(images)
+            if not sys.stderr.isatty() and time.monotonic() - told_s > 10.0:
+                told_s = time.monotonic()
+                logging.getLogger("monge").info("%d of %d images", done, whole.n)
+
+        bulk.write(sampler, folder, whole, progress)
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
+    provider: Annotated[
+        Provider, typer.Option(case_sensitive=False, help="Where to compute.")
+    ] = Provider.auto,
+) -> None:
+    """What a generator file says of itself, and how fast it is here."""
+    from monge.serving.inspect import describe
+
+    for line in describe(model, provider.value):
+        typer.echo(line)
