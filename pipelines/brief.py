@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 
 import httpx
@@ -11,11 +12,17 @@ _OUTAGES = (httpx.TransportError, httpx.HTTPStatusError, EOFError, ConnectionErr
 _WATCHERS = ("FlowRunCancellingObserver", "FlowRunSuspendingObserver", "exceeded error threshold")
 
 
+# Prefect gives up listening after half a minute. Our runs ask the server themselves: watch.py.
+_UNTRUE = ("flow run cancellation will fail", "_handle_polling_task_done", "cancellation disabled")
+
+
 class Brief(logging.Filter):
     """Puts an outage's reason behind the message, in the place of its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error, told = record.exc_info[1] if record.exc_info else None, record.getMessage()
+        if any(word in told for word in _UNTRUE):
+            return False
         watchers = any(word in told or word in str(error) for word in _WATCHERS)
         if error is not None and (watchers or _is_outage(error)):
             reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -31,6 +38,7 @@ def outages() -> None:
     for handler in _handlers():
         if not any(isinstance(there, Brief) for there in handler.filters):
             handler.addFilter(Brief())
+    warnings.filterwarnings("ignore", "coroutine .*_handle_cancellation_observer_failure")
     loop = services.critical_service_loop  # prints tracebacks: its failure is logged as well
     loop.__defaults__ = tuple(
         _silent if each is print else each for each in loop.__defaults__ or ()

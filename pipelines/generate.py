@@ -47,32 +47,33 @@ def _threads(workers: int) -> Any:
     return ThreadPoolTaskRunner(max_workers=workers)
 
 
-Model = Annotated[
-    str,
-    Field(
-        description="A .onnx file, an address as models:/NAME@champion, or `champion`: that of the "
-        "project's own name."
-    ),
-]
+AtLeastOne = Annotated[int, Field(ge=1)]
 
 
-@flow(
-    name="generate", flow_run_name="{folder}", task_runner=_threads(2), validate_parameters=True,
-    **hooks.ENDS,
-)  # fmt: skip
+@flow(name="generate", flow_run_name="{folder}", task_runner=_threads(2), **hooks.ENDS)
 def generate(
-    model: Model = CHAMPION,
-    folder: Annotated[str, Field(description="Where the shards go.")] = "generated",
-    n: Annotated[int, Field(ge=1, description="Images in all.")] = 10_000,
-    seed: Annotated[int, Field(description="The same seed gives the same images.")] = 0,
-    shard_size: Annotated[int, Field(ge=1, description="Images of a shard.")] = 10_000,
-    format: Annotated[bulk.Format, Field(description="What a shard is.")] = "webdataset",
-    threads: Annotated[int, Field(ge=0, description="Of each worker; 0: all cores.")] = 0,
-    label: Annotated[
-        str | None, Field(description="A class of a conditional generator, by name or number.")
-    ] = None,
+    model: str = CHAMPION,
+    folder: str = "generated",
+    n: AtLeastOne = 10_000,
+    seed: int = 0,
+    shard_size: AtLeastOne = 10_000,
+    format: bulk.Format = "webdataset",
+    threads: Annotated[int, Field(ge=0)] = 0,
+    label: str | None = None,
 ) -> int:
-    """Images 0 .. n − 1 of a seed into a folder; how many shards were made now."""
+    """Images 0 .. n − 1 of a seed into a folder; how many shards were made now.
+
+    Args:
+        model: A .onnx file, an address such as models:/NAME@champion, or `champion` for that of
+            the name in params.yaml.
+        folder: Where the shards go. A shard that is there is not made again.
+        n: Images in all.
+        seed: The same seed gives the same images.
+        shard_size: Images of a shard.
+        format: What a shard is, webdataset or parquet.
+        threads: Those of each worker; 0 for all cores.
+        label: A class of a conditional generator, by name or number.
+    """
     with place.entered(get_run_logger().info):
         return _generate(
             _address(model), str(Path(folder).absolute()), n, seed, shard_size, format, threads,

@@ -27,30 +27,21 @@ from pipelines import artifacts, brief, child, hooks, place, settings, summary, 
 from pipelines.stage import FILE_STAGES, choose, run_stage
 from pipelines.watch import watched
 
-Changes = Annotated[
-    list[str] | None,
-    Field(
-        description="Parameters of this run alone, over those of params.yaml, each as "
-        "section.key=value: train.steps=8000. The file stays as it is.",
-        examples=[["train.steps=8000", "train.wgan-gp.learning_rate=5e-4"]],
-    ),
-]
-Hours = Annotated[
-    float | None,
-    Field(
-        gt=0,
-        description="What the run may take. After that it saves its work and ends as failed; the "
-        "next run goes on from there. Empty: as long as it takes.",
-    ),
-]
+Hours = Annotated[float | None, Field(gt=0)]
 
 
 @flow(name="retrain", **hooks.ENDS)
-def retrain(changes: Changes = None, hours: Hours = None) -> Any:
+def retrain(changes: list[str] | None = None, hours: Hours = None) -> Any:
     """Run the chain with params.yaml as it is now and `changes`, as section.key=value.
 
     They are this run's alone, and stay its own whatever becomes of the file. Of several runs in a
-    folder one is at work, from its first stage to its last.
+    folder one is at work, from its first stage to its last. Prefect's page shows these words:
+
+    Args:
+        changes: Parameters of this run alone, over those of params.yaml, each as
+            section.key=value, such as train.steps=8000. The file stays as it is.
+        hours: What the run may take. After that it saves its work and ends as failed; the next
+            run goes on from there. Empty for as long as it takes.
     """
     brief.outages()
     log = get_run_logger()

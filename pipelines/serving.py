@@ -43,10 +43,10 @@ class _Stays(Runner):
 def serve(whose: Owner, when: When) -> int:
     """Run `retrain` when it is due, until stopped. Raises InputError when the name is taken."""
     brief.outages()
-    return asyncio.run(_serve(whose, when))
+    return asyncio.run(_serve(whose, when, when.told()))
 
 
-async def _serve(whose: Owner, when: When) -> int:
+async def _serve(whose: Owner, when: When, told: str) -> int:
     name = whose.deployment(NAME)
     async with get_client() as client:
         try:
@@ -60,13 +60,13 @@ async def _serve(whose: Owner, when: When) -> int:
         name, schedule=when.schedule(), tags=[*whose.tags, *row.tags], paused=False,
         description=row.description,
     )  # fmt: skip
-    print(f"retrain/{name}: {when}\n{when.told()}", flush=True)
     while True:
         runner = _Stays(name=name, pause_on_shutdown=False, limit=1)
         signal.signal(signal.SIGINT, runner.handle_sigterm)
         signal.signal(signal.SIGTERM, runner.handle_sigterm)
         try:
             number = await runner.aadd_deployment(deployment)
+            print(f"retrain/{name}: {when}; {told}", flush=True)
             await runner.start()
         except Exception as error:
             if not runner.asked:
