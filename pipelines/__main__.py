@@ -23,6 +23,7 @@ from types import FrameType
 from monge.errors import MongeError, ServiceError
 from monge.params import PARAMS_FILE
 from monge.params.file import changes_of_make
+from monge.tracking import address
 from pipelines import place, settings
 from pipelines.server import answers
 
@@ -47,6 +48,7 @@ def main() -> int:
             place.enter(asked.product)
         settings.checked(changes, Path(settings.FILE), Path.cwd())
         _check_server()
+        address.given(Path.cwd())  # of MLflow: refused now, and not after the training
         parameters = settings.keep(changes, Path.cwd(), print)
     except MongeError as error:
         print(f"retrain: {error}", file=sys.stderr)

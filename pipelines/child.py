@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from monge.credentials import hidden
+
 _running: set[subprocess.Popen[str]] = set()
 stopping = False
 """Whether somebody asked us to stop: what runs saves its work and ends, and nothing new starts."""
@@ -49,7 +51,7 @@ def run(command: Sequence[str], log: Callable[[str], None], **environment: str) 
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            text = line.rstrip()
+            text = hidden(line.rstrip())
             if text:
                 tail.append(text)
                 log(text)

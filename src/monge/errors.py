@@ -5,11 +5,18 @@ prints it without a traceback and exits with `exit_code`: 2 the user's input, 3 
 4 the training itself. A flow retries what exits with 3 and never what exits with 2 or 4.
 """
 
+from __future__ import annotations
+
+from monge.credentials import hidden
+
 
 class MongeError(Exception):
-    """Base of every deliberate error."""
+    """Base of every deliberate error. Its message tells no password, whatever it was made of."""
 
     exit_code = 3
+
+    def __str__(self) -> str:
+        return hidden(super().__str__())
 
 
 class InputError(MongeError):
@@ -69,6 +76,10 @@ class MissingExtra(EnvironmentFault):
 
 class ServiceError(EnvironmentFault):
     """A server (tracking, registry, download) did not answer or refused."""
+
+
+class ServerAway(ServiceError):
+    """A server is away or failing, and may be back in a while."""
 
 
 class Busy(EnvironmentFault):

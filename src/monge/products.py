@@ -44,6 +44,17 @@ def home(root: Path) -> Path:
     return around if root.parent.name == FOLDER and (around / STAGES).is_file() else root
 
 
+def project(folder: Path) -> Path:
+    """The project or product that a folder lies in: the nearest one around it, else itself."""
+    folder = folder.resolve()
+    for around in (folder, *folder.parents):
+        if (around / "mlflow.db").is_file() or all(
+            (around / name).is_file() for name in (PARAMS, STAGES)
+        ):
+            return around
+    return folder
+
+
 def folder(root: Path, name: str) -> Path:
     """The folder of a product by its name. Raises InputError for what is no name."""
     if not _NAME.fullmatch(name):

@@ -1,28 +1,74 @@
-"""Protects: what was logged while the tracking server was away arrives with the next run."""
+"""Protects: what waited for an absent tracking server arrives later, and no secret is told.
+
+One chain for both: against a real MLflow server behind a proxy that asks for a password, which is
+away at first.
+"""
 
 import sqlite3
 
 import pytest
 
+from tests.mlflow_server import Server
+from tests.proxied import proxy
+
 pytestmark = pytest.mark.timeout(600)
 
+# Each is looked for in everything that the chain left. Typed with its signs as codes in an address.
+PASSWORD, TYPED = "hush/hush@42", "hush%2Fhush%4042"
+TOKEN, KEY = "ghp-not-to-be-told", "aws/secret+not-to-be-told"
+SECRETS = (PASSWORD, TYPED, TOKEN, KEY, "YWxpY2U6aHVzaC9odXNoQDQy")
 
-def test_figures_that_waited_are_sent_by_the_next_run_which_repeats_no_stage(project, tiny):
-    away = project.retrain(
-        *tiny, check=False, MLFLOW_TRACKING_URI="http://127.0.0.1:9",
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",  # no waiting between MLflow's own tries
-    )  # fmt: skip
-    assert away.returncode == 3
-    assert "promote ended with exit code 3" in away.stdout
-    assert "it does not answer" in away.stdout
-    assert list((project.folder / ".monge/spool").iterdir())
 
-    back = project.retrain()
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+def test_what_waited_is_sent_by_the_next_run_which_repeats_no_stage_and_tells_no_password(
+    project, tiny, server
+):
+    with proxy(server.address, f"alice:{PASSWORD}") as before:
+        secrets = {
+            "MLFLOW_TRACKING_URI": before.address.replace("//", f"//alice:{TYPED}@"),
+            "AWS_SECRET_ACCESS_KEY": KEY,
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # no waiting between MLflow's own tries
+        }
+        origin = f"https://{TOKEN}@git.example/monge.git"
+        project.run("git", "remote", "add", "origin", origin)
+        before.answer = (503, "text/plain", b"back soon")
+        away = project.retrain(*tiny, check=False, **secrets)
+        assert away.returncode == 3
+        assert "promote ended with exit code 3" in away.stdout
+        assert "the server or the proxy before it failed (503)" in away.stdout
+        assert list((project.folder / ".monge/spool").iterdir())
+
+        before.answer = None
+        back = project.retrain(**secrets)
+        shown = project.run("monge", "models", "--show", "1", **secrets)
+        wrong = secrets | {"MLFLOW_TRACKING_URI": before.address.replace("//", f"//eve:{TYPED}1@")}
+        refused = project.run("monge", "models", check=False, **wrong)
     for stage in ("prepare", "train", "export", "evaluate"):
         assert f"Stage '{stage}' didn't change, skipping" in back.stdout
     assert "none. Not promoted: frechet is not nearer" in back.stdout
-    with sqlite3.connect(project.folder / "mlflow.db") as database:
+    with sqlite3.connect(server.folder / "server.db") as database:
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
         names = {row[0] for row in database.execute("select distinct key from metrics")}
     assert {"wasserstein_estimate", "evaluate.frechet"} <= names
     assert not list((project.folder / ".monge/spool").iterdir())
+
+    assert refused.returncode == 2
+    assert f"{before.address} does not take this user and password (401)" in refused.stdout
+    told = {"output": "".join(run.stdout for run in (away, back, shown, refused)).encode()}
+    config = project.folder / ".git/config"  # in which a person has put it
+    for path in project.folder.parent.rglob("*"):
+        if path.is_file() and path != config:
+            told[str(path)] = path.read_bytes()
+    leaks = [name for name, data in told.items() for s in SECRETS if s.encode() in data]
+    assert leaks == []
+    assert any(before.address.encode() in data for data in told.values())  # what was looked at
+    assert any("server.db" in name for name in told)

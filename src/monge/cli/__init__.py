@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import sys
-import traceback
 
 import typer
 
@@ -21,6 +20,7 @@ from monge.cli import (  # the commands, in the order of the help
     starting,
 )
 from monge.cli.base import RANK, app
+from monge.credentials import Formatter, hidden, trace
 from monge.errors import MissingExtra, MongeError, StorageError
 
 __all__ = [
@@ -34,6 +34,9 @@ _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 def main() -> None:
     """The console command. Exit codes: 0 done, 2 the input, 3 the environment, 4 the training."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(Formatter("%(message)s"))
+    sys.excepthook = trace
     logging.getLogger("monge").setLevel(logging.INFO if RANK == "0" else logging.ERROR)
     if len(sys.argv) == 1:
         sys.argv.append("--help")
@@ -41,7 +44,8 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")  # accepted anywhere on the line
     try:
-        code = app(standalone_mode=False)
+        # As `app()` does, which would put back Python's own hook for tracebacks.
+        code = typer.main.get_command(app)(standalone_mode=False)
     except typer.Exit as done:
         code = done.exit_code
     except (MongeError, OSError, KeyboardInterrupt, typer.Abort) as error:
@@ -56,7 +60,7 @@ def main() -> None:
 def _report(error: BaseException, debug: bool) -> int:
     """Say what happened in a line or two; the exit code."""
     if debug:
-        traceback.print_exception(error)
+        trace(type(error), error)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         _say("interrupted")
         return 130
@@ -102,9 +106,9 @@ def _usage(error: Exception, debug: bool) -> int:
 def _say(message: str, code: int = 0) -> None:
     """Print a message; of several ranks that meet the same end only the first says so."""
     if RANK == "0":
-        print(f"monge: {message}", file=sys.stderr, flush=True)
+        print(f"monge: {hidden(message)}", file=sys.stderr, flush=True)
     elif code == 3:
-        print(f"monge: rank {RANK}: {message}", file=sys.stderr, flush=True)
+        print(f"monge: rank {RANK}: {hidden(message)}", file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> None:

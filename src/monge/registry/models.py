@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from monge.errors import InputError, MissingExtra, ModelFileError, ServiceError
+from monge.errors import InputError, ModelFileError
 from monge.files import locked, write_whole
 from monge.operators import check_operators
 from monge.paths import Paths
-from monge.products import home
+from monge.products import home, project
 from monge.registry.logged_model import MODEL_FILE, log_model
 from monge.registry.turn import SUFFIX, turn
-from monge.tracking import mlflow_store
+from monge.tracking import address, mlflow_store
+from monge.tracking.answers import answering
 
 HASH_TAG = "monge.sha256"
 EXPERIMENT = "monge"
@@ -51,12 +52,12 @@ class Registry:
         self.root, self.name = root, name
         self.state = Paths(root).state
         self.shared = Paths(home(root)).own_state  # what all products of a checkout have in common
-        with _answering(root):
+        with answering(root):
             self._client = mlflow_store.connect(root)
 
     def versions(self) -> list[Version]:
         """All whole versions, oldest first; empty when the name is unknown."""
-        with _answering(self.root):
+        with answering(self.root):
             found = self._client.search_model_versions(f"name='{self.name}'")
             if not found:
                 return []
@@ -78,7 +79,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """Every registered name."""
-        with _answering(self.root):
+        with answering(self.root):
             found = [item.name for item in self._client.search_registered_models()]
         return sorted(name for name in found if not name.endswith(SUFFIX))
 
@@ -101,10 +102,10 @@ class Registry:
     def turn(self) -> Iterator[None]:
         """Be the only one who moves aliases: on this machine, and on a server's other clients."""
         with locked(self.shared / "promote.lock"):
-            if not mlflow_store.address(self.root).startswith("http"):
+            if not address.is_server(self.root):
                 yield
                 return
-            with _answering(self.root), turn(self._client, self.name):
+            with answering(self.root), turn(self._client, self.name):
                 yield
 
     def register(
@@ -127,7 +128,7 @@ class Registry:
             known = next((v for v in self.versions() if v.model_hash == model_hash), None)
             if known is not None:
                 return known
-            with _answering(self.root):
+            with answering(self.root):
                 number = self._register(model, model_hash, run_key, tags, experiment, beside or {})
         return next(item for item in self.versions() if item.number == number)
 
@@ -163,28 +164,27 @@ class Registry:
 
     def set_tags(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set tags of a version."""
-        with _answering(self.root):
+        with answering(self.root):
             for name, text in _texts(tags).items():
                 self._client.set_model_version_tag(self.name, str(version.number), name, text)
 
     def describe(self, version: Version, text: str) -> None:
         """Set a version's description, in Markdown; cut where the registry would refuse it."""
-        with _answering(self.root):
+        with answering(self.root):
             self._client.update_model_version(
                 self.name, str(version.number), text[: mlflow_store.MOST_CHARACTERS]
             )
 
     def set_alias(self, alias: str, version: Version) -> None:
         """Point an alias to a version; it leaves the version that it pointed to."""
-        with _answering(self.root):
+        with answering(self.root):
             self._client.set_registered_model_alias(self.name, alias, str(version.number))
 
     def run_page(self, version: Version) -> str:
         """Where a browser shows the version's run; `make mlflow` serves a database's pages."""
-        with _answering(self.root):
+        with answering(self.root):
             info = self._client.get_run(version.run_id).info
-        where = mlflow_store.address(self.root)
-        server = where if where.startswith("http") else LOCAL_PAGE
+        server = address.shown(self.root) if address.is_server(self.root) else LOCAL_PAGE
         return f"{server.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
 
     def fetch(self, version: Version) -> Path:
@@ -211,7 +211,7 @@ class Registry:
         cached = self.shared / "models" / f"{digest}.onnx"
         if cached.exists() and _sha256(cached) == digest:
             return cached
-        with _answering(self.root), tempfile.TemporaryDirectory() as folder:
+        with answering(self.root), tempfile.TemporaryDirectory() as folder:
             from mlflow.artifacts import download_artifacts
 
             where = self._client.get_model_version_download_uri(self.name, str(version.number))
@@ -219,7 +219,7 @@ class Registry:
                 download_artifacts(
                     artifact_uri=f"{where}/{name}",
                     dst_path=folder,
-                    tracking_uri=mlflow_store.address(self.root),
+                    tracking_uri=address.given(self.root),
                 )
             ).read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
@@ -235,11 +235,11 @@ class Registry:
 
         Raises InputError when none was kept.
         """
-        with _answering(self.root), tempfile.TemporaryDirectory() as aside:
+        with answering(self.root), tempfile.TemporaryDirectory() as aside:
             from mlflow.artifacts import download_artifacts, list_artifacts
 
             where = self._client.get_model_version_download_uri(self.name, str(version.number))
-            at = mlflow_store.address(self.root)
+            at = address.given(self.root)
             there = list_artifacts(artifact_uri=where, tracking_uri=at)
             if name not in [PurePosixPath(item.path).name for item in there]:
                 raise InputError(
@@ -255,41 +255,39 @@ class Registry:
         return folder
 
 
-def resolve(address: str, root: Path | None = None) -> tuple[Registry, Version]:
+def resolve(named: str, root: Path | None = None) -> tuple[Registry, Version]:
     """The version that `models:/name@alias` or `models:/name/3` names now, and its registry.
 
     Raises InputError when there is none, ServiceError when the registry does not answer.
     """
-    match = re.fullmatch(r"models:/([^/@:]+)(?:@([^/@]+)|/(\d+))", address)
+    match = re.fullmatch(r"models:/([^/@:]+)(?:@([^/@]+)|/(\d+))", named)
     if match is None:
-        raise InputError(f"{address}: must read models:/NAME@ALIAS or models:/NAME/NUMBER.")
+        raise InputError(f"{named}: must read models:/NAME@ALIAS or models:/NAME/NUMBER.")
     name, alias, number = match.groups()
-    root = root or Path.cwd()
-    where = mlflow_store.address(root)
-    # Asking must not create a database.
-    if where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).exists():
+    root = root or project(Path.cwd())
+    if not address.require_database(root):
         raise InputError(
-            f"{address}: there is no registry at {where}. Run monge promote in the project's "
-            "folder, or set MLFLOW_TRACKING_URI."
+            f"{named}: there is no registry at {address.shown(root)}. Run monge promote in the "
+            "project's folder, or set MLFLOW_TRACKING_URI."
         )
     registry = Registry(root, name)
     versions = registry.versions()
     for version in versions:
         if alias in version.aliases or (number and version.number == int(number)):
             return registry, version
-    raise InputError(f"{address}: not in the registry at {where}; {_what_exists(registry)}.")
+    there = f"not in the registry at {address.shown(root)}; {_what_exists(registry)}"
+    raise InputError(f"{named}: {there}.")
 
 
-def fetch(address: str, root: Path | None = None) -> Path:
+def fetch(named: str, root: Path | None = None) -> Path:
     """The generator.onnx that an address names now, on this disk. Raises what `resolve` raises."""
-    registry, version = resolve(address, root)
+    registry, version = resolve(named, root)
     return registry.fetch(version)
 
 
 def known_names(root: Path) -> list[str]:
     """Every name in the registry of a folder; asking makes none. Raises ServiceError."""
-    where = mlflow_store.address(root)
-    if where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).exists():
+    if not address.require_database(root):
         return []
     return Registry(root, "").names()
 
@@ -303,28 +301,6 @@ def _what_exists(registry: Registry) -> str:
         return f"{registry.name} has version {', '.join(lines)}"
     names = registry.names()
     return f"it has {', '.join(names)}" if names else "it is empty"
-
-
-@contextmanager
-def _answering(root: Path) -> Iterator[None]:
-    """Turn what MLflow and its transports raise into a ServiceError of one line."""
-    try:
-        yield
-    except ImportError as error:
-        raise MissingExtra(
-            f"The registry needs MLflow ({error}): pip install 'monge[pipeline]'."
-        ) from error
-    except Exception as error:
-        theirs = type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "requests."))
-        if not (theirs or isinstance(error, OSError)):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        if "Max retries exceeded" in reason or "Connection refused" in reason:
-            reason = "it does not answer."
-        raise ServiceError(
-            f"The registry at {mlflow_store.address(root)} failed: {reason} "
-            "Start or check it, then run the same command again."
-        ) from error
 
 
 def _sha256(path: Path) -> str:

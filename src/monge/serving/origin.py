@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from monge.credentials import user_and_password, without_user
 from monge.errors import MissingExtra, ModelFileError, ServiceError
 from monge.operators import MAX_FILE_BYTES
 
@@ -93,11 +95,16 @@ def _read(path: Path) -> bytes:
 
 
 def _download(address: str) -> bytes:
+    import http.client
     import urllib.error  # with what it brings, a tenth of the start of who has a file
     import urllib.request
 
+    asking = urllib.request.Request(without_user(address))
+    if both := user_and_password(address):
+        told = b64encode(":".join(both).encode()).decode("ascii")
+        asking.add_header("Authorization", f"Basic {told}")
     try:
-        with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:
+        with urllib.request.urlopen(asking, timeout=_TIMEOUT_S) as answer:
             parts, size = [], 0
             while part := answer.read(_PART):
                 size += len(part)
@@ -109,7 +116,9 @@ def _download(address: str) -> bytes:
         if error.code >= 500:
             raise ServiceError(f"{address}: the server failed with {error.code}.") from None
         raise ModelFileError(f"{address}: the server answered {error.code}.") from None
-    except (OSError, ValueError) as error:
+    except http.client.InvalidURL as error:
+        raise ModelFileError(f"{address}: not an address: {error}.") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise ServiceError(f"{address}: cannot be fetched: {reason}.") from None
     if told is not None and told.isdigit() and int(told) != size:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from monge.credentials import bare
 from monge.errors import MongeError
 from monge.params import PARAMS_FILE, Params, load
 from monge.paths import Paths
@@ -144,4 +145,4 @@ def _origin(root: Path) -> str:
     asked = subprocess.run(
         ["git", "config", "--get", "remote.origin.url"], cwd=root, capture_output=True, text=True
     )
-    return asked.stdout.strip() or str(root)
+    return bare(asked.stdout.strip()) or str(root)

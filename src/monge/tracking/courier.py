@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from monge.errors import StorageError
+from monge.credentials import hidden
 from monge.files import storing
 from monge.tracking import mlflow_store
+from monge.tracking.answers import in_passing
 from monge.tracking.memory import highest_steps, remember
 from monge.tracking.spool import Event, Spool, abandoned
 
@@ -128,7 +129,7 @@ class Courier:
                 mlflow_store.send(self._client, run_id, spool.folder, [event])
             except mlflow_store.RefusedError as refusal:
                 kept = self.state / "runs" / f"{key}.refused.jsonl"
-                log.warning("MLflow refused a record, kept in %s: %s", kept, refusal)
+                log.warning("MLflow refused a record, kept in %s: %s", kept, hidden(str(refusal)))
                 with storing(kept), kept.open("a") as file:
                     file.write(json.dumps(event) + "\n")
 
@@ -138,13 +139,8 @@ class Courier:
         if self._failures != 2 or self._said_away or self._quiet:
             return
         self._said_away = True
-        reason = " ".join(str(error).split())[:200]
-        where = "" if isinstance(error, StorageError) else f" {mlflow_store.address(self.root)}"
-        log.warning(
-            "Tracking%s does not answer; figures are kept on this disk and sent later (%s)",
-            where,
-            reason,
-        )
+        why = in_passing(error, self.root)
+        log.warning("Tracking: %s. Figures are kept on this disk and sent later", why)
 
     def _succeeded(self) -> None:
         self._failures = 0

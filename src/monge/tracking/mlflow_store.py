@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from monge.files import locked
+from monge.files import locked, storing
 from monge.paths import Paths
 from monge.products import home
-from monge.tracking import location
+from monge.tracking import address, location
 from monge.tracking.memory import recall, remember
 from monge.tracking.spool import Event
 
@@ -36,9 +36,6 @@ _ENVIRONMENT = {
 }
 
 
-_SQLITE = "sqlite:///"
-
-
 class RefusedError(Exception):
     """MLflow will not take this event, however often it is sent."""
 
@@ -47,16 +44,11 @@ class RunGoneError(Exception):
     """Somebody deleted the run: what follows goes to a new one."""
 
 
-def address(root: Path) -> str:
-    """MLFLOW_TRACKING_URI, else the database in the checkout's folder as an absolute address.
-
-    A product has none of its own, and neither has a temporary copy that DVC made for an experiment.
-    """
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{home(root) / 'mlflow.db'}"
-
-
 def connect(root: Path) -> Any:
-    """An MlflowClient for tracking and registry; imports MLflow, makes the database if absent."""
+    """An MlflowClient for tracking and registry; imports MLflow, makes the database if absent.
+
+    Raises what `address.given` raises, and whatever MLflow does.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if os.environ["DO_NOT_TRACK"] == "1":  # the usual spelling, which MLflow does not read
@@ -66,15 +58,21 @@ def connect(root: Path) -> Any:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
-    where = address(root)
-    shared = Paths(home(root)).own_state
-    with locked(shared / "connect.lock"):
-        if where.startswith(_SQLITE):
-            database = Path(where.removeprefix(_SQLITE))
-            _make_whole(database, shared / "new.db")
-            if database == home(root) / "mlflow.db":
-                location.settle(database)
-        return MlflowClient(where, os.environ.get("MLFLOW_REGISTRY_URI") or where)
+    own = home(root) / "mlflow.db"
+    state = Paths(own.parent).own_state
+    with locked(state / "connect.lock"):
+        database = address.database(root)
+        if database is not None:
+            # Beside it where the database is elsewhere, maybe on another disk.
+            aside = database.with_name(f".{database.name}.new")
+            _make_whole(database, state / "new.db" if database == own else aside)
+        if database == own:
+            location.settle(database)
+        where = address.given(root)
+        if not (database or address.is_server(root)):
+            _require_answer(where)
+        address.give_credentials()
+        return MlflowClient(where, address.registry_address(root))
 
 
 def _make_whole(database: Path, aside: Path) -> None:
@@ -88,16 +86,32 @@ def _make_whole(database: Path, aside: Path) -> None:
 
     for leftover in aside.parent.glob(f"{aside.name}*"):
         leftover.unlink()
-    engine = create_sqlalchemy_engine(f"{_SQLITE}{aside}")
+    with storing(database):
+        aside.touch()
+    engine = create_sqlalchemy_engine(address.of_file(aside))
     _initialize_tables(engine)
     engine.dispose()
-    database.parent.mkdir(parents=True, exist_ok=True)
     aside.replace(database)
+
+
+def _require_answer(where: str) -> None:
+    """Ask a database server once: MLflow would ask for two minutes, and warn of each time."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.engine import make_url
+
+    if not address.has_driver(where):
+        return
+    limit = {"connect_timeout": 10} if make_url(where).get_backend_name() == "postgresql" else {}
+    engine = create_engine(where, connect_args=limit)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def find_or_create_run(client: Any, root: Path, state: Path, key: str, experiment: str) -> str:
     """MLflow's id of the run with tag `monge.key`, remembered, found again, or created."""
-    where = address(root)
+    where = address.shown(root)
     with locked(state / "runs" / "resolve.lock"):
         known = recall(state, key)
         if known.run_id and known.address == where and is_active(client, known.run_id):
@@ -132,7 +146,7 @@ def _experiment(client: Any, root: Path, name: str) -> str:
         return str(known.experiment_id)
     # A server knows where its artifacts go; a bare database would put them into the current folder.
     # As a URI, because MLflow takes `#` and `%` in a path for more than letters.
-    bare = address(root).startswith("sqlite:")
+    bare = address.given(root).startswith("sqlite")
     place = (home(root) / "mlartifacts").as_uri() if bare else None
     try:
         return str(client.create_experiment(name, artifact_location=place))

@@ -21,6 +21,7 @@ from monge.files import locked
 from monge.params import TrainParams
 from monge.paths import Paths
 from monge.tracking import mlflow_store
+from monge.tracking.answers import in_passing
 from monge.tracking.memory import highest_steps, remember
 from monge.tracking.run import is_switched_off
 from monge.tracking.spool import Event
@@ -55,7 +56,7 @@ def rebuild(
                 return False
             _send(client, run_id, paths, contract, key, figures)
     except Exception as error:  # the run is no reason to stop what the person asked for
-        reason = " ".join(str(error).split())[:200]
+        reason = in_passing(error, paths.root)
         log.warning("the run could not be rebuilt; `monge promote` tries again (%s)", reason)
         return False
     log.info("run %s was not known here: rebuilt from the project's files", key)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import MissingExtra
+from monge.tracking import address
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -97,7 +98,7 @@ def open_run(
     `state` keeps the spool and the memory of what was logged. Figures go to the server named by
     MLFLOW_TRACKING_URI, else to <root>/mlflow.db and <root>/mlartifacts (of the project, where
     `root` is a temporary copy that DVC made for an experiment). Raises MissingExtra when MLflow is
-    not installed, StorageError when `state` cannot be written.
+    not installed, StorageError when `state` cannot be written, InputError for a wrong address.
     """
     if not enabled or is_switched_off():
         return NullRun(key)
@@ -106,6 +107,7 @@ def open_run(
             "Tracking needs MLflow: pip install 'monge[pipeline]', or switch tracking off with "
             "MONGE_TRACKING=off."
         )
+    address.given(root)  # a wrong one is told before the work, not after it
     from monge.tracking.spooled import SpooledRun
 
     return SpooledRun(key, root=root, state=state, experiment=experiment, **spool)

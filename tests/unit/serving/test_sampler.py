@@ -27,6 +27,7 @@ from monge.serving import batch_size
 from monge.serving import sampler as module
 from monge.serving import session as session_module
 from monge.serving.sampler import Sampler
+from tests.proxied import proxy
 
 DIM, SHAPE = 8, (6, 5, 3)
 CONTRACT = Contract(latent_dim=DIM, image_shape=SHAPE, classes=("a", "b"))
@@ -213,6 +214,16 @@ def test_a_web_address_is_opened_like_a_file(web: str, path: Path) -> None:
         Sampler.load(f"{web}/none.onnx")
     with pytest.raises(ServiceError, match="cannot be fetched"):
         Sampler.load("http://127.0.0.1:9/generator.onnx")
+
+
+def test_a_password_in_an_address_is_sent_and_not_told(path: Path) -> None:
+    with proxy(credentials="al:hush/hush") as server:
+        server.page = path.read_bytes()
+        where = server.address.replace("//", "//al:{}@")
+        with pytest.raises(ModelFileError, match=r"\*\*\*@.*: the server answered 401") as refused:
+            Sampler.load(where.format("wrong-hush") + "/g.onnx?token=hushhush")
+        assert len(Sampler.load(where.format("hush%2Fhush") + "/g.onnx").sample(2)) == 2
+    assert "hush" not in str(refused.value)
 
 
 def test_a_download_that_breaks_off_is_told_from_a_damaged_file(path: Path) -> None:
@@ -421,7 +432,8 @@ def test_sampling_imports_nothing_heavy_and_leaves_nothing_in_the_home_folder(
     heavy, ours = done.stdout.splitlines()
     assert heavy == "[]"
     assert ours == str(
-        ["monge", "monge.alpha", "monge.contract", "monge.errors", "monge.labels", "monge.latents",
+        ["monge", "monge.alpha", "monge.contract", "monge.credentials", "monge.errors",
+             "monge.labels", "monge.latents",
          "monge.normals", "monge.operators", "monge.pictures", "monge.serving",
          "monge.serving.batch_size", "monge.serving.opening", "monge.serving.origin",
          "monge.serving.pictures", "monge.serving.sampler", "monge.serving.session",
