@@ -26,3 +26,4 @@ class PromoteParams(Section):
     conditions: Annotated[list[Condition], Field(min_length=1, max_length=100)] = Field(
         default=[Condition(metric="frechet", improvement=2.0)]
     )
+    wait_s: Annotated[float, Field(ge=0.0, le=86_400.0)] = 120.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,13 @@ def log_model(
     except Exception as error:  # protobuf's own errors share no base
         raise ModelFileError(f"{model}: is not an ONNX model. Run monge export again.") from error
     experiment_id = client.get_run(run_id).info.experiment_id
+    _give_up_pending(client, experiment_id, run_id)
     logged = client.create_logged_model(experiment_id, name="generator", source_run_id=run_id)
     where = logged.artifact_location
     described = Model(
         artifact_path=where, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with _finished(client, logged.model_id), tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "model"
         mlflow.onnx.save_model(
             proto,
@@ -55,9 +57,27 @@ def log_model(
             (local / name).parent.mkdir(parents=True, exist_ok=True)
             (local / name).write_bytes(data)
         client.log_model_artifacts(logged.model_id, str(local))
-    client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return str(where), str(logged.model_id)
+
+
+@contextmanager
+def _finished(client: Any, model_id: str) -> Iterator[None]:
+    """Say of a logged model how its files ended: READY, or FAILED where they could not be sent."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):  # a server that is away now is told by the next promotion
+            client.finalize_logged_model(model_id, "FAILED")
+        raise
+    client.finalize_logged_model(model_id, "READY")
+
+
+def _give_up_pending(client: Any, experiment_id: str, run_id: str) -> None:
+    """Mark what an earlier promotion of this run could neither finish nor give up."""
+    for left in client.search_logged_models([experiment_id]):
+        if left.source_run_id == run_id and str(left.status) == "PENDING":
+            client.finalize_logged_model(left.model_id, "FAILED")
 
 
 def _signature(proto: Any) -> Any:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from monge.errors import InputError, ModelFileError
 from monge.files import locked, write_whole
@@ -17,6 +15,7 @@ from monge.operators import check_operators
 from monge.paths import Paths
 from monge.products import home, project
 from monge.registry.logged_model import MODEL_FILE, log_model
+from monge.registry.stored import Stored
 from monge.registry.turn import SUFFIX, turn
 from monge.tracking import address, mlflow_store
 from monge.tracking.answers import answering
@@ -119,13 +118,15 @@ class Registry:
     ) -> Version:
         """Log the file into the training's run and register it; the same file only once.
 
+        One whose stored copy is gone or damaged is registered anew.
         `beside` are files that are kept with it: its card, what brings it back.
         Raises ModelFileError when the file is missing, or holds what no generator file may.
         """
         model_hash = _sha256(model)
         check_operators(model.read_bytes(), model)
         with locked(self.shared / "registry.lock"):
-            known = next((v for v in self.versions() if v.model_hash == model_hash), None)
+            same = [v for v in self.versions() if v.model_hash == model_hash]
+            known = next((v for v in reversed(same) if self.has_stored(v)), None)
             if known is not None:
                 return known
             with answering(self.root):
@@ -211,48 +212,29 @@ class Registry:
         cached = self.shared / "models" / f"{digest}.onnx"
         if cached.exists() and _sha256(cached) == digest:
             return cached
-        with answering(self.root), tempfile.TemporaryDirectory() as folder:
-            from mlflow.artifacts import download_artifacts
-
-            where = self._client.get_model_version_download_uri(self.name, str(version.number))
-            data = Path(
-                download_artifacts(
-                    artifact_uri=f"{where}/{name}",
-                    dst_path=folder,
-                    tracking_uri=address.given(self.root),
-                )
-            ).read_bytes()
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise ModelFileError(
-                f"models:/{self.name}/{version.number}: the registry's file is not the one that "
-                "was registered (its SHA-256 differs). Do not use it; register the model again."
-            )
+        data = self._stored(version).read(name, digest)
         write_whole(cached, data)
         return cached
+
+    def has_stored(self, version: Version) -> bool:
+        """Whether the version's own file is where the registry keeps it, to the byte."""
+        try:
+            self._stored(version).read(MODEL_FILE, version.model_hash)
+        except ModelFileError:
+            return False
+        return True
 
     def fetch_beside(self, version: Version, name: str, folder: Path) -> Path:
         """Copy a folder that was kept beside a version's file to `folder`, replacing that.
 
         Raises InputError when none was kept.
         """
-        with answering(self.root), tempfile.TemporaryDirectory() as aside:
-            from mlflow.artifacts import download_artifacts, list_artifacts
+        return self._stored(version).copy_folder(name, folder)
 
+    def _stored(self, version: Version) -> Stored:
+        with answering(self.root):
             where = self._client.get_model_version_download_uri(self.name, str(version.number))
-            at = address.given(self.root)
-            there = list_artifacts(artifact_uri=where, tracking_uri=at)
-            if name not in [PurePosixPath(item.path).name for item in there]:
-                raise InputError(
-                    f"models:/{self.name}/{version.number}: has no {name}; it was registered by an "
-                    "earlier monge, which kept none."
-                )
-            got = download_artifacts(
-                artifact_uri=f"{where}/{name}", dst_path=aside, tracking_uri=at
-            )
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(got, folder)
-        return folder
+        return Stored(self.root, f"models:/{self.name}/{version.number}", where)
 
 
 def resolve(named: str, root: Path | None = None) -> tuple[Registry, Version]:

@@ -68,7 +68,7 @@ def promote(
         if champion is not None and champion.number == version.number:
             reason = f"Unchanged: this file is the champion already (version {version.number})."
             return Promotion(champion, champion, False, reason)
-        verdict = _verdict(registry, champion, candidate, params, rejudge, floor)
+        verdict = _verdict(registry, champion, version, candidate, params, rejudge, floor)
         verdict = _decided(verdict, params.mode, force)
         # Measuring takes minutes and needs no turn; the gate must still have compared with the
         # champion that it then replaces.
@@ -79,7 +79,7 @@ def promote(
             registry.describe(version, describe(verdict.reason))
             registry.set_alias("challenger", version)
             if verdict.promote:
-                if champion is not None:
+                if champion is not None and champion.model_hash != version.model_hash:
                     registry.set_alias("previous", champion)
                 registry.set_alias("champion", version)
             versions = {item.number: item for item in registry.versions()}
@@ -95,6 +95,7 @@ def _number(version: Version | None) -> int | None:
 def _verdict(
     registry: Registry,
     champion: Version | None,
+    version: Version,
     candidate: Mapping[str, Figure],
     params: PromoteParams,
     rejudge: Callable[[Path], Report],
@@ -103,6 +104,9 @@ def _verdict(
     """What the gate says of the candidate beside this champion."""
     if params.mode == "off":
         return Verdict(False, "Not promoted: promote.mode is off.")
+    if champion is not None and champion.model_hash == version.model_hash:
+        gone = f"the stored file of version {champion.number} was gone, and this is the same"
+        return Verdict(True, f"Promoted: {gone}.")
     standing = _standing(registry, champion, candidate, params, rejudge)
     return judge(params.conditions, candidate, standing, floor)
 

@@ -31,9 +31,16 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     """Register the judged file, and make it champion if it is better than the one there is.
 
     It must be nearer to the real pictures than the baselines are, too, champion or none. `force` is
-    a reason to make it champion whatever the gate says. Raises InputError when the report is of
-    another file.
+    a reason to make it champion whatever the gate says. A server that is away is waited for, for
+    `promote.wait_s`. Raises InputError when the report is of another file.
     """
+    from monge.stages.waiting import when_back
+
+    return when_back(lambda: _promote(params, paths, force), params.promote.wait_s)
+
+
+def _promote(params: Params, paths: Paths, force: str | None) -> str:
+    """Do it once. It is not begun where the registry does not answer."""
     from monge.evaluation import document, verdict
     from monge.evaluation.card import card, comment
     from monge.registry.conditions import Outcome
@@ -52,12 +59,12 @@ def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
     require_report_of(facts.figures, sampler.model_hash, paths)
     agreement.require_model(params, paths, contract, agreement.prepared(params, paths))
     agreement.require_report(params, paths, document.made(paths.metrics).get("evaluate"))
+    registry = Registry(paths.root, params.promote.name)
+    registry.names()
     if any((paths.state / "spool").glob("*")):  # figures that waited for the server go first
         with tracked(params, paths, key):
             pass
-    registry, kept = (
-        Registry(paths.root, params.promote.name), lineage.files(params, paths, contract)
-    )  # fmt: skip
+    kept = lineage.files(params, paths, contract)
     encoder = {} if sampler.encoder is None else {ENCODER_FILE: paths.encoder.read_bytes()}
     values = {name: float(entry["value"]) for name, entry in facts.figures.items()}
     rebuild(paths, contract, key, values, params.promote.name)
@@ -204,10 +211,14 @@ def compare(params: Params, paths: Paths, first: str, second: str, picture: Path
 
 
 def _sentence(promotion: Promotion) -> str:
-    """Who is champion now and why, in one sentence."""
-    now = promotion.champion
-    standing = f"{now.name} version {now.number}" if now else "none"
-    return f"{standing}. {promotion.reason}"
+    """Who is champion now and why, in one sentence; a candidate beside it by its own version."""
+    now, candidate = promotion.champion, promotion.version.number
+    if now is None:
+        return f"none. {promotion.reason}"
+    told = promotion.reason
+    if now.number != candidate:
+        told = told.replace("Not promoted:", f"Version {candidate} is not promoted:", 1)
+    return f"{now.name} version {now.number}. {told}"
 
 
 def _note_promotion(

@@ -192,7 +192,9 @@ def _open(client: Any, run_id: str, folder: Path, event: Event) -> None:
 
 
 def _close(client: Any, run_id: str, folder: Path, event: Event) -> None:
-    client.set_terminated(run_id, event["status"], end_time=event["time_ms"])
+    # What was only added to a run, as a report with its verdict, does not make it longer.
+    ended = client.get_run(run_id).info.end_time if event.get("added") else None
+    client.set_terminated(run_id, event["status"], end_time=ended or event["time_ms"])
 
 
 def _tags(client: Any, run_id: str, folder: Path, event: Event) -> None:

@@ -37,7 +37,7 @@ class SpooledRun:
         self._highest = raised(spooled, recall(state, key).highest)
         self._append("open", key=key, experiment=experiment)
         self._courier = Courier(self._spool, key, root, state, interval_s)
-        self._closed = False
+        self._closed, self._only_added = False, True
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags; the last value of a name wins."""
@@ -46,6 +46,7 @@ class SpooledRun:
     def params(self, values: Mapping[str, object]) -> None:
         """Log parameters; the first value of a name stays, another becomes tag changed.<name>."""
         self._append("params", values={name: str(value) for name, value in values.items()})
+        self._only_added = False
 
     def metrics(self, values: Mapping[str, float], step: int, *, again: bool = False) -> None:
         """Log figures of a step; what was logged at this or a later step before is skipped."""
@@ -54,6 +55,7 @@ class SpooledRun:
             named = {name: v for name, v in named.items() if step > self._highest.get(name, -1)}
         if named:
             self._append("metrics", step=int(step), values=named)
+            self._only_added = False
             self._highest = raised(self._highest, dict.fromkeys(named, int(step)))
 
     def image(self, name: str, pixels: NDArray[np.uint8], step: int) -> None:
@@ -91,7 +93,7 @@ class SpooledRun:
         if self._closed:
             return
         self._closed = True
-        self._append("close", status=status)
+        self._append("close", status=status, added=self._only_added)
         if not self._courier.finish(timeout_s):
             log.warning(
                 "%d records of this run wait in %s; the next monge command sends them",

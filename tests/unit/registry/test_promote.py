@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from monge.errors import InputError
+from monge.errors import InputError, ModelFileError
 from monge.params import Condition, PromoteParams
-from monge.registry import Promotion, Registry, promote
+from monge.registry import Promotion, Registry, fetch, promote
+from monge.tracking import mlflow_store
 
 Generator = Callable[[float], Path]
 PARAMS = PromoteParams(name="digits")
@@ -178,3 +181,73 @@ promote(
     assert champion is not None
     assert json.loads(champion.tags["monge.figure.frechet"])["value"] == 3.0
     assert list(aliases(project)).count("champion") == 1
+
+
+def stored(project: Path, number: int) -> Path:
+    """The file of a version where the embedded registry keeps it."""
+    (found,) = (
+        path for path in project.glob("mlartifacts/**/model.onnx")
+        if hashlib.sha256(path.read_bytes()).hexdigest()
+        == Registry(project, "digits").find(str(number)).model_hash
+    )  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("harm", ["gone", "all gone", "changed"])
+def test_a_stored_file_that_is_gone_or_damaged_is_told_and_promote_brings_it_back(
+    project: Path, generator: Generator, harm: str
+) -> None:
+    run(project, generator(1.0), report(10.0))
+    run(project, generator(2.0), report(5.0))
+    assert aliases(project) == {"challenger": 2, "champion": 2, "previous": 1}
+    champion = Registry(project, "digits").champion()
+    assert champion is not None
+    if harm == "gone":
+        stored(project, 2).unlink()
+    elif harm == "changed":
+        stored(project, 2).write_bytes(b"other")
+    else:
+        shutil.rmtree(project / "mlartifacts")
+    said = r"models:/digits/2: " + (
+        "the registry's file is not the one"
+        if harm == "changed"
+        else r"its model\.onnx is gone from"
+    )
+    with pytest.raises(ModelFileError, match=said) as told:
+        fetch("models:/digits@champion", project)
+    assert "monge promote" in str(told.value)
+
+    again = run(project, generator(2.0), report(5.0))
+    assert again.reason == (
+        "Promoted: the stored file of version 2 was gone, and this is the same."
+    )
+    assert aliases(project) == {"challenger": 3, "champion": 3, "previous": 1}
+    assert fetch("models:/digits@champion", project).read_bytes() == generator(2.0).read_bytes()
+    once_more = run(project, generator(2.0), report(5.0))
+    assert once_more.reason == "Unchanged: this file is the champion already (version 3)."
+
+
+def test_a_model_whose_files_cannot_be_sent_is_left_failed_and_not_pending(
+    project: Path, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("An error occurred (SignatureDoesNotMatch) when calling PutObject")
+
+    def states() -> list[str]:
+        client = mlflow_store.connect(project)
+        experiment = client.get_experiment_by_name("monge").experiment_id
+        return sorted(str(item.status) for item in client.search_logged_models([experiment]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_model_artifacts", refused)
+        with pytest.raises(InputError, match="its store of files refuses the key"):
+            run(project, generator(1.0), report(10.0))
+        assert states() == ["FAILED"]
+        patch.setattr(MlflowClient, "finalize_logged_model", refused)  # as if the server went, too
+        with pytest.raises(InputError, match="its store of files refuses the key"):
+            run(project, generator(1.0), report(10.0))
+        assert states() == ["FAILED", "PENDING"]
+    assert run(project, generator(1.0), report(10.0)).promoted
+    assert states() == ["FAILED", "FAILED", "READY"]

@@ -45,6 +45,28 @@ def history(project: Path, name: str, key: str = "k") -> list[tuple[int, float]]
     return sorted((point.step, point.value) for point in points)
 
 
+def test_what_is_only_added_to_a_run_does_not_make_it_longer(
+    opened: Callable[..., Run], project: Path, tmp_path: Path
+) -> None:
+    run = opened()
+    run.metrics({"loss": 1.0}, 1)
+    run.close("FINISHED")
+    ended_ms = only_run(project).info.end_time
+    page = tmp_path / "report.html"
+    page.write_text("with its verdict")
+    later = opened()
+    later.file(page, "reports")
+    later.tags({"git.export_revision": "abc"})
+    later.close("FINISHED")
+    found = only_run(project)
+    assert (found.info.status, found.info.end_time) == ("FINISHED", ended_ms)
+    assert found.data.tags["git.export_revision"] == "abc"
+    judged = opened()
+    judged.metrics({"evaluate.frechet": 1.0}, 1)
+    judged.close("FINISHED")
+    assert only_run(project).info.end_time > ended_ms
+
+
 def test_everything_logged_is_in_mlflow_and_the_spool_is_gone(
     project: Path, opened: Callable[..., Run], tmp_path: Path
 ) -> None:
