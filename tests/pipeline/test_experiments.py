@@ -38,6 +38,7 @@ def test_a_temporary_experiment_is_in_the_projects_memory_and_is_promoted_from_t
     ((run_id, key),) = rows(project, "SELECT run_uuid, value FROM tags WHERE key = 'monge.key'")
     steps = rows(project, "SELECT step FROM metrics WHERE key = 'wasserstein_estimate'")
     assert sorted(steps) == [(5,), (10,), (15,), (20,)]
+    assert rows(project, "SELECT value FROM tags WHERE key = 'monge.experiment'") == [("first",)]
     files = {path.name for path in (project.folder / "mlartifacts" / run_id).rglob("*.*")}
     assert {"samples.gif", "step-00000020.png", "report.html"} <= files
     assert not list((project.folder / ".monge" / "spool").iterdir())

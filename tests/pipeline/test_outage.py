@@ -4,6 +4,8 @@ One chain for both: against a real MLflow server behind a proxy that asks for a 
 away at first.
 """
 
+import getpass
+import re
 import sqlite3
 
 import pytest
@@ -58,6 +60,13 @@ def test_what_waited_is_sent_by_the_next_run_which_repeats_no_stage_and_tells_no
     with sqlite3.connect(server.folder / "server.db") as database:
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
         names = {row[0] for row in database.execute("select distinct key from metrics")}
+        ((run, user, ended_ms),) = database.execute("select name, user_id, end_time from runs")
+        rate = "select value from params where key = 'train.wgan-gp.learning_rate'"
+        assert [float(value) for (value,) in database.execute(rate)] == [0.001]
+        ((last_ms,),) = database.execute("select max(timestamp) from metrics")
+    assert re.fullmatch(r"tiny-wgan-gp-mlp-\w{6}", run)
+    assert user == getpass.getuser()
+    assert ended_ms - last_ms < 30_000  # and not when `promote` added its page
     assert {"wasserstein_estimate", "evaluate.frechet"} <= names
     assert not list((project.folder / ".monge/spool").iterdir())
 

@@ -75,7 +75,8 @@ def listing(versions: list[Version], metrics: list[str]) -> list[str]:
 
 _ORIGIN = (
     ("run", "run"), ("monge.sha256", "file"), ("monge.encoder", "encoder"),
-    ("monge.dataset", "dataset"), ("monge.step", "step"),
+    ("monge.dataset", "dataset"), ("monge.data_revision", "images at"),
+    ("monge.experiment", "experiment"), ("monge.step", "step"),
     ("monge.git_revision", "trained at"), ("monge.export_revision", "exported at"),
     ("monge.code", "code"),
 )  # fmt: skip

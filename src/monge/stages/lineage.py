@@ -23,7 +23,7 @@ from monge.params import PARAMS_FILE, Params, load
 from monge.paths import Paths
 from monge.products import STAGES, home
 from monge.stages import dvc_lock
-from monge.tracking.revision import CHANGED, revision
+from monge.tracking.revision import CHANGED, last_change, revision
 from monge.training import record
 
 if TYPE_CHECKING:
@@ -85,6 +85,21 @@ def files(params: Params, paths: Paths, contract: Contract | None = None) -> Fil
 def data_hashes(params: Params, paths: Paths) -> dict[str, str]:
     """The hashes under which DVC keeps the source's images and the packed ones, by path."""
     return dvc_lock.hashes(paths, "prepare", (params.prepare.path, "data/prepared"))
+
+
+def data_tags(params: Params, paths: Paths) -> dict[str, str]:
+    """What a run and a version say of their data: DVC's hashes, and the commit that has it.
+
+    The commit is the last one that changed the images, or the file by which DVC versions them,
+    with a mark where they were changed since. `monge.experiment` is DVC's name for an experiment.
+    """
+    tags = {f"dvc.{path}": md5 for path, md5 in data_hashes(params, paths).items()}
+    own = params.prepare.source in ("folder", "archive")
+    names = _data_files(params, paths) or ([params.prepare.path] if own else [])
+    found = last_change(paths.root, names) if names else None
+    experiment = os.environ.get("DVC_EXP_NAME")
+    told = {"monge.data_revision": found, "monge.experiment": experiment}
+    return tags | {name: text for name, text in told.items() if text}
 
 
 def commands(folder: Path, root: Path) -> list[str]:

@@ -126,14 +126,13 @@ def _tags(
     from monge.registry.models import ENCODER_FILE, ENCODER_TAG
     from monge.stages import lineage
 
-    hashes = lineage.data_hashes(params, paths)
     tags = {
         "monge.dataset": contract.dataset_hash or "",
         "monge.git_revision": contract.git_revision or "",
         "monge.export_revision": contract.export_revision or contract.git_revision or "",
         "monge.code": contract.code or "",
         "monge.step": str(contract.step),
-        **{f"dvc.{path}": md5 for path, md5 in hashes.items()},
+        **lineage.data_tags(params, paths),
     }
     if encoder:
         tags[ENCODER_TAG] = hashlib.sha256(encoder[ENCODER_FILE]).hexdigest()

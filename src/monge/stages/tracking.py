@@ -37,12 +37,12 @@ def tracked(params: Params, paths: Paths, key: str) -> Iterator[Run]:
 def describe_training(params: Params, paths: Paths, dataset: PackedDataset, run: Run) -> None:
     """Parameters, environment and lineage of the data, as a run's first entries."""
     from monge.stages import lineage
-    from monge.tracking import environment
+    from monge.tracking import environment, run_name
+    from monge.tracking.mlflow_store import NAME_TAG
 
-    sections = params.model_dump(by_alias=True, include={"prepare", "train"})
-    run.params({f"{stage}.{key}": v for stage, keys in sections.items() for key, v in keys.items()})
-    versions = {f"dvc.{path}": md5 for path, md5 in lineage.data_hashes(params, paths).items()}
-    run.tags({**environment(paths.root), **versions})
+    run.params(params.model_dump(by_alias=True, include={"prepare", "train"}))
+    name = run_name(params.promote.name, run.key, params.model_dump()["train"])
+    run.tags({**environment(paths.root), **lineage.data_tags(params, paths), NAME_TAG: name})
     keep_lineage(lineage.files(params, paths), run)
     details = {
         "source": params.prepare.source,

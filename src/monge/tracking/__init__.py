@@ -2,6 +2,6 @@
 
 from monge.tracking.environment import environment
 from monge.tracking.revision import Revision, revision
-from monge.tracking.run import NullRun, Run, open_run
+from monge.tracking.run import NullRun, Run, open_run, run_name
 
-__all__ = ["NullRun", "Revision", "Run", "environment", "open_run", "revision"]
+__all__ = ["NullRun", "Revision", "Run", "environment", "open_run", "revision", "run_name"]

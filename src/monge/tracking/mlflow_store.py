@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from monge.tracking.memory import recall, remember
 from monge.tracking.spool import Event
 
 KEY_TAG = "monge.key"
+NAME_TAG, USER_TAG = "mlflow.runName", "mlflow.user"  # MLflow's own
 MOST_METRICS = 1000  # MLflow's limits for one log_batch
 MOST_PAIRS = 100
 MOST_CHARACTERS = 5000  # of a parameter or tag; MLflow's limits are 6,000 and 8,000
@@ -119,11 +121,19 @@ def find_or_create_run(client: Any, root: Path, state: Path, key: str, experimen
         experiment_id = _experiment(client, root, experiment)
         found = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
         run = found[0] if found else client.create_run(
-            experiment_id, tags={KEY_TAG: key}, run_name=key
+            experiment_id, tags={KEY_TAG: key, USER_TAG: _user()}, run_name=key
         )  # fmt: skip
         run_id = str(run.info.run_id)
         remember(state, key, address=where, run_id=run_id)
         return run_id
+
+
+def _user() -> str:
+    """Who is logged in; in a container there may be no name for the number."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())
 
 
 def is_active(client: Any, run_id: str) -> bool:
@@ -250,6 +260,15 @@ _SENDERS = {
     "file": _file,
     "dataset": _dataset,
 }
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, by dotted names, in their order."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, Mapping) and value
+        found |= flat(value, f"{before}{name}.") if nested else {f"{before}{name}": value}
+    return found
 
 
 def _texts(values: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ from monge.paths import Paths
 from monge.tracking import mlflow_store
 from monge.tracking.answers import in_passing
 from monge.tracking.memory import highest_steps, remember
-from monge.tracking.run import is_switched_off
+from monge.tracking.run import is_switched_off, run_name
 from monge.tracking.spool import Event
 
 TAG = "monge.rebuilt"
@@ -54,7 +54,7 @@ def rebuild(
             )
             if _is_whole(client.get_run(run_id)):
                 return False
-            _send(client, run_id, paths, contract, key, figures)
+            _send(client, run_id, paths, contract, key, figures, experiment)
     except Exception as error:  # the run is no reason to stop what the person asked for
         reason = in_passing(error, paths.root)
         log.warning("the run could not be rebuilt; `monge promote` tries again (%s)", reason)
@@ -78,13 +78,18 @@ def _send(
     contract: Contract,
     key: str,
     figures: Mapping[str, float],
+    experiment: str,
 ) -> None:
     """Send everything, and note before and after how far it is."""
     client.set_tag(run_id, TAG, "unfinished")
     run = client.get_run(run_id)
-    tags = {"monge.dataset": contract.dataset_hash, "git.revision": contract.git_revision}
+    tags = {
+        "monge.dataset": contract.dataset_hash,
+        "git.revision": contract.git_revision,
+        mlflow_store.NAME_TAG: run_name(experiment, key, contract.parameters),
+    }
     trained = _in_order(contract.parameters, TrainParams().model_dump(by_alias=True))
-    parameters = {f"train.{name}": value for name, value in trained.items()}
+    parameters = mlflow_store.flat({"train": trained})
     known = run.data.metrics
     judged = {f"evaluate.{name}": v for name, v in figures.items()}
     points = [(contract.step, {n: v for n, v in judged.items() if n not in known})]

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,19 @@ def revision(root: Path) -> Revision | None:
     if len(found) > MOST_BYTES:
         return Revision(commit, f"# {len(found):,} bytes, too many to be kept\n")
     return Revision(commit, found.decode("utf-8", "surrogateescape"))
+
+
+def last_change(root: Path, names: Sequence[str]) -> str | None:
+    """Return the commit that last changed files, marked where they were changed since.
+
+    None where git has none of them.
+    """
+    try:
+        commit = _git(root, "log", "-1", "--format=%H", "--", *names).decode("ascii").strip()
+        changed = _git(root, "status", "--porcelain", "--", *names) if commit else b""
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}{CHANGED if changed else ''}" if commit else None
 
 
 def _git(root: Path, *arguments: str, **environment: str) -> bytes:

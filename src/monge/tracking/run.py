@@ -28,7 +28,10 @@ class Run(Protocol):
         """Set tags; the last value of a name wins."""
 
     def params(self, values: Mapping[str, object]) -> None:
-        """Log parameters; the first value of a name stays, another one becomes a tag."""
+        """Log parameters; the first value of a name stays, another one becomes a tag.
+
+        Mappings are logged by the dotted names of what is in them.
+        """
 
     def metrics(self, values: Mapping[str, float], step: int, *, again: bool = False) -> None:
         """Log figures of a step; NaN and infinity are stored.
@@ -83,6 +86,12 @@ class NullRun:
     def run_id(self, timeout_s: float = 0.0) -> str | None:
         """None: there is no MLflow run."""
         return None
+
+
+def run_name(product: str, key: str, train: Mapping[str, Any]) -> str:
+    """Return what people read of a run: product, method and network, and the end of its key."""
+    parts = (product, train.get("objective"), train.get("net"), key[-6:])
+    return "-".join(str(part) for part in parts if part)
 
 
 def is_switched_off() -> bool:

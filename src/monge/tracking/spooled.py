@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monge.files import storing
 from monge.tracking.courier import Courier
 from monge.tracking.memory import highest_steps, raised, recall
-from monge.tracking.mlflow_store import plain
+from monge.tracking.mlflow_store import flat, plain
 from monge.tracking.run import Status
 from monge.tracking.spool import own, written
 
@@ -45,7 +45,7 @@ class SpooledRun:
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log parameters; the first value of a name stays, another becomes tag changed.<name>."""
-        self._append("params", values={name: str(value) for name, value in values.items()})
+        self._append("params", values={name: str(value) for name, value in flat(values).items()})
         self._only_added = False
 
     def metrics(self, values: Mapping[str, float], step: int, *, again: bool = False) -> None:
