@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from monge.errors import StorageError
+from monge.outputs import beside, is_stream, send, target
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def write_whole(path: Path, data: bytes) -> None:
     """Replace a file: sibling, fsync, rename. Raises StorageError."""
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=beside(path.name), dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -41,6 +42,18 @@ def write_whole(path: Path, data: bytes) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def deliver(path: Path, data: bytes) -> None:
+    """Write what a person asked for to where they said: a file, through links, or a stream.
+
+    Raises StorageError, InputError.
+    """
+    if is_stream(path):
+        with storing(path):
+            send(path, data)
+    else:
+        write_whole(target(path), data)
 
 
 def detach(path: Path) -> None:

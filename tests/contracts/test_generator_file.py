@@ -29,6 +29,8 @@ from monge.export.onnx import write_generator
 from monge.export.parity import write_checked
 from monge.latents import latents
 from monge.nets import dcgan, mlp
+from monge.operators import WEIGHTS_KEY
+from monge.serving.sampler import Sampler
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "generator-file.md"
 
@@ -174,6 +176,32 @@ def test_the_contract_comes_back_from_the_metadata_whole(tmp_path: Path) -> None
     write_generator(_generator("dcgan", 8, 3), contract, path)
     metadata = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
     assert Contract.from_json(metadata[METADATA_KEY]) == contract
+
+
+@pytest.mark.parametrize("place", [0.0, 0.37, 1.0])
+def test_one_flipped_bit_of_the_weights_is_noticed_and_a_file_without_a_checksum_opens(
+    tmp_path: Path, place: float
+) -> None:
+    path = tmp_path / "generator.onnx"
+    write_generator(_generator("dcgan", 8, 3), _contract(8, 3), path)
+    data = bytearray(path.read_bytes())
+    model = onnx.load_model_from_string(bytes(data))
+    largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data)).raw_data
+    at = bytes(data).index(largest) + round(place * (len(largest) - 1))
+    data[at] ^= 1 << 3
+    with pytest.raises(ModelFileError, match="its weights are not those that were exported"):
+        Sampler.load(_written(tmp_path / "flipped.onnx", bytes(data)))
+    kept = [item for item in model.metadata_props if item.key != WEIGHTS_KEY]
+    assert len(kept) == len(model.metadata_props) - 1
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    earlier = Sampler.load(_written(tmp_path / "earlier.onnx", model.SerializeToString()))
+    assert np.array_equal(earlier.sample(3), Sampler.load(path).sample(3))
+
+
+def _written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
 
 
 def test_the_file_runs_as_its_page_says_without_monge(tmp_path: Path, digits: Path) -> None:

@@ -43,9 +43,10 @@ def test_what_waited_is_sent_by_the_next_run_which_repeats_no_stage_and_tells_no
         origin = f"https://{TOKEN}@git.example/monge.git"
         project.run("git", "remote", "add", "origin", origin)
         before.answer = (503, "text/plain", b"back soon")
-        away = project.retrain(*tiny, check=False, **secrets)
+        away = project.retrain(*tiny, "promote.wait_s=1", check=False, **secrets)
         assert away.returncode == 3
         assert "promote ended with exit code 3" in away.stdout
+        assert "waiting for the server, for 1 s at most" in away.stdout
         assert "the server or the proxy before it failed (503)" in away.stdout
         assert list((project.folder / ".monge/spool").iterdir())
 

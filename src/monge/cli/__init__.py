@@ -21,7 +21,8 @@ from monge.cli import (  # the commands, in the order of the help
 )
 from monge.cli.base import RANK, app
 from monge.credentials import Formatter, hidden, trace
-from monge.errors import MissingExtra, MongeError, StorageError
+from monge.errors import InputError, MissingExtra, MongeError, StorageError
+from monge.outputs import Patient
 
 __all__ = [
     "app", "data", "encoding", "main", "making", "projecting", "promoting", "sampling",
@@ -29,6 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+_NAMES = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP}
 
 
 def main() -> None:
@@ -37,6 +39,7 @@ def main() -> None:
     for handler in logging.getLogger().handlers:
         handler.setFormatter(Formatter("%(message)s"))
     sys.excepthook = trace
+    sys.stdout = Patient(sys.stdout)  # type: ignore[assignment]
     logging.getLogger("monge").setLevel(logging.INFO if RANK == "0" else logging.ERROR)
     if len(sys.argv) == 1:
         sys.argv.append("--help")
@@ -65,15 +68,23 @@ def _report(error: BaseException, debug: bool) -> int:
         _say("interrupted")
         return 130
     if isinstance(error, OSError):
-        if error.errno not in _STORAGE:
-            raise error
-        error = StorageError(
-            f"{error.filename or 'a file'}: {error.strerror}. Free space or allow access, then run "
-            "the same command."
-        )
+        error = _of_file(error)
     code = error.exit_code if isinstance(error, MongeError) else 3
     _say(str(error), code)
     return code
+
+
+def _of_file(error: OSError) -> MongeError:
+    """An error of the disk, or of a name that cannot be or is another thing than was meant."""
+    name, why = str(error.filename or "a file"), error.strerror
+    if error.errno in _STORAGE:
+        return StorageError(
+            f"{name}: {why}. Free space or allow access, then run the same command."
+        )
+    if error.errno not in _NAMES:
+        raise error
+    short = name if len(name) <= 80 else f"{name[:40]}...{name[-20:]}"
+    return InputError(f"{short}: {why}. Name another one.")
 
 
 _EXTRAS = {

@@ -14,6 +14,7 @@ import typer
 
 from monge.cli.base import app
 from monge.errors import InputError
+from monge.outputs import is_stream
 
 if TYPE_CHECKING:
     from monge.serving.sampler import Sampler
@@ -77,7 +78,7 @@ def sample(
         else named(label, sampler.contract.label_shares, sampler.contract.classes)
     )
     if latents is not None:
-        typer.echo(_drawn_again(sampler, latents, wanted, output))
+        typer.echo(_drawn_again(sampler, latents, wanted, output), err=is_stream(output))
         return
     if shards is None:
         images = sampler.sample(n, seed, first, truncation, wanted)
@@ -88,7 +89,8 @@ def sample(
         plan = {"n": n, "seed": seed, "shard_size": shard_size, "label": wanted}
         _fill(sampler, output, **plan, format=shards.value)
     of_class = "" if wanted is None else f" of {_class(wanted, sampler.contract.classes)}"
-    typer.echo(f"{n} images{of_class} of seed {seed} in {output} ({sampler.provider})")
+    told = f"{n} images{of_class} of seed {seed} in {output} ({sampler.provider})"
+    typer.echo(told, err=is_stream(output))
 
 
 def _drawn_again(sampler: Sampler, latents: Path, label: int | None, output: Path) -> str:

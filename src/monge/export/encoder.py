@@ -25,7 +25,7 @@ from monge.export.graph import Graph, made
 from monge.export.lower import layers_of, lower
 from monge.export.onnx import IR_VERSION, OPSET
 from monge.files import write_whole
-from monge.operators import check_operators
+from monge.operators import WEIGHTS_KEY, check_operators, weights_sum
 
 IMAGES, LATENTS = "images", "latents"
 BATCH_SIZES = (1, 3, 64)
@@ -87,7 +87,8 @@ def serialise(encoder: nn.Module, contract: EncoderContract) -> bytes:
         producer_name="monge",
         producer_version=__version__,
     )  # fmt: skip
-    helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    weights = weights_sum(model.SerializeToString(deterministic=True))
+    helper.set_model_props(model, {METADATA_KEY: contract.to_json(), WEIGHTS_KEY: weights})
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     check_operators(data)

@@ -17,7 +17,7 @@ from monge.export.images import OUTPUT
 from monge.export.lower import layers_of, lower
 from monge.export.residual import without_lone_norms
 from monge.files import write_whole
-from monge.operators import check_operators
+from monge.operators import WEIGHTS_KEY, check_operators, weights_sum
 
 # Operators as they have been since opset 13, the first in which all of them are in their present
 # form; IR version 7 came with it. Every ONNX Runtime since 1.6 reads that.
@@ -80,7 +80,8 @@ def serialise(generator: nn.Module, contract: Contract, form: Form | None = None
         producer_name="monge",
         producer_version=__version__,
     )
-    helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    checksum = weights_sum(model.SerializeToString(deterministic=True))
+    helper.set_model_props(model, {METADATA_KEY: contract.to_json(), WEIGHTS_KEY: checksum})
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     check_operators(data)

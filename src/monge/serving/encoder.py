@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monge.encoder_contract import METADATA_KEY, EncoderContract
 from monge.errors import InputError, ModelFileError
-from monge.operators import check_operators
+from monge.operators import check_operators, check_weights
 from monge.serving import origin
 from monge.serving.session import Session, open_session
 
@@ -44,7 +44,9 @@ class Encoder:
         """Open the bytes of an encoder file, which came from `path`. Raises ModelFileError."""
         check_operators(data, path)
         session = open_session(data, path, "cpu", threads)
-        return cls(session, _contract(session, path))
+        contract = _contract(session, path)
+        check_weights(data, session.metadata, path)
+        return cls(session, contract)
 
     def encode(self, images: NDArray[Any]) -> Latents:
         """Latents float32 [n, latent_dim] of images uint8 [n, H, W, C]. Raises InputError."""

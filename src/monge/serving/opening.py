@@ -10,6 +10,7 @@ import numpy as np
 
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import DeviceError, InputError, ModelFileError
+from monge.operators import check_weights
 from monge.serving.session import Session, open_session
 
 ONE_SIZE = 64
@@ -42,6 +43,7 @@ def _open(
 ) -> tuple[Session, Contract]:
     session = open_session(data, path, provider, threads)
     contract = _contract(session, path)
+    check_weights(data, session.metadata, path)
     if batches is None and session.provider != "cpu":
         batches = (min(ONE_SIZE, most_at_a_time(contract)),)
     if batches is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import InputError, StorageError
+from monge.outputs import beside, is_stream, send, target
 from monge.pictures import TILE_PX, tile
 
 if TYPE_CHECKING:
@@ -45,11 +47,16 @@ def grid(images: Images, columns: int | None = None, scale: int | None = None) -
 def write(images: Images, output: Path) -> None:
     """Write uint8 [n, H, W, C] to `x.png` (a grid), `x.npz` (key `images`), or a new folder.
 
-    The folder gets 00000.png, 00001.png and so on. What is there afterwards is whole. Raises
-    InputError for another suffix or a folder that has files, StorageError on a full disk.
+    `-` is standard output; it, pipes and devices get a grid. Links are followed. The folder gets
+    00000.png, 00001.png and so on. What is there afterwards is whole. Raises InputError for another
+    suffix or a folder that has files, StorageError on a full disk.
     """
     output = Path(output)
     _check(images)
+    if is_stream(output):
+        _send(images, output)
+        return
+    output = target(output)
     suffix = output.suffix.lower()
     if output.is_dir() or suffix == "":
         _whole(output, lambda place: _write_folder(images, place), folder=True)
@@ -63,6 +70,19 @@ def write(images: Images, output: Path) -> None:
             f"{output}: cannot write {suffix}. Name a .png (one grid), an .npz (the array), or a "
             "folder (one PNG an image)."
         )
+
+
+def _send(images: Images, output: Path) -> None:
+    """Send a grid, or the array where the name ends in .npz, into a pipe or a device."""
+    data = io.BytesIO()
+    if output.suffix.lower() == ".npz":
+        np.savez(data, images=images)
+    else:
+        grid(images).save(data, "PNG")
+    try:
+        send(output, data.getvalue())
+    except OSError as error:
+        raise StorageError(f"{output}: cannot be written: {error.strerror or error}.") from None
 
 
 def _write_folder(images: Images, folder: Path) -> None:
@@ -83,7 +103,7 @@ def _whole(output: Path, fill: Callable[[Path], None], *, folder: bool = False) 
         raise InputError(f"{output}: this folder has files. Name a new one.")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+        aside = Path(tempfile.mkdtemp(prefix=beside(output.name), dir=output.parent))
         try:
             fill(aside / "new")
             if not folder:

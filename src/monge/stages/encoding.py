@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import InputError
-from monge.files import write_whole
+from monge.files import deliver, write_whole
 from monge.pictures import paired
 from monge.serving import pictures
 from monge.serving.encoder import Encoder
@@ -55,7 +55,7 @@ def encode(
             + "".join(f"; {name}: {reason}" for name, reason in list(rejected.items())[:3])
         )
     latents = encoder.encode(images)
-    write_whole(output, LatentsFile(latents, sampler.model_hash, tuple(names)).to_bytes())
+    deliver(output, LatentsFile(latents, sampler.model_hash, tuple(names)).to_bytes())
     lines = [f"{name}: left out: {reason}" for name, reason in rejected.items()]
     lines.append(f"{len(names)} pictures to {output}: latents [{len(names)}, {latents.shape[1]}]")
     if show is not None:

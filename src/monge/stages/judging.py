@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from monge.errors import InputError
-from monge.files import write_whole
+from monge.files import deliver, write_whole
 from monge.labels import drawn
 from monge.params import Params
 from monge.paths import Paths
@@ -213,5 +213,5 @@ def metrics(
     with opened(params, paths, first, second, size, colour) as (made, real, look, origin):
         figures = document.entries(compare_sets(made, real, look, params.evaluate, origin))
     if output is not None:
-        write_whole(output, document.to_bytes(figures))
+        deliver(output, document.to_bytes(figures))
     return document.table(figures)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from monge.data.decode import Recipe, decode_chunk
 from monge.durations import duration
 from monge.errors import InputError
-from monge.files import write_whole
+from monge.files import deliver, write_whole
 from monge.inversion.search import Asked, Found, Search, search
 from monge.labels import named
 from monge.params import Params, PrepareParams
@@ -79,7 +79,7 @@ def project(
         latents[:count], own.sampler.model_hash, tuple(names),
         None if labels is None else labels[:count], distances[:count].double().cpu().numpy(),
     )  # fmt: skip
-    write_whole(output, kept.to_bytes())
+    deliver(output, kept.to_bytes())
     yield from (f"{name}: left out: {reason}" for name, reason in rejected.items())
     yield from _told(names, own, targets, distances, found)
     if found.steps < task.steps or found.samples < task.samples:

@@ -434,7 +434,8 @@ def test_sampling_imports_nothing_heavy_and_leaves_nothing_in_the_home_folder(
     assert ours == str(
         ["monge", "monge.alpha", "monge.contract", "monge.credentials", "monge.errors",
              "monge.labels", "monge.latents",
-         "monge.normals", "monge.operators", "monge.pictures", "monge.serving",
+         "monge.normals", "monge.operators", "monge.outputs", "monge.pictures",
+             "monge.serving",
          "monge.serving.batch_size", "monge.serving.opening", "monge.serving.origin",
          "monge.serving.pictures", "monge.serving.sampler", "monge.serving.session",
          "monge.serving.shares"]
