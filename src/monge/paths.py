@@ -20,6 +20,11 @@ class Paths:
         return self.root / "data" / "prepared"
 
     @property
+    def versions(self) -> Path:
+        """The records of the images' versions (written by `monge data add`); git keeps them."""
+        return self.root / "data" / "versions.jsonl"
+
+    @property
     def downloads(self) -> Path:
         """What torchvision's datasets fetched; kept between runs, not versioned."""
         return self.root / "data" / "downloads"

@@ -1,23 +1,25 @@
-"""`monge data show`: what was packed, as a picture."""
+"""`monge data`: add images, list their versions, go back to one; what was packed, as a picture."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from monge.cli.base import app
+from monge.cli.base import Overrides, ParamsFile, app
 from monge.errors import InputError
 
-data = typer.Typer(help="Look at the packed dataset.", no_args_is_help=True)
+data = typer.Typer(
+    help="Images: add some, list versions, go back; see what was packed.", no_args_is_help=True
+)
 app.add_typer(data, name="data")
 
 
 @data.callback()
 def options() -> None:
-    """Look at the packed dataset."""
+    """Images: add some, list versions, go back; see what was packed."""
 
 
 @data.command()
@@ -46,3 +48,43 @@ def show(
     pictures.write(np.moveaxis(split.take(places), 1, -1), output)
     which = "held-out images" if held_out else "images to train on"
     typer.echo(f"{count} of {len(split):,} {which} in {os.path.relpath(output)}")
+
+
+@data.command()
+def add(
+    images: Annotated[Path, typer.Argument(help="A folder or an archive of new images.")],
+    into: Annotated[
+        str, typer.Option("--into", help="Put them into this folder: a class, or train/CLASS.")
+    ] = "",
+    params: ParamsFile = Path("params.yaml"),
+    override: Overrides = None,
+) -> None:
+    """Add images that are not there yet, as a new version; the project's own: as they are."""
+    _tell("data_add", params, override, images=images, into=into)
+
+
+@data.command()
+def log(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
+    """List the versions: when, by whom, how many of what, and which models used them."""
+    _tell("data_log", params, override)
+
+
+@data.command()
+def checkout(
+    version: Annotated[str, typer.Argument(help="A version's number, as `monge data log` has it.")],
+    params: ParamsFile = Path("params.yaml"),
+    override: Overrides = None,
+) -> None:
+    """Bring a version of the images back, from DVC's cache or its remote."""
+    _tell("data_checkout", params, override, version=version)
+
+
+def _tell(name: str, params: Path, override: list[str] | None, **options: Any) -> None:
+    """Print what is done line by line; values that are still to be chosen matter to none of it."""
+    from monge import stages
+    from monge.params import load
+    from monge.paths import Paths
+
+    paths = Paths(params.resolve().parent)
+    for line in getattr(stages, name)(load(params, override, chosen=()), paths, **options):
+        typer.echo(line)

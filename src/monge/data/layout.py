@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from monge.data import additions
 from monge.data.folders import Meaning, meaning
 from monge.data.packed import SplitName
 from monge.errors import SourceError
+
+_DIGEST_BYTES = 16
 
 FEW_OF_A_CLASS = 20
 """A class with fewer training images is hardly drawn, and none is judged by its classes."""
@@ -50,11 +53,13 @@ def organise(
     """Read splits and classes from relative paths; hold a share out where there are no splits.
 
     `given` has the classes that a file beside the images names; what is not in it is left out.
-    With `classes` "none" there are none. Raises SourceError for fewer than two images.
+    With `classes` "none" there are none. What was added later is laid out like the rest, and leaves
+    who is held out of the rest as it was. Raises SourceError for fewer than two images.
     """
     if given and not any(path in given for path in paths):
         given = None  # it is of something else
-    found = meaning(paths, classes=classes == "folders" and not given)
+    within = [additions.split(path)[1] for path in paths]
+    found = meaning(within, classes=classes == "folders" and not given)
     if given and classes == "folders":
         found.classes = [given.get(path) for path in paths]
         for row, name in enumerate(found.classes):
@@ -84,9 +89,10 @@ def organise(
         labels[row] = numbers.get(found.classes[row] or "", 0)
     held_out = np.array([bool(each) for each in found.held_out])
     if all(found.held_out[row] is None for row in kept):
+        came = [additions.split(paths[row])[0] for row in kept]
         names = [found.rest[row] for row in kept]
         groups = labels[kept] if class_names else None
-        held_out[kept] = _hold_out(names, groups, validation_fraction, seed)
+        held_out[kept] = _hold_out_by_addition(came, names, groups, validation_fraction, seed)
         found.notes.append(f"{validation_fraction:g} of each class is held out to judge by")
     return Layout(
         class_names, labels if class_names else None, held_out, found.left_out, found.notes
@@ -104,22 +110,49 @@ def _drop_untrained(found: Meaning) -> None:
             found.left_out[row] = f"of the class {name}, which has no image to train on"
 
 
-def _hold_out(
-    names: Sequence[str], labels: NDArray[np.int64] | None, fraction: float, seed: int
+def _hold_out_by_addition(
+    came: Sequence[str],
+    names: Sequence[str],
+    labels: NDArray[np.int64] | None,
+    fraction: float,
+    seed: int,
 ) -> NDArray[np.bool_]:
-    """Pick `fraction` of each class by a keyed hash of the name, at least 1 and not all.
+    """Hold out a share of the first images, and of what was added to them later.
 
-    A hash and not a random generator, so that other versions of NumPy choose alike.
+    Whoever is held out stays so when more is added. The images that were there first, those of the
+    first addition and the first ones of a class have the exact share among themselves; each later
+    image has it as its chance, by its own hash, so that many small additions have it together.
     """
-    groups = [0] * len(names) if labels is None else labels.tolist()
-    shares = _shares(Counter(groups), fraction)
-    key = seed.to_bytes(8, "little")
-    ranked = sorted(
-        range(len(names)),
-        key=lambda row: hashlib.blake2b(names[row].encode(), digest_size=16, key=key).digest(),
-    )
     held_out = np.zeros(len(names), np.bool_)
-    for row in ranked:
+    of = [0] * len(names) if labels is None else labels.tolist()
+    known: set[int] = set()
+    for addition in sorted(set(came), key=additions.number):
+        rows = [row for row, its in enumerate(came) if its == addition]
+        is_first = additions.number(addition) <= 1
+        first = [row for row in rows if is_first or of[row] not in known]
+        known |= {of[row] for row in rows}
+        own = np.array([of[row] for row in first])
+        held_out[first] = _hold_out([names[row] for row in first], own, fraction, seed)
+        for row in set(rows) - set(first):
+            drawn = _digest(f"{addition}/{names[row]}", seed)
+            held_out[row] = int.from_bytes(drawn, "big") < fraction * 2 ** (8 * _DIGEST_BYTES)
+    return held_out
+
+
+def _digest(name: str, seed: int) -> bytes:
+    """Hash a name with a key. No random generator, so that other versions of NumPy choose alike."""
+    key = seed.to_bytes(8, "little")
+    return hashlib.blake2b(name.encode(), digest_size=_DIGEST_BYTES, key=key).digest()
+
+
+def _hold_out(
+    names: Sequence[str], labels: NDArray[np.int64], fraction: float, seed: int
+) -> NDArray[np.bool_]:
+    """Pick `fraction` of each class by a keyed hash of the name, at least 1 and not all."""
+    groups = labels.tolist()
+    shares = _shares(Counter(groups), fraction)
+    held_out = np.zeros(len(names), np.bool_)
+    for row in sorted(range(len(names)), key=lambda row: _digest(names[row], seed)):
         if shares[groups[row]]:
             shares[groups[row]] -= 1
             held_out[row] = True

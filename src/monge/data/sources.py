@@ -7,12 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from monge.data import dataset_json, dvc_cache
+from monge.data import additions, dataset_json, dvc_cache
 from monge.data.decode import Encoded, Unreadable, image_extensions
 from monge.data.separators import slashed
 from monge.errors import SourceError
@@ -206,14 +207,22 @@ def _folder(params: PrepareParams, root: Path) -> Source:
     top_real = os.path.realpath(top)
     source = Source({"kind": "folder", "name": shown_name(top, root)}, iter(()))
     found: list[tuple[str, str, bool]] = []
+    later: list[str] = []
     for name, path, escapes in _walk(top_real, root, source):
+        addition = additions.of_file(name)
+        if addition is not None:
+            later.append(addition)
+            continue
         found.append((name, path, escapes))
         if len(found) > params.max_images:
             raise too_many(params.path, params.max_images)
-    if not found:
+    if not (found or later):
         raise none_found(params.path, source.skipped)
-    source.count = len(found)
+    source.count = None if later else len(found)
     source.items = _folder_items(found)
+    if later:
+        source.description["additions"] = sorted(later)
+        source.items = chain(source.items, additions.images(source, params, root))
     return source
 
 
@@ -249,6 +258,8 @@ def _walk(top: str, root: Path, source: Source) -> Iterator[tuple[str, str, bool
             is_file = os.path.isfile(entry.path) or not os.path.exists(entry.path)
             if is_folder and not escapes:
                 waiting += [] if entry.is_symlink() else [entry.path]
+            elif is_file and not escapes and additions.of_file(str(relative)):
+                yield str(relative), entry.path, False
             elif (is_folder and escapes) or (is_file and _is_image(relative, entry.path, escapes)):
                 yield str(relative), entry.path, escapes
             elif relative.name == dataset_json.NAME and not escapes:
