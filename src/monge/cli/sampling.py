@@ -42,7 +42,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.")] = 0,
     first: Annotated[int, typer.Option(help="Index of the first image.")] = 0,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, or a folder of PNGs.")
+        Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, or a folder, or -.")
     ] = Path("samples.png"),
     provider: Annotated[
         Provider, typer.Option(case_sensitive=False, help="Where to compute.")

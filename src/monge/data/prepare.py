@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from monge.data import data_contract
 from monge.data.decode import CONVERSION, KEPT, Encoded, Recipe
 from monge.data.layout import Layout, organise
 from monge.data.packed import SPLITS, Images, PackedDataset
@@ -55,7 +56,8 @@ def prepare(params: PrepareParams, root: Path, downloads: Path, out: Path) -> Pa
     with _sigterm_unwinds():
         source = open_source(params, root, downloads)
         with _arrivals_file(out) as file:
-            arrivals = _decode(source, recipe, params.workers or _cores(), file, out)
+            arrivals = _Arrivals(min_side=params.contract.min_side)
+            _decode(arrivals, source, recipe, params.workers or _cores(), file, out)
             _refuse_too_many_rejected(arrivals, params)
             paths = sorted(arrivals.rows)
             layout = organise(
@@ -85,12 +87,15 @@ class _Arrivals:
     rows: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
+    min_side: int = 0
+    small: list[str] = field(default_factory=list)
+    """Those with a side of fewer pixels than `min_side`."""
 
 
 def _decode(
-    source: Source, recipe: Recipe, workers: int, file: io.RawIOBase, out: Path
-) -> _Arrivals:
-    arrivals = _Arrivals()
+    arrivals: _Arrivals, source: Source, recipe: Recipe, workers: int, file: io.RawIOBase, out: Path
+) -> None:
+    """Decode everything into a file, and note what came out."""
     results = decode_all(_chunks(source.items), recipe, workers)
     with closing(results), _progress(source.count) as advance:
         for names, decoded in results:
@@ -98,7 +103,10 @@ def _decode(
             for name, reason in zip(names, decoded.reasons, strict=True):
                 if reason is None:
                     arrivals.rows[name] = len(arrivals.rows)
-                    arrivals.remarks.note(name, next(traits))
+                    found = next(traits)
+                    arrivals.remarks.note(name, found)
+                    if found.side < arrivals.min_side:
+                        arrivals.small.append(name)
                 else:
                     arrivals.rejected[name] = reason
             try:
@@ -106,7 +114,6 @@ def _decode(
             except OSError as error:
                 raise storage_error(out, error) from None
             advance(len(names))
-    return arrivals
 
 
 def _chunks(items: Iterable[Item]) -> Iterator[Chunk]:
@@ -165,6 +172,7 @@ def _pack(
     channels, height, width = images.shape[1:]
     step = max(1, _COPY_BYTES // (channels * height * width))
     packed = {path for place, path in enumerate(paths) if place not in layout.left_out}
+    measured = data_contract.Measured(small=[each for each in arrivals.small if each in packed])
     with PackedWriter(out, (channels, height, width), names) as writer:
         for split in SPLITS:
             members = layout.rows(split)
@@ -174,6 +182,9 @@ def _pack(
                 taken = images[rows[part]]
                 writer.append(split, taken, labels)
                 odd.add([paths[place] for place in part], rows[part], taken)
+                measured.add(taken, copies=params.contract.max_copies_fraction < 1.0)
+        measured.classes, measured.near = _per_class(layout, names), len(odd.copies)
+        data_contract.require(params.contract, measured, source.description.get("name", "digits"))
         return writer.finish(
             source=source.description,
             params=params.model_dump(),
@@ -196,6 +207,15 @@ def _pack(
             ],
             notes=layout.notes,
         )
+
+
+def _per_class(layout: Layout, names: list[str]) -> dict[str, int]:
+    """How many images each class has, to train on and held out."""
+    if layout.labels is None:
+        return {}
+    kept = np.concatenate([layout.labels[layout.rows(split)] for split in SPLITS])
+    counts = np.bincount(kept, minlength=len(names)).tolist()
+    return dict(zip(names, counts, strict=True))
 
 
 @contextmanager

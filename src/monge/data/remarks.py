@@ -34,6 +34,8 @@ class Traits:
     transparent: bool = False
     coloured: bool = False
     several: bool = False
+    side: int = 0
+    """Pixels of the shorter side of the image in its file."""
 
 
 def traits_of(
@@ -61,7 +63,7 @@ def traits_of(
     down, across = packed.shape[1:]
     ratio = size[0] * down, size[1] * across
     thin = max(ratio) > _THIN * min(ratio)
-    return Traits(flat, dim, thin, peak if peak * 2 < white else 0.0)
+    return Traits(flat, dim, thin, peak if peak * 2 < white else 0.0, side=min(size))
 
 
 @dataclass

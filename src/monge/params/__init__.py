@@ -9,7 +9,7 @@ from monge.params.export import ExportParams
 from monge.params.file import PARAMS_FILE, load
 from monge.params.methods import ENCODES, OBJECTIVE_SECTIONS, anneals
 from monge.params.nets import NET_SECTIONS
-from monge.params.prepare import SOURCES, PrepareParams
+from monge.params.prepare import SOURCES, ContractParams, PrepareParams
 from monge.params.promote import Condition, PromoteParams
 from monge.params.section import Section
 from monge.params.train import TrainParams, encoding, gaussian
@@ -18,6 +18,6 @@ from monge.params.whole import Params
 
 __all__ = [
     "ENCODES", "NET_SECTIONS", "OBJECTIVE_SECTIONS", "PARAMS_FILE", "SOURCES", "Condition",
-    "EvaluateParams", "ExportParams", "Params", "PrepareParams", "PromoteParams", "Section",
-    "TrainParams", "anneals", "encoding", "gaussian", "load", "scalar", "typed",
+    "ContractParams", "EvaluateParams", "ExportParams", "Params", "PrepareParams", "PromoteParams",
+    "Section", "TrainParams", "anneals", "encoding", "gaussian", "load", "scalar", "typed",
 ]  # fmt: skip

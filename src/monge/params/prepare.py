@@ -19,6 +19,18 @@ Size = Annotated[int | Annotated[str, Field()], BeforeValidator(sizes.resolution
 """A number of pixels for a square; "48x32", width first, for another rectangle."""
 
 
+class ContractParams(Section):
+    """What images must keep to be trained on; by default they need keep nothing."""
+
+    min_images: Annotated[int, Field(ge=0)] = 0
+    min_images_per_class: Annotated[int, Field(ge=0)] = 0
+    class_names: Line = ""
+    min_side: Annotated[int, Field(ge=0)] = 0
+    max_class_fraction: Fraction = 1.0
+    max_copies_fraction: Fraction = 1.0
+    max_near_copies_fraction: Fraction = 1.0
+
+
 class PrepareParams(Section):
     """Where the images come from and what they become."""
 
@@ -36,3 +48,4 @@ class PrepareParams(Section):
     max_images: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000_000
     max_pixels: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100_000_000
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
+    contract: ContractParams = ContractParams()

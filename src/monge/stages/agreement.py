@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from monge.contract import Contract
 
 # How the images were read changes none of them, and neither does a limit that they kept.
-_SAME_IMAGES = {"prepare.workers", "prepare.max_images", "prepare.max_rejected_fraction"}
+_SAME_IMAGES = {
+    "prepare.workers", "prepare.max_images", "prepare.max_rejected_fraction", "prepare.contract"
+}  # fmt: skip
 _SAME_FIGURES = {"evaluate.batch_size", "evaluate.provider"}
 
 

@@ -33,7 +33,7 @@ def test_an_archive_that_is_added_to_keeps_what_it_had_and_its_kind(tmp_path, ki
             for name, data in OLD.items():
                 archive.writestr(name, data)
     else:
-        with tarfile.open(before, f"w:{kind}") as archive:
+        with tarfile.open(before, f"w:{kind}") as archive:  # type: ignore[call-overload]
             for name, data in OLD.items():
                 member = tarfile.TarInfo(name)
                 member.size = len(data)
