@@ -13,6 +13,12 @@ from studies.study import Conditions, Finding, Study
 NAMES = (
     "wgan/parallel_lines",
     "wgan/two_gaussians",
+    "goodfellow/optimal_discriminator",
+    "weng/divergences",
+    "weng/piles",
+    "weng/descent_ascent",
+    "irpan/duality",
+    "ipm/classes",
 )
 """Each is the path of a script here, without its ending."""
 

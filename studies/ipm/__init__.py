@@ -1,0 +1,1 @@
+"""Integral probability metrics: Müller 1997, Sriperumbudur et al. 2012."""

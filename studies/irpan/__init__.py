@@ -1,0 +1,1 @@
+"""Irpan 2017: Read-through: Wasserstein GAN; and what slides on it add."""

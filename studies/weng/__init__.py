@@ -1,0 +1,1 @@
+"""Weng 2017: From GAN to WGAN."""

@@ -1,0 +1,13 @@
+"""The claims of Goodfellow et al. 2014."""
+
+import pytest
+
+from studies import catalogue
+from tests.studies import claims
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in catalogue.NAMES if name.startswith("goodfellow/")]
+)
+def test_the_claim_holds(name):
+    claims.hold(name)

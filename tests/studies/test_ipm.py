@@ -1,0 +1,11 @@
+"""The claims of integral probability metrics."""
+
+import pytest
+
+from studies import catalogue
+from tests.studies import claims
+
+
+@pytest.mark.parametrize("name", [name for name in catalogue.NAMES if name.startswith("ipm/")])
+def test_the_claim_holds(name):
+    claims.hold(name)
