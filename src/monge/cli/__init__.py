@@ -39,7 +39,7 @@ def main() -> None:
     for handler in logging.getLogger().handlers:
         handler.setFormatter(Formatter("%(message)s"))
     sys.excepthook = trace
-    sys.stdout = Patient(sys.stdout)  # type: ignore[assignment]
+    sys.stdout = Patient(sys.stdout)
     logging.getLogger("monge").setLevel(logging.INFO if RANK == "0" else logging.ERROR)
     if len(sys.argv) == 1:
         sys.argv.append("--help")

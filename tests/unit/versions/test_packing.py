@@ -20,7 +20,8 @@ def packed(path) -> dict[str, bytes]:
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
     with tarfile.open(path) as archive:
-        return {m.name: archive.extractfile(m).read() for m in archive if m.isreg()}
+        opened = {m.name: archive.extractfile(m) for m in archive if m.isreg()}
+        return {name: file.read() for name, file in opened.items() if file is not None}
 
 
 @pytest.mark.parametrize(
