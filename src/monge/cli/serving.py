@@ -43,6 +43,21 @@ Rate = Annotated[float, typer.Option(min=0, help="Requests a second of a client;
 MaxImages = Annotated[int, typer.Option(min=1, help="Of one request.")]
 QueueImages = Annotated[int, typer.Option(min=1, help="That may wait; beyond it: 429.")]
 Timeout = Annotated[float, typer.Option(min=0.001, help="Of one request.")]
+HeaderTimeout = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="For a request's head: 10 s, or --timeout-s if that is less."),
+]
+BodyTimeout = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="For its body, if slower than 64 KiB/s: as --timeout-s."),
+]
+AnswerTimeout = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="To take the answer, if slower than that: as --timeout-s."),
+]
+MaxConnections = Annotated[
+    int, typer.Option(min=1, help="Beyond it idle ones are closed, then 503; also by ulimit -n.")
+]
 Where = Annotated[Provider, typer.Option(case_sensitive=False, help="Where to compute.")]
 Threads = Annotated[
     int, typer.Option(min=0, help="Of the network; 0: one a core, or one a replica.")
@@ -80,6 +95,10 @@ def serve(
     max_images: MaxImages = 1024,
     queue_images: QueueImages = 4096,
     timeout_s: Timeout = 30.0,
+    header_timeout_s: HeaderTimeout = None,
+    body_timeout_s: BodyTimeout = None,
+    answer_timeout_s: AnswerTimeout = None,
+    max_connections: MaxConnections = 1024,
     provider: Where = Provider.auto,
     threads: Threads = 0,
     batches: Batches = None,
@@ -91,13 +110,18 @@ def serve(
 ) -> None:
     """Answer requests for images over HTTP, until a signal."""
     from monge.server.drawing import Limits
-    from monge.server.settings import Settings
+    from monge.server.settings import Patience, Settings
 
     limits = Limits(images=max_images, queue_images=queue_images, timeout_s=timeout_s)
+    patience = Patience(
+        header_s=header_timeout_s or min(10.0, timeout_s), body_s=body_timeout_s or timeout_s,
+        answer_s=answer_timeout_s or timeout_s, connections=max_connections,
+    )  # fmt: skip
     settings = Settings(
         host=host, port=port, token_file=token_file, allowed_hosts=_listed(allowed_hosts),
         trusted_proxies=_listed(trusted_proxies), root_path=root_path, rate=rate, limits=limits,
-        provider=provider.value, threads=threads, batches=_sizes(batches), poll_s=poll_s,
+        patience=patience, provider=provider.value, threads=threads, batches=_sizes(batches),
+        poll_s=poll_s,
     )  # fmt: skip
     if replicas is not None:
         _by_replicas(model, settings, replicas, max_replicas, replica_requests, replica_gpus)

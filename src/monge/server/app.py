@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -23,6 +24,9 @@ from monge.server.methods import Methods
 from monge.server.models import Model, Models, open_model, warm_up
 from monge.server.relative import Relative
 from monge.serving.origin import look_up
+from monge.serving.session import one_line
+
+log = logging.getLogger(__name__)
 
 
 def build(
@@ -36,7 +40,8 @@ def build(
 ) -> FastAPI:
     """Build an ASGI application that serves `first`, and follows the registry address `follow`.
 
-    It answers `ready` once the model is warm. `app.state.drawing` is what its routes use.
+    It answers `ready` once the model is warm. `app.state.drawing` is what its routes use, and what
+    is told when the model does not draw.
     """
     drawing = Drawing(Models(first), limits or Limits())
 
@@ -83,7 +88,13 @@ async def _live(
 ) -> None:
     """Warm up, then follow the alias."""
     model = drawing.models.current
-    await asyncio.to_thread(warm_up, model)
+    try:
+        await asyncio.to_thread(warm_up, model)
+    except Exception as error:
+        drawing.unready = f"{model.name} does not draw: {one_line(error)}"
+        log.error("%s", drawing.unready)
+        drawing.failed(error)
+        return
     drawing.measures.answers_now(*model.facts.values())
     drawing.ready = True
     if follow is not None:

@@ -41,13 +41,15 @@ class Drawing:
     def __init__(self, models: Models, limits: Limits) -> None:
         self.models, self.limits = models, limits
         self.ready = False
+        self.unready = "warming up or shutting down; ask again in a second."
+        self.failed: Callable[[Exception], None] = lambda error: None  # when it never will be ready
         self.batcher: Batcher  # made where the event loop runs
         self.measures = Measures(lambda: self.batcher.waiting if self.ready else 0)
 
     def model(self) -> Model:
         """The model that answers a request that comes now. Raises NotReady."""
         if not self.ready:
-            raise NotReady("warming up or shutting down; ask again in a second.")
+            raise NotReady(self.unready)
         return self.models.current
 
     def check(self, model: Model, n: int) -> None:

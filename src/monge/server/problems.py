@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +20,8 @@ MEDIA_TYPE = "application/problem+json"
 
 log = logging.getLogger(__name__)
 
+_SELDOM_S = 10.0
+
 _SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "error"],
@@ -32,7 +35,7 @@ DESCRIBED: dict[int | str, dict[str, Any]] = {
         "description": HTTPStatus(status).phrase,
         "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
     }
-    for status in (400, 401, 404, 405, 409, 413, 415, 421, 422, 429, 500, 503, 504)
+    for status in (400, 401, 404, 405, 408, 409, 413, 415, 421, 422, 429, 431, 500, 503, 504)
 }
 """Every refusal, as the description of the interface has it."""
 
@@ -52,12 +55,35 @@ def problem(
     return JSONResponse(body, status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
+def written(status: HTTPStatus, detail: str, headers: Mapping[str, str]) -> bytes:
+    """Build the answer as it goes over the wire, where no application is at hand; then close."""
+    answer = problem(status, detail, {**headers, "Connection": "close"})
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+    lines += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*lines, b"", bytes(answer.body)])
+
+
+class Seldom:
+    """Warns of what may happen a thousand times a second: at once, then every 10 s at most."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log, self._told_s = log, -math.inf
+
+    def __call__(self, text: str, *values: object) -> None:
+        if time.monotonic() - self._told_s > _SELDOM_S:
+            self._told_s = time.monotonic()
+            self._log.warning(text, *values)
+
+
 def install(app: FastAPI) -> None:
     """Answer every failure with a problem, never with a traceback."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(MongeError, _told)
     app.add_exception_handler(Exception, _unexpected)
+
+
+_full = Seldom(log)
 
 
 def of(error: MongeError | HTTPException) -> JSONResponse:
@@ -68,6 +94,7 @@ def of(error: MongeError | HTTPException) -> JSONResponse:
         return problem(error.status_code, str(error.detail), error.headers)
     if isinstance(error, QueueFull):
         wait = str(math.ceil(error.retry_after_s))
+        _full("the queue is full (--queue-images): %s", error)
         return problem(HTTPStatus.TOO_MANY_REQUESTS, str(error), {"Retry-After": wait})
     if isinstance(error, Late):
         return problem(HTTPStatus.GATEWAY_TIMEOUT, str(error))

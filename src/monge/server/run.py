@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+from functools import partial
+from typing import Any, cast
 
+import uvicorn
+
+from monge.server.access import Access
 from monge.server.admission import address, admission, listening
+from monge.server.connections import KEEP_ALIVE_S, Connection, House, Server, room
 from monge.server.settings import Settings
 
-KEEP_ALIVE_S = 75
-"""For the next request: longer than the 60 s of proxies, which must be the ones to close."""
-
-DRAIN_S = 60
-"""What was accepted has so long to be answered after a signal."""
+DRAIN_S = 25
+"""What was accepted has at most so long to be answered after a signal: Kubernetes waits 30 s."""
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +28,6 @@ def serve(model: str, settings: Settings) -> None:
     the model raises.
     """
     said, wanted = settings, admission(settings)
-    import uvicorn
-
-    from monge.server.access import Access
     from monge.server.app import build
     from monge.server.models import open_model
 
@@ -37,27 +37,40 @@ def serve(model: str, settings: Settings) -> None:
             first, said.limits,
             follow=followed(model), poll_s=said.poll_s, threads=said.threads, batches=said.batches,
         )  # fmt: skip
-        config = uvicorn.Config(
-            Access(app, wanted),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=bool(said.trusted_proxies),
-            forwarded_allow_ips=[*said.trusted_proxies],
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=DRAIN_S,
-            lifespan="on",
-        )
+        server = _server(Access(app, wanted), said)
+        app.state.drawing.failed = server.fail
         log.info(
             "%s version %s on %s (%s)",
             first.name, first.version, address(said.host, listener.getsockname()[1]),
             first.sampler.provider,
         )  # fmt: skip
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when it is done
-            signal.signal(number, ended)
-        config.load()
+            signal.signal(number, lambda number, _: ended(number, server.last_words()))
         _settle()
-        uvicorn.Server(config).run([listener])
+        server.run([listener])
+    if server.failure is not None:
+        raise server.failure
+
+
+def _server(app: Access, settings: Settings) -> Server:
+    """Set uvicorn up: our connections, our log, and nobody's forwarded headers but a proxy's."""
+    most, backlog = room(settings.patience.connections)
+    house = House(settings.patience, most)
+    config = uvicorn.Config(
+        app,
+        http=cast(Any, partial(Connection, house=house)),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=[*settings.trusted_proxies],
+        backlog=backlog,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        lifespan="on",
+    )
+    config.load()
+    return Server(config, house, min(settings.limits.timeout_s, DRAIN_S))
 
 
 def _settle() -> None:
@@ -69,9 +82,9 @@ def _settle() -> None:
     gc.freeze()
 
 
-def ended(number: int, _: object = None) -> None:
+def ended(number: int, last_words: str = "what was accepted has been answered") -> None:
     """Say which signal it was, when all is done."""
-    log.info("stopped by %s; what was accepted has been answered", signal.Signals(number).name)
+    log.info("stopped by %s; %s", signal.Signals(number).name, last_words)
 
 
 def followed(model: str) -> str | None:

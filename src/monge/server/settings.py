@@ -12,6 +12,20 @@ from monge.server.drawing import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How many seconds a client may take for each part of a request, and how many may be there.
+
+    A body that comes, and an answer that is taken, with 64 KiB a second or more have as long as
+    that takes.
+    """
+
+    header_s: float = 10.0
+    body_s: float = 30.0
+    answer_s: float = 30.0
+    connections: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Where it listens, whom it admits, what a request may take, and how it draws.
 
@@ -29,6 +43,7 @@ class Settings:
     root_path: str = ""
     rate: float = 0.0
     limits: Limits = field(default_factory=Limits)
+    patience: Patience = field(default_factory=Patience)
     provider: str = "auto"
     threads: int = 0
     batches: Sequence[int] | None = None
