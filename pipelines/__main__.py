@@ -41,6 +41,11 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--product", default="", metavar="NAME", help="that of products/NAME")
     parser.add_argument("--minutes", type=float, default=settings.MINUTES, help="for `auto`")
+    parser.add_argument(
+        "--workspace", choices=("shared", "own"), default="shared",
+        help="own: beside a run that is at work here, in a copy that goes at the end; --set is "
+        "then for this run alone",
+    )  # fmt: skip
     asked = parser.parse_args()
     try:
         changes = asked.set + changes_of_make()
@@ -49,7 +54,8 @@ def main() -> int:
         settings.checked(changes, Path(settings.FILE), Path.cwd())
         _check_server()
         address.given(Path.cwd())  # of MLflow: refused now, and not after the training
-        parameters = settings.keep(changes, Path.cwd(), print)
+        fix = settings.keep if asked.workspace == "shared" else settings.fixed
+        parameters = fix(changes, Path.cwd(), print)
     except MongeError as error:
         print(f"retrain: {error}", file=sys.stderr)
         return error.exit_code
@@ -57,7 +63,7 @@ def main() -> int:
         file = Path(folder) / settings.FILE
         file.write_text(parameters, encoding="utf-8")
         ours = {PARAMS_FILE: str(file), settings.UNTIL: str(began_s + asked.minutes * 60)}
-        return _guarded(os.environ | ours)
+        return _guarded(os.environ | ours | {"MONGE_WORKSPACE": asked.workspace})
 
 
 def _guarded(environment: dict[str, str]) -> int:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from monge import products
 from monge.errors import InputError, MongeError, ServiceError
@@ -174,9 +174,7 @@ def _register(
     Who paused it, on the page or by command, finds it paused.
     """
     from prefect.client.schemas.actions import DeploymentScheduleCreate
-    from prefect.utilities.callables import parameter_schema
 
-    flow = _loaded(row)
     wanted: dict[str, Any] = {
         "schedules": [DeploymentScheduleCreate.from_schedule(when.schedule())] if when else [],
         "parameters": dict(row.parameters),
@@ -187,7 +185,7 @@ def _register(
         "work_pool_name": pool,
         "work_queue_name": QUEUE if row.trains else "default",
         "job_variables": {"env": _environment(whose, code)},
-        "parameter_openapi_schema": parameter_schema(flow).model_dump(exclude_unset=True),
+        "parameter_openapi_schema": form(_loaded(row)),
         "enforce_parameter_schema": True,
     }
     changed = ["made"] if old is None else _differences(old, wanted)
@@ -225,6 +223,22 @@ def _environment(whose: Owner, code: Code) -> dict[str, str]:
     """What a worker's runs find in their environment; secrets stay in the worker's own."""
     given = {PROJECT: whose.project, place.PRODUCT: whose.product, place.STATE: code.state}
     return RUNS | {name: value for name, value in given.items() if value}
+
+
+def form(flow: Any) -> dict[str, Any]:
+    """The schema of a flow's parameters, of which Prefect's page makes a form.
+
+    Descriptions are those of its docstring's Args, or of the annotations.
+    """
+    from prefect.utilities.callables import parameter_schema
+
+    found = parameter_schema(flow).model_dump(exclude_unset=True)
+    for name, hint in get_type_hints(flow.fn, include_extras=True).items():
+        for told in getattr(hint, "__metadata__", ()):
+            described = getattr(told, "description", None)
+            if described and name in found["properties"]:
+                found["properties"][name].setdefault("description", described)
+    return found
 
 
 def _flow(row: Row) -> str:

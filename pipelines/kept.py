@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,11 +39,17 @@ def fetch_data(root: Path, log: Callable[[str], None]) -> None:
     pointers = _git(root, "ls-files", "*.dvc").splitlines()
     if not pointers:
         return
-    remotes = subprocess.run(["dvc", "remote", "list"], cwd=root, capture_output=True, text=True)
+    asked = [sys.executable, "-m", "dvc", "remote", "list"]
+    remotes = subprocess.run(asked, cwd=root, capture_output=True, text=True)
     command = ["dvc", "pull" if remotes.stdout.strip() else "checkout", *pointers]
     ended = child.run(command, log)
     if ended.code and not all((root / name.removesuffix(".dvc")).exists() for name in pointers):
         raise StorageError(f"`{' '.join(command)}` failed: {ended.tail[-1] if ended.tail else ''}")
+
+
+def lines(root: Path, *arguments: str) -> list[str]:
+    """The names that a git command prints with -z."""
+    return [name for name in _git(root, *arguments).split("\0") if name]
 
 
 def _written(root: Path) -> dict[str, bytes]:

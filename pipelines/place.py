@@ -21,7 +21,7 @@ def enter(product: str) -> None:
     place = products.existing(Path.cwd(), product)
     if products.write_stages(place):
         print(f"products/{product}/{products.STAGES}: written anew, for the checkout's own changed")
-    _find_first(products.home(place))
+    find_first(products.home(place))
     os.chdir(place)
 
 
@@ -46,7 +46,7 @@ def entered(log: Callable[[str], None]) -> Iterator[None]:
     with turn.taken(root, log, turn.KEPT):
         kept.follow(before, root, log)
         os.chdir(root)
-        _find_first(root, root / "src")
+        find_first(root, root / "src")
         kept.fetch_data(root, log)
         if os.environ.get(PRODUCT):
             enter(os.environ[PRODUCT])
@@ -56,7 +56,7 @@ def entered(log: Callable[[str], None]) -> Iterator[None]:
             os.chdir(before if before.exists() else Path("/"))
 
 
-def _find_first(*folders: Path) -> None:
+def find_first(*folders: Path) -> None:
     """Have child processes look for packages in these folders first."""
     searched = [*map(str, folders), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(part for part in searched if part)

@@ -7,13 +7,14 @@ Prefect decides when and again; DVC decides what is stale; the work is `monge <s
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
@@ -24,14 +25,18 @@ from monge.errors import MongeError
 from monge.paths import Paths
 from monge.stages import dvc_lock
 from pipelines import artifacts, brief, child, hooks, place, settings, summary, turn
+from pipelines import workspace as own
 from pipelines.stage import FILE_STAGES, choose, run_stage
 from pipelines.watch import watched
 
 Hours = Annotated[float | None, Field(gt=0)]
+Workspace = Literal["shared", "own"]
 
 
 @flow(name="retrain", **hooks.ENDS)
-def retrain(changes: list[str] | None = None, hours: Hours = None) -> Any:
+def retrain(
+    changes: list[str] | None = None, hours: Hours = None, workspace: Workspace = "shared"
+) -> Any:
     """Run the chain with params.yaml as it is now and `changes`, as section.key=value.
 
     They are this run's alone, and stay its own whatever becomes of the file. Of several runs in a
@@ -42,6 +47,8 @@ def retrain(changes: list[str] | None = None, hours: Hours = None) -> Any:
             section.key=value, such as train.steps=8000. The file stays as it is.
         hours: What the run may take. After that it saves its work and ends as failed; the next
             run goes on from there. Empty for as long as it takes.
+        workspace: shared waits for the runs before it in the same folder; own works beside them,
+            in a copy of the project that is removed at the end.
     """
     brief.outages()
     log = get_run_logger()
@@ -49,15 +56,21 @@ def retrain(changes: list[str] | None = None, hours: Hours = None) -> Any:
     with watched(hours, log.warning) as watch:
         try:
             with place.entered(log.info):
-                state = _with_parameters(changes or [], log)
+                state = _with_parameters(changes or [], workspace, log)
         except MongeError as error:
             state = Failed(message=str(error))
     return watch.outcome(state)
 
 
-def _with_parameters(changes: list[str], log: Any) -> Any:
+def _with_parameters(changes: list[str], where: Workspace, log: Any) -> Any:
     """Fix the run's parameters, wait for the turn, and run the chain. Raises MongeError."""
     parameters = settings.fixed(changes, Path.cwd(), log.info)
+    if where == "own":
+        return own.beside(parameters, lambda: _in_turn(parameters, log), log.info)
+    return _in_turn(parameters, log)
+
+
+def _in_turn(parameters: str, log: Any) -> Any:
     with turn.taken(Path.cwd(), log.info), tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / settings.FILE
         file.write_text(parameters, encoding="utf-8")
@@ -84,9 +97,11 @@ def _chain(parameters: str, log: Callable[[str], None]) -> Any:
 def main() -> int:
     """Run the flow once; the first Ctrl-C lets the stage in hand save its work and end."""
     signal.signal(signal.SIGINT, child.stop)
-    state: State[Any] = retrain(return_state=True)  # type: ignore[assignment]
+    where: Any = os.environ.get(own.WORKSPACE) or "shared"
+    state: State[Any] = retrain(workspace=where, return_state=True)  # type: ignore[assignment]
     if state.is_completed():
-        print("\n".join(summary.lines(Path.cwd())))
+        if where == "shared":
+            print("\n".join(summary.lines(Path.cwd())))
         return 0
     print(f"\nretrain: {state.message}", file=sys.stderr)
     told = re.search(r"ended with exit code (\d+)", state.message or "")
