@@ -29,7 +29,7 @@ export MONGE_CIFAR_ARCHIVE ?= $(abspath $(wildcard ../shared/data/cifar10-jpeg.t
 export MOVED_FROM := $(shell made=$$(sed -n 's/^command = .* --clear //p' .venv/pyvenv.cfg 2>/dev/null); \
 	[ -z "$$made" ] || [ "$$made" = "$$(pwd -P)/.venv" ] || [ "$$made" = "$$(cd .venv && pwd -P)" ] || echo "$$made")
 
-.PHONY: run test test-anywhere soak lint format lock mlflow prefect schedule studies clean help moved
+.PHONY: run test test-anywhere soak lint format lock mlflow prefect schedule studies sbom clean help moved
 
 run: .venv/ready ## The chain. IMAGES=your/pictures MINUTES=30; PRODUCT=name; SET="section.key=value ...".
 ifneq ($(value IMAGES),)
@@ -86,6 +86,9 @@ lock: .venv/ready ## Resolve the pins anew: requirements*.lock, for Linux, Pytho
 		pyproject.toml -o requirements-serve.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header requirements-uv.in -o requirements-uv.lock
+
+sbom: .venv/ready ## What is installed, as a bill of materials (CycloneDX), and its licences.
+	@$(BIN)/monge sbom
 
 clean: ## Remove the environment and every output; data/raw and the DVC cache stay.
 	rm -rf .venv .monge .prefect mlflow.db mlartifacts checkpoints checkpoints.replaced models reports data/prepared

@@ -12,6 +12,7 @@ import typer
 from monge.cli import (  # the commands, in the order of the help
     data,
     encoding,
+    inventory,
     making,
     projecting,
     promoting,
@@ -25,7 +26,7 @@ from monge.errors import InputError, MissingExtra, MongeError, StorageError
 from monge.outputs import Patient
 
 __all__ = [
-    "app", "data", "encoding", "main", "making", "projecting", "promoting", "sampling",
+    "app", "data", "encoding", "inventory", "main", "making", "projecting", "promoting", "sampling",
     "serving", "starting",
 ]  # fmt: skip
 

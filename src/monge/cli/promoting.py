@@ -19,13 +19,17 @@ def promote(
         bool, typer.Option("--force", help="Make it champion whatever the gate says.")
     ] = False,
     reason: Annotated[str, typer.Option(help="Why it is forced; kept with the version.")] = "",
+    sign: Annotated[
+        Path | None,
+        typer.Option(envvar="MONGE_SIGNING_KEY", help="Sign it with this private key (PEM)."),
+    ] = None,
 ) -> None:
     """Register the judged file; make it champion if it is better."""
     if force and not reason.strip():
         raise InputError("--force needs a --reason, which is kept with the version.")
     if reason and not force:
         raise InputError("--reason goes with --force.")
-    typer.echo(run_stage("promote", params, override, force=reason if force else None))
+    typer.echo(run_stage("promote", params, override, force=reason if force else None, sign=sign))
 
 
 @app.command()

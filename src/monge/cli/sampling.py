@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from monge import signatures
 from monge.cli.base import app
 from monge.errors import InputError
 from monge.outputs import is_stream
+from monge.signatures import VERIFY_KEY
 
 if TYPE_CHECKING:
     from monge.serving.sampler import Sampler
@@ -35,6 +37,12 @@ class Shards(StrEnum):
     parquet = "parquet"
 
 
+Verify = Annotated[
+    Path | None,
+    typer.Option(envvar=VERIFY_KEY, help="Refuse what is not signed by this public key (PEM)."),
+]
+
+
 @app.command()
 def sample(
     model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
@@ -42,7 +50,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.")] = 0,
     first: Annotated[int, typer.Option(help="Index of the first image.")] = 0,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, or a folder, or -.")
+        Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, a folder, or -.")
     ] = Path("samples.png"),
     provider: Annotated[
         Provider, typer.Option(case_sensitive=False, help="Where to compute.")
@@ -63,8 +71,10 @@ def sample(
         ),
     ] = None,
     shard_size: Annotated[int, typer.Option(help="Images of a shard.")] = 10_000,
+    verify: Verify = None,
 ) -> None:
     """Draw images from a generator file or a registered model."""
+    signatures.require(verify)
     if n < 1:
         raise InputError(f"-n must be at least 1, got {n}.")
     from monge.labels import named

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from monge import signatures
 from monge.cli.base import app
-from monge.cli.sampling import Provider
+from monge.cli.sampling import Provider, Verify
 from monge.errors import InputError
 
 Served = Annotated[
@@ -107,8 +108,10 @@ def serve(
     max_replicas: MostReplicas = None,
     replica_requests: ReplicaRequests = None,
     replica_gpus: ReplicaGpus = None,
+    verify: Verify = None,
 ) -> None:
     """Answer requests for images over HTTP, until a signal."""
+    signatures.require(verify)
     from monge.server.drawing import Limits
     from monge.server.settings import Patience, Settings
 

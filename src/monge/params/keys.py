@@ -91,7 +91,7 @@ _MEANT = {
     "n_critic": _OPPONENT_STEPS, "critic_steps": _OPPONENT_STEPS,
     "discriminator_steps": _OPPONENT_STEPS,
 }  # fmt: skip
-_ALIKE, _LIKE_ENOUGH = 0.6, 0.75
+_ALIKE, _LIKE_ENOUGH = 0.62, 0.75
 """How alike the last parts must be at least, and with what is added for the same section."""
 
 

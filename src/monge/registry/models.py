@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from monge import signatures
 from monge.errors import InputError, ModelFileError
 from monge.files import locked, write_whole
 from monge.operators import check_operators
@@ -24,6 +25,10 @@ HASH_TAG = "monge.sha256"
 EXPERIMENT = "monge"
 ENCODER_FILE, ENCODER_TAG = "encoder.onnx", "monge.encoder"
 """What it is called beside the generator file, and the tag that has its SHA-256."""
+
+SIGNATURE_TAGS = {MODEL_FILE: "monge.signature", ENCODER_FILE: "monge.encoder_signature"}
+SIGNER_TAG = "monge.signed_by"
+"""The SHA-256 of each file's signature, and a hash of the key's public half."""
 
 LOCAL_PAGE = "http://127.0.0.1:5000"
 
@@ -210,11 +215,32 @@ class Registry:
                 "damaged. Register the model again."
             )
         cached = self.shared / "models" / f"{digest}.onnx"
-        if cached.exists() and _sha256(cached) == digest:
-            return cached
-        data = self._stored(version).read(name, digest)
-        write_whole(cached, data)
+        self._cache(version, name, digest, cached)
+        signature = version.tags.get(SIGNATURE_TAGS[name])
+        if signature and signatures.is_required():
+            beside = cached.with_name(cached.name + signatures.ENDING)
+            self._cache(version, name + signatures.ENDING, signature, beside)
         return cached
+
+    def _cache(self, version: Version, name: str, digest: str, cached: Path) -> None:
+        if not (cached.exists() and _sha256(cached) == digest):
+            write_whole(cached, self._stored(version).read(name, digest))
+
+    def sign(self, version: Version, found: Mapping[str, bytes]) -> Version:
+        """Keep signatures beside a version's files, by the names of these, and say whose they are.
+
+        One that is signed by the same key already stays as it is. Raises what `register` raises.
+        """
+        by = signatures.signer(found[MODEL_FILE])
+        if version.tags.get(SIGNER_TAG) == by:
+            return version
+        for name, data in found.items():
+            self._stored(version).add(name + signatures.ENDING, data)
+        digests = {
+            SIGNATURE_TAGS[name]: hashlib.sha256(data).hexdigest() for name, data in found.items()
+        }
+        self.set_tags(version, {**digests, SIGNER_TAG: by})
+        return self.find(str(version.number))
 
     def has_stored(self, version: Version) -> bool:
         """Whether the version's own file is where the registry keeps it, to the byte."""

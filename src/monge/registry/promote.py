@@ -45,12 +45,14 @@ def promote(
     describe: Callable[[str], str] = str,
     experiment: str = EXPERIMENT,
     force: str | None = None,
+    signed: Mapping[str, bytes] | None = None,
 ) -> Promotion:
     """Register `model`, judged by `report`, and make it champion if the gate says so.
 
     `rejudge` measures the champion's file again when a figure of it has another protocol. `floor`
     is what must hold of any champion, and how that came out. `force` is a person's reason to
-    promote whatever the gate says. `beside` are files kept with it, and
+    promote whatever the gate says. `beside` are files kept with it,
+    `signed` the signatures of its files by their names, which are there before any alias is, and
     `describe` makes the version's description of the verdict's reason. Aliases move last,
     champion's last of all: killed anywhere, the next call completes it. Raises what the registry
     raises, and InputError when the report lacks a figure that a condition names, or when the name
@@ -63,6 +65,8 @@ def promote(
     version = registry.register(
         model, run_key=run_key, tags=tags, experiment=experiment, beside=beside
     )
+    if signed:
+        version = registry.sign(version, signed)
     while True:
         champion = registry.champion()
         if champion is not None and champion.number == version.number:

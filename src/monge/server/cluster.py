@@ -32,7 +32,7 @@ _LOOK_S = 2.0
 _ALIVE_S = 20.0
 _STORE_BYTES = 256 << 20
 _LONGEST_FOLDER = 30  # Ray makes sockets 70 characters deeper, and a socket's path ends at 107
-_REGISTRY = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+_REGISTRY = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MONGE_VERIFY_KEY")
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
 # On a busy machine its web server takes longer to start than the five seconds that Ray gives it.
 _PATIENT = {

@@ -27,19 +27,22 @@ _COMPARED = 64
 log = logging.getLogger(__name__)
 
 
-def promote(params: Params, paths: Paths, *, force: str | None = None) -> str:
+def promote(
+    params: Params, paths: Paths, *, force: str | None = None, sign: Path | None = None
+) -> str:
     """Register the judged file, and make it champion if it is better than the one there is.
 
     It must be nearer to the real pictures than the baselines are, too, champion or none. `force` is
     a reason to make it champion whatever the gate says. A server that is away is waited for, for
-    `promote.wait_s`. Raises InputError when the report is of another file.
+    `promote.wait_s`. `sign` is the private key that signs the files. Raises InputError when the
+    report is of another file.
     """
     from monge.stages.waiting import when_back
 
-    return when_back(lambda: _promote(params, paths, force), params.promote.wait_s)
+    return when_back(lambda: _promote(params, paths, force, sign), params.promote.wait_s)
 
 
-def _promote(params: Params, paths: Paths, force: str | None) -> str:
+def _promote(params: Params, paths: Paths, force: str | None, key_file: Path | None) -> str:
     """Do it once. It is not begun where the registry does not answer."""
     from monge.evaluation import document, verdict
     from monge.evaluation.card import card, comment
@@ -86,6 +89,7 @@ def _promote(params: Params, paths: Paths, force: str | None) -> str:
         describe=lambda reason: comment(dataclasses.replace(facts, verdict=reason)),
         experiment=params.promote.name,
         force=force,
+        signed=_signed(paths, encoder, key_file),
     )
     sentence = _sentence(promotion)
     _note_promotion(paths, sentence, facts.words, promotion, registry.run_page(promotion.version))
@@ -96,6 +100,24 @@ def _promote(params: Params, paths: Paths, force: str | None) -> str:
         if contract.export_revision:
             run.tags({"git.export_revision": contract.export_revision})
     return sentence
+
+
+def _signed(paths: Paths, encoder: Mapping[str, bytes], key: Path | None) -> dict[str, bytes]:
+    """Sign the generator file and its encoder, in the registry's names and beside the local ones.
+
+    Beside, that is, in the folder of models: the encoder's own is an output of DVC's.
+    """
+    from monge import signatures
+    from monge.registry.logged_model import MODEL_FILE
+
+    if key is None:
+        return {}
+    files = {MODEL_FILE: paths.model.read_bytes(), **encoder}
+    signed = {name: signatures.sign(data, key) for name, data in files.items()}
+    for name, signature in signed.items():
+        local = paths.model.name if name == MODEL_FILE else name
+        write_whole(paths.model.with_name(local + signatures.ENDING), signature)
+    return signed
 
 
 def require_name(params: Params, paths: Paths, dataset: PackedDataset) -> None:

@@ -23,11 +23,13 @@ def when_back(work: Callable[[], T], wait_s: float) -> T:
 
     Raises the ServerAway of the last try when `wait_s` are over.
     """
-    end_s, told_s = time.monotonic() + wait_s, float("-inf")
+    end_s, told_s = float("inf"), float("-inf")
     while True:
         try:
             return work()
         except ServerAway as away:
+            if end_s == float("inf"):
+                end_s = time.monotonic() + wait_s  # the first try's time is not waiting
             left_s = end_s - time.monotonic()
             if left_s <= 0:
                 raise
