@@ -8,11 +8,12 @@ from monge.stages.choosing import choose, new, product_name
 from monge.stages.collecting import data_add
 from monge.stages.judging import evaluate, metrics, report
 from monge.stages.making import export, launch, plan, prepare, train, triton
+from monge.stages.noticing import notice
 from monge.stages.restoring import data_checkout, data_log
 from monge.stages.standing import compare, models, promote, rollback, show
 
 __all__ = [
     "choose", "compare", "data_add", "data_checkout", "data_log", "evaluate", "export", "launch",
-    "metrics", "models", "new", "plan", "prepare", "product_name", "promote", "report", "rollback",
-    "show", "train", "triton",
+    "metrics", "models", "new", "notice", "plan", "prepare", "product_name", "promote", "report",
+    "rollback", "show", "train", "triton",
 ]  # fmt: skip

@@ -20,8 +20,8 @@ def packed(path) -> dict[str, bytes]:
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
     with tarfile.open(path) as archive:
-        opened = {m.name: archive.extractfile(m) for m in archive if m.isreg()}
-        return {name: file.read() for name, file in opened.items() if file is not None}
+        files = {m.name: archive.extractfile(m) for m in archive if m.isreg()}
+        return {name: file.read() for name, file in files.items() if file}
 
 
 @pytest.mark.parametrize(
