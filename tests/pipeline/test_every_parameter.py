@@ -18,7 +18,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from monge import stages
+from monge import sizes, stages
 from monge.params import Params, load
 from monge.paths import Paths
 from monge.serving.sampler import Sampler
@@ -42,7 +42,7 @@ BASE: dict[str, dict[str, Any]] = {
 
 OTHER: dict[str, Any] = {
     "prepare.source": "folder", "prepare.path": "data/other", "prepare.classes": "none",
-    "prepare.resolution": 16,
+    "prepare.resolution": "24x16",
     "prepare.colour": "rgb", "prepare.fit": "pad", "prepare.background": "#102030",
     "prepare.levels": "stretch",
     "prepare.validation_fraction": 0.25, "prepare.seed": 1, "prepare.max_rejected_fraction": 0.5,
@@ -258,7 +258,8 @@ def test_the_run_cache_brings_back_the_values_that_are_asked_for(stage: str, tin
         assert recorded(stage, paths) == asked, change
         if stage == "prepare":
             manifest = json.loads((paths.prepared / "manifest.json").read_bytes())
-            assert manifest["image_shape"][1:] == [asked["resolution"]] * 2
+            width, height = sizes.sides(asked["resolution"])
+            assert manifest["image_shape"][1:] == [height, width]
         rounds.append(ran.read_text().split())
     assert rounds[0] == [stage], "the first value was not run"
     assert rounds[2] == rounds[-1], "the second round did not come from the run cache"

@@ -161,7 +161,7 @@ def test_a_generator_says_its_size_itself(halves: tuple[Path, Path], tmp_path: P
         ("one", {"size": 8}, "one: 1 image, and at least 20 a side .* name another folder"),
         ("one.tar", {"size": 8}, "1 usable image.* Add images, or name another folder or archive"),
         ("none", {"size": 8}, "no image found in .*none. Put images there, or name another folder"),
-        ("small.onnx", {"size": 8}, r"size: \(3, 16, 16\) and \(3, 8, 8\). Leave out"),
+        ("small.onnx", {"size": 8}, "16x16 pixels in colour and 8x8 pixels in colour. Leave out"),
     ],
 )
 def test_bad_input_is_one_line(
