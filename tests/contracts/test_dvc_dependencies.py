@@ -20,9 +20,10 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 CARRIERS = (
-    "monge", "monge.__main__", "monge.cli", "monge.durations", "monge.errors", "monge.files",
-    "monge.original", "monge.parameter_line", "monge.paths", "monge.products", "monge.registry",
-    "monge.stages", "monge.terminal", "monge.tracking",
+    "monge", "monge.__main__", "monge.cli", "monge.credentials", "monge.durations", "monge.errors",
+    "monge.files", "monge.original", "monge.outputs", "monge.parameter_line", "monge.paths",
+    "monge.products", "monge.registry", "monge.signatures", "monge.stages", "monge.terminal",
+    "monge.tracking",
 )  # fmt: skip
 FUNCTIONS = {
     "prepare": ("making", "prepare"), "train": ("making", "train"),
