@@ -64,9 +64,15 @@ def choices(images: Images, seconds: float, timed: Timed, fixed: dict[str, objec
 
 def _net(images: Images) -> Choice:
     channels, height, width = images.shape
-    convolutional = min(height, width) >= _CONVOLUTIONS and sizes.draws("dcgan", width, height)
+    large, drawn = min(height, width) >= _CONVOLUTIONS, sizes.draws("dcgan", width, height)
     why = f"{width}x{height} pixels, {COLOURS[channels]}"
-    return Choice("train.net", "dcgan" if convolutional else "mlp", why)
+    if large and not drawn:
+        near = " or ".join(
+            f"{across}x{down}"
+            for across, down in sizes.nearest(width, height, sizes.LARGEST["dcgan"])
+        )
+        why += f", which dcgan does not draw: prepare.resolution {near} would be for it"
+    return Choice("train.net", "dcgan" if large and drawn else "mlp", why)
 
 
 def _method(net: object) -> list[Choice]:

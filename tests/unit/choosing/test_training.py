@@ -58,6 +58,11 @@ def test_what_dcgan_does_not_draw_is_for_mlp():
     assert chosen(Images(5000, (3, 12, 18)))["train.net"] == "mlp"
     assert chosen(Images(5000, (3, 36, 36)))["train.net"] == "mlp"
     assert chosen(Images(5000, (3, 32, 48)))["train.net"] == "dcgan"
+    (net,) = [
+        choice for choice in choices(Images(5000, (3, 36, 50)), 100.0, lambda _: 0.1, {})
+        if choice.key == "train.net"
+    ]  # fmt: skip
+    assert "50x36 pixels, colour, which dcgan does not draw: prepare.resolution 48x32" in str(net)
     assert chosen(Images(5000, (3, 36, 24)))["train.net"] == "dcgan"
 
 
