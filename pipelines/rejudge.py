@@ -19,19 +19,27 @@ from prefect.states import Failed
 from monge.errors import MongeError
 from monge.params import Params, load
 from monge.paths import Paths
+from monge.registry.gate import Figure
+from monge.registry.models import resolve
+from monge.registry.promote import figures as noted
 from monge.stages import judging
 from pipelines import brief, hooks, place, settings, turn
+from pipelines.retrain import Hours
 from pipelines.stage import run_stage
 from pipelines.watch import watched
 
 
 @flow(name="rejudge", **hooks.ENDS)
-def rejudge() -> Any:
-    """Judge the champion's file on the current held-out images, and publish the figures."""
+def rejudge(hours: Hours = None) -> Any:
+    """Judge the champion's file on the current held-out images, and publish the figures.
+
+    Args:
+        hours: What the run may take. Empty for as long as it takes.
+    """
     brief.outages()
     log = get_run_logger()
     state: Any = None
-    with watched(None, log.warning) as watch:
+    with watched(hours, log.warning) as watch:
         try:
             with place.entered(log.info), turn.taken(Path.cwd(), log.info):
                 state = _rejudged()
@@ -44,10 +52,12 @@ def _rejudged() -> Any:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / settings.FILE
         file.write_text(settings.fixed([], Path.cwd(), print), encoding="utf-8")
+        params = load(file, chosen=())
+        resolve(_champion(params))  # that there is none is told now
         prepared = run_stage("prepare", str(file), return_state=True)
         if not prepared.is_completed():
             return Failed(message=prepared.message)
-        return judge(load(file, chosen=()))
+        return judge(params, return_state=True)
 
 
 @task(task_run_name="judge", cache_policy=NO_CACHE)
@@ -56,10 +66,10 @@ def judge(params: Params) -> str:
     from monge.evaluation import document
     from monge.serving.sampler import Sampler
 
-    address = f"models:/{params.promote.name}@champion"
-    sampler = Sampler.load(address, params.evaluate.provider)
+    registry, version = resolve(_champion(params))
+    before, address = noted(version), f"{registry.name} version {version.number}"
+    sampler = Sampler.load(registry.fetch(version), params.evaluate.provider)
     figures = document.entries(judging.judge(params, Paths(Path.cwd()), sampler).figures)
-    before = sampler.contract.metrics
     rows = [_row(name, figure, before.get(name)) for name, figure in figures.items()]
     told = f"{address} ({sampler.model_hash[:12]}) on the held-out images as they are now"
     create_table_artifact(rows, key="rejudged", description=told)
@@ -68,14 +78,19 @@ def judge(params: Params) -> str:
     return told
 
 
-def _row(name: str, figure: dict[str, Any], before: Any) -> dict[str, str]:
-    """One figure beside that of the promotion."""
-    then = before.get("value") if isinstance(before, dict) else before
+def _champion(params: Params) -> str:
+    return f"models:/{params.promote.name}@champion"
+
+
+def _row(name: str, figure: dict[str, Any], before: Figure | None) -> dict[str, str]:
+    """One figure beside that of the promotion, and whether both were measured alike."""
+    alike = before is not None and before.protocol_hash == figure["protocol"]["protocol_hash"]
     return {
         "figure": name,
         "now": f"{figure['value']:.4g}",
         "95 % interval": "{:.4g} to {:.4g}".format(*figure["interval"]),
-        "when promoted": f"{then:.4g}" if isinstance(then, (int, float)) else "",
+        "when promoted": "" if before is None or before.value is None else f"{before.value:.4g}",
+        "same images and protocol": "yes" if alike else "no",
         "better": figure["better"],
     }
 

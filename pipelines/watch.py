@@ -16,12 +16,14 @@ from typing import Any
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed
 
-from pipelines import child, hooks
+from pipelines import automations, child, hooks
 
 POLL_S = 5.0
 """Seconds between two questions to the server."""
 
 CANCELLED = "cancelled; what was done is kept, and the next run goes on"
+
+ALIVE = "The server had no sign of life while it was away itself; the run goes on."
 
 
 class Watch:
@@ -55,11 +57,29 @@ class Watch:
             if self._until is not None and time.monotonic() > self._until:
                 self.late = True
             elif client is not None:
-                self.cancelled = _cancelled(client, number)
+                self.cancelled = self._asked(client, number)
             if self.stopped:
                 self._log(self.stopped)
                 child.stop()
                 return
+
+    def _asked(self, client: Any, number: str) -> bool:
+        """Whether the server says that somebody cancelled the run.
+
+        One that it took for dead, because it was away itself, is running: it is told so.
+        """
+        import httpx
+
+        try:
+            answer = client.get(f"/flow_runs/{number}")
+            state = (answer.json().get("state") if answer.status_code == 200 else None) or {}
+            if state.get("type") == "CRASHED" and state.get("message") == automations.MESSAGE:
+                alive = {"type": "RUNNING", "message": ALIVE}
+                client.post(f"/flow_runs/{number}/set_state", json={"state": alive, "force": True})
+                self._log(ALIVE)
+        except (httpx.HTTPError, ValueError):
+            return False
+        return state.get("type") in ("CANCELLING", "CANCELLED")
 
     def end(self) -> None:
         """Look no more."""
@@ -91,15 +111,3 @@ def _headers() -> dict[str, str]:
 
     key = get_current_settings().api.key
     return {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-
-
-def _cancelled(client: Any, number: str) -> bool:
-    """Whether the server says that somebody cancelled the run."""
-    import httpx
-
-    try:
-        answer = client.get(f"/flow_runs/{number}")
-        state = answer.json().get("state") if answer.status_code == 200 else None
-    except (httpx.HTTPError, ValueError):
-        return False
-    return state is not None and state.get("type") in ("CANCELLING", "CANCELLED")

@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -139,11 +141,33 @@ def test_deploying_says_what_it_changes_and_touches_nothing_of_others(place, ser
     assert server.deployment("retrain/digits-nightly")["paused"]
 
 
-def test_a_schedule_outlives_its_server_and_leaves_nothing_paused(place, server):
+@pytest.fixture
+def receiver():
+    """The address of a program that takes webhooks, and what it has taken."""
+    taken: list[dict[str, str]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self):
+            taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    served = HTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{served.server_port}/", taken
+    served.shutdown()
+    served.server_close()
+
+
+def test_a_schedule_outlives_its_server_and_leaves_nothing_paused(place, server, receiver):
     schedule = place.start(
         sys.executable, "-m", "pipelines.deployments", "--cron", "0 3 * * *", **server.api,
         # As after minutes of asking: Prefect's runner gives up when the server is away.
         PREFECT_CLIENT_MAX_RETRIES="0", PREFECT_RUNNER_POLL_FREQUENCY="1",
+        MONGE_WEBHOOK_URL=receiver[0],
     )  # fmt: skip
     said = ""
     while "next: " not in said:
@@ -157,6 +181,11 @@ def test_a_schedule_outlives_its_server_and_leaves_nothing_paused(place, server)
     run = server.begin("retrain/digits-scheduled", changes=["train.stepz=3"])
     failed = server.wait_for(run, "FAILED")
     assert "train.stepz: unknown key. Did you mean train.steps?" in failed["message"]
+    deadline = time.monotonic() + 60
+    while not receiver[1] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [(each["event"], each["run_id"]) for each in receiver[1]] == [("failure", run)]
+    assert receiver[1][0]["project"] == "digits"
     schedule.send_signal(signal.SIGTERM)
     said += schedule.communicate(timeout=120)[0]
     assert schedule.returncode == 0

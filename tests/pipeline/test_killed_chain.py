@@ -36,7 +36,7 @@ def trainers(project):
 
 def wait_for_step(project, step, process):
     """Until a checkpoint of at least `step` is there and the training still runs."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         steps = [int(p.name[5:]) for p in project.folder.glob("checkpoints/step-*")]
         running = trainers(project)
