@@ -10,17 +10,35 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 from monge.params import PARAMS_FILE
 
 
 def main(arguments: list[str]) -> int:
     """Run a command of DVC's."""
-    import dvc.parsing
-    from dvc.cli import main as dvc_main
+    with tempfile.TemporaryDirectory() as folder:
+        if not _in_git(Path.cwd()):
+            allow_no_git(Path(folder))
+        import dvc.parsing
+        from dvc.cli import main as dvc_main
 
-    dvc.parsing.DEFAULT_PARAMS_FILE = os.environ[PARAMS_FILE]
-    return int(dvc_main(arguments))
+        dvc.parsing.DEFAULT_PARAMS_FILE = os.environ[PARAMS_FILE]
+        return int(dvc_main(arguments))
+
+
+def _in_git(folder: Path) -> bool:
+    return any((around / ".git").exists() for around in (folder, *folder.parents))
+
+
+def allow_no_git(folder: Path) -> None:
+    """Let DVC work in a source archive, by a setting that is this process's alone.
+
+    In the project's own settings it would stay, and DVC would go on without git after `git init`.
+    """
+    (folder / "config").write_text("[core]\n    no_scm = true\n", encoding="utf-8")
+    os.environ["DVC_SYSTEM_CONFIG_DIR"] = str(folder)
 
 
 if __name__ == "__main__":

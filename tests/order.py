@@ -53,6 +53,8 @@ SLOW = (
     "tests/unit/registry/test_promote.py",
     "tests/unit/evaluation/test_judge.py",
     "tests/unit/training/test_code_mutations.py",
+    "tests/unit/test_signatures.py",
+    "tests/unit/cli/test_outputs.py",
 )
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from monge.credentials import hidden
 from monge.errors import InputError
 
 STANDARD = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -54,7 +55,10 @@ def beside(name: str) -> str:
 
 
 class Patient:
-    """Standard output whose reader may go, as `head` does: the work goes on, unheard."""
+    """Standard output whose reader may go, as `head` does: the work goes on, unheard.
+
+    What is told there tells no password, as an error's message does not.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -62,7 +66,7 @@ class Patient:
     def write(self, text: str) -> int:
         """Write, or drop what nobody reads."""
         try:
-            self._stream.write(text)
+            self._stream.write(hidden(text))
         except BrokenPipeError:
             self._drop()
         return len(text)

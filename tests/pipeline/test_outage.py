@@ -13,7 +13,7 @@ import pytest
 from tests.mlflow_server import Server
 from tests.proxied import proxy
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 # Each is looked for in everything that the chain left. Typed with its signs as codes in an address.
 PASSWORD, TYPED = "hush/hush@42", "hush%2Fhush%4042"

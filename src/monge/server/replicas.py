@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Metric
 
+from monge.credentials import Formatter
 from monge.errors import InputError
 from monge.server.access import Access
 from monge.server.admission import Admission
@@ -186,5 +187,6 @@ def _speak() -> None:
     """Log to standard error as the command does; Ray puts in front whose words they are."""
     ours = logging.getLogger("monge")
     ours.handlers = [logging.StreamHandler(sys.stderr)]
+    ours.handlers[0].setFormatter(Formatter("%(message)s"))
     ours.setLevel(logging.INFO)
     ours.propagate = False

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.proxied import proxy
 from tests.running import write
 
 MONGE = Path(sys.executable).with_name("monge")
@@ -99,6 +100,16 @@ def test_a_parameter_file_that_is_none_is_one_line(tmp_path: Path, params: str) 
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("monge: ")
+
+
+def test_what_is_told_on_standard_output_tells_no_password(model: Path) -> None:
+    with proxy(credentials="al:hush/hush") as server:
+        server.page = model.read_bytes()
+        where = server.address.replace("//", "//al:hush%2Fhush@")
+        done = subprocess.run([MONGE, "inspect", f"{where}/g.onnx"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{server.address.replace('//', '//***@')}/g.onnx: ")
+    assert "hush" not in done.stdout + done.stderr
 
 
 def test_who_reads_only_the_beginning_stops_nothing(model: Path, tmp_path: Path) -> None:
