@@ -22,6 +22,7 @@ from monge.paths import Paths
 from monge.serving.sampler import Sampler
 from monge.tracking import NullRun
 from monge.training import loop
+from tests.pipeline.conftest import Project
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(900)
@@ -228,6 +229,44 @@ def test_nothing_is_written_outside_the_project_and_home_stays_clean(finished):
         if path.is_file() and project.folder not in path.parents
     ]  # fmt: skip
     assert all(path.stat().st_size < 1_000_000 for path in leftovers), leftovers
+
+
+def test_a_fresh_clone_fetches_what_it_serves_and_no_more(finished, tmp_path):
+    """From a remote, a folder here, set by one command; versions of images name their models."""
+    project = Project.__new__(Project)
+    project.folder = tmp_path / "copy"
+    shutil.copytree(finished[0].folder, project.folder, symlinks=True)
+    project.run("dvc", "remote", "add", "--quiet", "-d", "store", tmp_path / "store")
+    project.run("dvc", "push", "--quiet")
+    project.run("git", "add", "--all", ".")
+    project.run("git", "-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "all")
+    clone = Project.__new__(Project)
+    clone.folder = tmp_path / "clone"
+    project.run("git", "clone", "--quiet", ".", clone.folder)
+    served = ("models/generator.onnx", "models/encoder")
+    clone.run("dvc", "pull", "--quiet", *served)
+    files = [clone.folder / served[0], *(clone.folder / served[1]).iterdir()]
+    size_bytes = sum(file.stat().st_size for file in files)
+    travelled = _size_bytes(clone.folder / ".dvc" / "cache")
+    assert size_bytes <= travelled < size_bytes + 2000  # and the list of a folder's files
+    assert travelled < _size_bytes(tmp_path / "store") / 10
+    clone.run("monge", "sample", served[0], "-n", "4", "-o", "four.png")
+    for name in served[:1]:
+        assert files[0].read_bytes() == (project.folder / name).read_bytes()
+
+    lock = (project.folder / "dvc.lock").read_text()
+    md5 = re.search(r"path: data/raw\n.*\n\s+md5: (\S+)", lock)[1]
+    record = {
+        "version": 1, "path": "data/raw", "hash": md5, "date": "2026-11-26", "by": "A",
+        "images": 9, "held_out": 2,
+    }  # fmt: skip
+    (project.folder / "data" / "versions.jsonl").write_text(json.dumps(record) + "\n")
+    listed = project.run("monge", "data", "log", "--set", "prepare.source=folder").stdout
+    assert "used by monge-digits 1 (champion)" in listed
+
+
+def _size_bytes(folder):
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def test_a_worse_generator_becomes_challenger_and_not_champion(finished):

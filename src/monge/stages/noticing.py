@@ -58,7 +58,8 @@ def notice(params: Params, paths: Paths, policy: Policy) -> Notice:
     except DatasetError:
         return Notice(True, "nothing is packed here yet: a first training")
     old = agreement.prepared(params, paths)
-    with tempfile.TemporaryDirectory(dir=paths.prepared.parent) as folder:
+    paths.own_state.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=paths.own_state) as folder:
         now = prepare(params.prepare, paths.root, paths.downloads, Path(folder) / "now")
         if now.content_hash == old.content_hash:
             return Notice(False, "nothing new: the images are those of the last training")

@@ -104,6 +104,27 @@ def test_a_champion_is_judged_again_once_a_protocol(
     assert judging.rejudged(other, paths, champion, changed) == second
 
 
+def test_a_champion_is_judged_anew_when_the_held_out_images_are_others(
+    paths: Paths, untracked: None
+) -> None:
+    champion = write(paths.root / "champion.onnx", seed=1)
+    figures = []
+    for seed in (0, 1):  # 60 held-out images, then 20 more and others to train on
+        images = np.random.default_rng(seed).integers(0, 256, (180, 3, 16, 16), dtype=np.uint8)
+        with PackedWriter(paths.prepared, (3, 16, 16), []) as writer:
+            writer.append("train", images[:100])
+            writer.append("validation", images[100 : 160 + 20 * seed])
+            dataset = writer.finish(source={"kind": "noise"})
+        stages.evaluate(PARAMS, paths)
+        candidate = document.read(paths.metrics)
+        figure = judging.rejudged(PARAMS, paths, champion, candidate)["frechet"]
+        assert figure["protocol"]["dataset_hash"] == dataset.content_hash
+        protocols = {each["protocol"]["protocol_hash"] for each in (figure, candidate["frechet"])}
+        assert len(protocols) == 1
+        figures.append(figure)
+    assert figures[0]["value"] != figures[1]["value"]
+
+
 def test_labels_are_the_datasets_by_the_names_of_the_classes() -> None:
     """A dataset that has gained a class numbers the others anew."""
     contract = Contract(
