@@ -13,6 +13,9 @@ from studies.study import Conditions, Finding, Study
 NAMES = (
     "wgan/parallel_lines",
     "wgan/two_gaussians",
+    "wgan/momentum",
+    "wgan_gp/value_surfaces",
+    "wgan_gp/gradient_norms",
     "goodfellow/optimal_discriminator",
     "weng/divergences",
     "weng/piles",

@@ -1,0 +1,1 @@
+"""Gulrajani et al. 2017: Improved training of Wasserstein GANs."""
