@@ -29,7 +29,7 @@ export MONGE_CIFAR_ARCHIVE ?= $(abspath $(wildcard ../shared/data/cifar10-jpeg.t
 export MOVED_FROM := $(shell made=$$(sed -n 's/^command = .* --clear //p' .venv/pyvenv.cfg 2>/dev/null); \
 	[ -z "$$made" ] || [ "$$made" = "$$(pwd -P)/.venv" ] || [ "$$made" = "$$(cd .venv && pwd -P)" ] || echo "$$made")
 
-.PHONY: run test test-anywhere soak lint format lock mlflow prefect schedule studies sbom clean help moved
+.PHONY: run up down status test test-anywhere soak lint format lock mlflow prefect schedule studies sbom clean help moved
 
 run: .venv/ready ## The chain. IMAGES=your/pictures MINUTES=30; PRODUCT=name; SET="section.key=value ...".
 ifneq ($(value IMAGES),)
@@ -37,6 +37,15 @@ ifneq ($(value IMAGES),)
 else
 	@MONGE_SET="$$SET" $(BIN)/python -m pipelines --product "$$PRODUCT" --minutes "$$MINUTES"
 endif
+
+up: .venv/ready ## All servers on this machine: UP="--mlflow-port 5001 ..."; again starts what is missing.
+	@$(BIN)/python -m pipelines.stack up $(UP)
+
+down: .venv/ready ## Stop them; data stay.
+	@$(BIN)/python -m pipelines.stack down
+
+status: .venv/ready ## What runs, since when, where, and what it is at.
+	@$(BIN)/python -m pipelines.stack status $(if $(JSON),--json)
 
 # A file's tests stay in one process: they share what its fixtures start. tests/order.py: which first.
 PYTEST = $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder $(TESTS)
@@ -72,7 +81,7 @@ mlflow: .venv/ready ## MLflow's page over this project's runs and models, on por
 prefect: .venv/ready ## Prefect's server and page, on port 4200.
 	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200
 
-schedule: .venv/ready ## Retrain on a schedule: CRON="0 3 * * *", PRODUCT=name. Needs `make prefect` running.
+schedule: .venv/ready ## Retrain on a schedule: CRON="0 3 * * *", PRODUCT=name. Needs `make up` or `make prefect`.
 	@$(BIN)/python -m pipelines.deployments --cron "$(CRON)" --product "$$PRODUCT"
 
 studies: .venv/ready ## Try the papers' claims: STUDIES="wgan/parallel_lines ..." or all; SEEDS=3. docs/studies.

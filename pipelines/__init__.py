@@ -7,6 +7,7 @@ Each is a default: what the environment already says wins.
 import os
 from pathlib import Path
 
+from monge import servers
 from monge.products import home
 
 # What a run needs where servers restart and processes die; `deploy` gives it to workers' runs, too.
@@ -31,3 +32,6 @@ _DEFAULTS = {
 }
 for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)
+
+SERVERS = servers.use(home(Path.cwd()))
+"""What to tell of the servers of `make up`, where those are used."""

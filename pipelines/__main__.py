@@ -24,7 +24,7 @@ from monge.errors import MongeError, ServiceError
 from monge.params import PARAMS_FILE
 from monge.params.file import changes_of_make
 from monge.tracking import address
-from pipelines import place, settings
+from pipelines import SERVERS, place, settings
 from pipelines.server import answers
 
 _PR_SET_PDEATHSIG = 1
@@ -37,6 +37,8 @@ def main() -> int:
 
         return deploy.main(sys.argv[2:])
     began_s = time.time()
+    if SERVERS:
+        print(f"retrain: {SERVERS}", flush=True)
     parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--product", default="", metavar="NAME", help="that of products/NAME")
@@ -88,8 +90,8 @@ def _check_server() -> None:
     api = os.environ.get("PREFECT_API_URL")
     if api and not answers(api):
         raise ServiceError(
-            f"PREFECT_API_URL: no Prefect server answers at {api}. Start it (`make prefect` starts "
-            "one here), or unset it for the embedded one."
+            f"PREFECT_API_URL: no Prefect server answers at {api}. Start it (`make up` and `make "
+            "prefect` start one here), or unset it for the embedded one."
         )
 
 

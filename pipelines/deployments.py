@@ -18,7 +18,7 @@ from typing import Any
 
 from monge.errors import InputError
 from monge.products import home
-from pipelines import place, timetable
+from pipelines import SERVERS, place, timetable
 from pipelines.project import owner
 from pipelines.server import answers
 
@@ -98,6 +98,8 @@ def main() -> int:
         "--timezone", default="", metavar="ZONE", help="such as Europe/Paris; else this machine's"
     )
     chosen = parser.parse_args()
+    if SERVERS:
+        print(f"schedule: {SERVERS}", flush=True)
     # Before Prefect is imported: it reads its address then.
     api = os.environ.setdefault("PREFECT_API_URL", LOCAL_API)
     try:

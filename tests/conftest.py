@@ -1,9 +1,14 @@
 """Fixtures that more than one room uses."""
 
+import os
+
 import numpy as np
 import pytest
 
 from monge.data.writer import PackedWriter
+
+# A checkout where `make up` was given: its servers are not for its tests.
+os.environ["MONGE_SERVERS"] = "embedded"
 
 pytest_plugins = ["tests.order", "tests.running", "tests.summary"]
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from monge import __version__
+from monge import __version__, servers
 from monge.errors import InputError
+from monge.products import home
 
 app = typer.Typer(
     name="monge",
@@ -21,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+REMEMBERING = ("train", "evaluate", "promote", "rollback", "models", "compare", "report")
+"""The commands that ask or tell MLflow, whatever they are given."""
 
 RANK = os.environ.get("RANK", "0")
 """Which of several processes that train together this is; the first one speaks."""
@@ -65,6 +70,15 @@ def options(
         if not folder.is_dir():
             raise InputError(f"-C {folder}: no such folder.")
         os.chdir(folder)
+    _use_servers()
+
+
+def _use_servers() -> None:
+    """Use the servers of `make up` where the environment names no others, and say so."""
+    told = servers.use(home(Path.cwd()))
+    of_registry = any(word in REMEMBERING or "models:/" in word for word in sys.argv[1:])
+    if told and of_registry and RANK == "0":
+        typer.echo(f"monge: {told}", err=True)
 
 
 def run_stage(
