@@ -126,6 +126,7 @@ def test_a_run_uses_them_and_its_champion_is_served(stack, tiny):
     assert f"servers of `make up`: MLflow http://127.0.0.1:{stack.ports['mlflow']}" in said
     assert versions(stack) == ["tiny"]
     assert not (stack.folder / "mlflow.db").exists()
+    stack.run("monge", "promote", "--force", "--reason", "tiny, and yet to be served")
     stack.run("dvc", "push", "--quiet")
     facts = stack.wait(lambda facts: facts["servers"]["service"]["state"] == "up")
     assert facts["champion"] == "tiny version 1"
