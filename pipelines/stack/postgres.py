@@ -14,6 +14,7 @@ import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from monge.errors import MissingExtra, ServiceError, StorageError
 from pipelines.stack.passwords import Passwords, write_private
@@ -146,7 +147,7 @@ def _make(state: Path, place: Path, as_user: str | None, password: str) -> None:
         str(programs(state) / "initdb"), "-D", str(aside), "-U", "postgres",
         f"--pwfile={secret}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
     ]  # fmt: skip
-    given = {}
+    given: dict[str, Any] = {}
     if as_user:
         shutil.chown(secret, as_user)
         given = {"user": as_user, "group": pwd.getpwnam(as_user).pw_gid, "extra_groups": []}

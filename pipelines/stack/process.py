@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from monge.files import write_whole
 
@@ -62,7 +63,9 @@ def start(
     environment: Mapping[str, str], log: Path, user: str | None,
 ) -> Running:  # fmt: skip
     """Start a server in a session of its own, its words going to the end of a log."""
-    given = {"user": user, "group": user_group(user), "extra_groups": []} if user else {}
+    given: dict[str, Any] = (
+        {"user": user, "group": user_group(user), "extra_groups": []} if user else {}
+    )
     with log.open("ab") as out:
         process = subprocess.Popen(
             command, cwd=folder, env={**environment, MARK: _mark(state, name)}, stdout=out,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from monge.errors import InputError, StorageError
 from monge.files import write_whole
@@ -127,7 +128,8 @@ def chosen(place: Place, options: Mapping[str, str | None]) -> Settings:
     for each in fields(Settings):
         text = options.get(each.name) or os.environ.get(variable(each.name))
         if text:
-            settings = replace(settings, **{each.name: _typed(each.name, text, each.default)})
+            value: Any = _typed(each.name, text, each.default)
+            settings = replace(settings, **{each.name: value})
     settings.ports()
     return settings
 

@@ -67,7 +67,7 @@ class Service:
     def whole_environment(self) -> dict[str, str]:
         """Ours over the machine's own, without what a shell says for other servers."""
         base = {key: value for key, value in os.environ.items() if not key.startswith(_OTHERS)}
-        return base | self.environment
+        return {**base, **self.environment}
 
 
 def table(place: Place, settings: Settings, passwords: Passwords) -> dict[str, Service]:

@@ -83,7 +83,8 @@ def _check_extras() -> None:
 
 def _check_ports(place: Place, settings: Settings, rows: Mapping[str, Service]) -> None:
     """Each port that we are about to take must be free, or be one that we have now."""
-    ours, wanted = _taken_now(place), {}
+    ours = _taken_now(place)
+    wanted: dict[int, str] = {}
     for row in rows.values():
         if process.known(place.state, row.name) is None or not set(row.ports) <= ours:
             wanted |= {port: row.title for port in row.ports if port not in ours}
@@ -128,7 +129,7 @@ def _wait(
 
 
 def _settled(now: Mapping[str, Any], row: Service) -> bool:
-    return now.get("state") in ("up", "idle") and now.get("fingerprint") == row.fingerprint
+    return now.get("state") in ("up", "idle") and bool(now.get("fingerprint") == row.fingerprint)
 
 
 def _reason(place: Place, row: Service, now: Mapping[str, Any]) -> str:
@@ -139,7 +140,9 @@ def _reason(place: Place, row: Service, now: Mapping[str, Any]) -> str:
     )
 
 
-def _deploy(place: Place, settings: Settings, secret: Passwords, say: Callable[[str], None]) -> str:
+def _deploy(
+    place: Place, settings: Settings, secret: Passwords, say: Callable[[str], None]
+) -> None:
     """Give the Prefect server the table of deployments, for the worker that runs here."""
     words = ["deploy", "--pool", POOL, "--trainings", str(settings.trainings)]
     done = subprocess.run(

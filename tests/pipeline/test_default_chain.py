@@ -255,7 +255,9 @@ def test_a_fresh_clone_fetches_what_it_serves_and_no_more(finished, tmp_path):
         assert files[0].read_bytes() == (project.folder / name).read_bytes()
 
     lock = (project.folder / "dvc.lock").read_text()
-    md5 = re.search(r"path: data/raw\n.*\n\s+md5: (\S+)", lock)[1]
+    named = re.search(r"path: data/raw\n.*\n\s+md5: (\S+)", lock)
+    assert named is not None
+    md5 = named[1]
     record = {
         "version": 1, "path": "data/raw", "hash": md5, "date": "2026-11-26", "by": "A",
         "images": 9, "held_out": 2,
