@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from monge import products
+from monge.credentials import bare, hidden
 from monge.errors import InputError, MongeError, ServiceError
 from pipelines import RUNS, place, timetable
 from pipelines.deployments import LOCAL_API, TABLE, Row
@@ -68,6 +69,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if chosen.trainings < 1:
             raise InputError(f"--trainings: must be at least 1, got {chosen.trainings}.")
+        if bare(chosen.git) != chosen.git:
+            raise InputError(
+                f"--git {chosen.git}: the server would keep the password and show it. Leave it "
+                "out, and give it to the worker's own git (a credential helper, or an SSH key)."
+            )
         if chosen.product:
             products.existing(Path.cwd(), chosen.product)
         whose, zone = owner(Path.cwd(), chosen.product), timetable.time_zone(chosen.timezone)
@@ -79,7 +85,8 @@ def main(arguments: Sequence[str]) -> int:
     except MongeError as error:
         print(f"deploy: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"start a worker: prefect worker start --pool {chosen.pool}   (PREFECT_API_URL={api})")
+    told = f"prefect worker start --pool {chosen.pool}   (PREFECT_API_URL={hidden(api)})"
+    print(f"start a worker: {told}")
     return 0
 
 

@@ -58,7 +58,7 @@ def hidden(text: str) -> str:
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     if "://" in text:
-        text = _USERINFO.sub(rf"\1{HIDDEN}@", text)
+        text = _USERINFO.sub(lambda found: _without(found, f"{HIDDEN}@"), text)
     if "=" in text or ":" in text:
         text = _IN_QUERY.sub(rf"\1{HIDDEN}", text)
         text = _ASSIGNED.sub(rf"\1{HIDDEN}", text)
@@ -73,8 +73,13 @@ def bare(address: str) -> str:
 
 
 def without_user(address: str) -> str:
-    """Return an address without user and password."""
-    return _USERINFO.sub(r"\1", address)
+    """Return an address without user and password; SSH's user alone is a part of the way."""
+    return _USERINFO.sub(lambda found: _without(found, ""), address)
+
+
+def _without(found: re.Match[str], instead: str) -> str:
+    alone = found[1].lower().endswith("ssh://") and ":" not in found[0][len(found[1]) :]
+    return found[0] if alone else f"{found[1]}{instead}"
 
 
 def user_and_password(address: str) -> tuple[str, str] | None:

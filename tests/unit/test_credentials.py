@@ -20,6 +20,7 @@ BASIC = "YWxpY2U6czNjckB0LXB3"  # of alice:s3cr@t-pw
     [
         ("http://alice:s3cr%40t@h:5000/x failed", "http://***@h:5000/x failed"),
         ("'postgresql+psycopg2://u:pa/ss@db:5432/x'", "'postgresql+psycopg2://***@db:5432/x'"),
+        ("ssh://git:pw@h/o/r.git", "ssh://***@h/o/r.git"),
         ("redis://:pw12@h:1/0", "redis://***@h:1/0"),
         ("http://u:p@ss@h/x and https://tok@h/y", "http://***@h/x and https://***@h/y"),
         ("http://u:8080pass@[::1]:5/x", "http://***@[::1]:5/x"),
@@ -40,7 +41,7 @@ def test_credentials_are_hidden_in_any_words(text: str, told: str) -> None:
     [
         "http://h:5000/#/models/x@champion", "http://h:80/a@b", "models:/digits@champion",
         "see http://a/b, or me@x.org", "git@github.com:o/r.git", "train.token=3 monge.key=abc",
-        "sqlite:////a/b.db?timeout=60", "6 tokens: 5 of them",
+        "sqlite:////a/b.db?timeout=60", "6 tokens: 5 of them", "ssh://git@h/o/r.git",
     ],
 )  # fmt: skip
 def test_what_is_no_credential_stays(text: str) -> None:
