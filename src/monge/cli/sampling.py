@@ -96,6 +96,8 @@ def sample(
     else:
         if first or truncation is not None:
             raise InputError("--shards takes neither --first nor --truncation.")
+        if is_stream(output):
+            raise InputError(f"-o {output}: shards fill a folder. Name one.")
         plan = {"n": n, "seed": seed, "shard_size": shard_size, "label": wanted}
         _fill(sampler, output, **plan, format=shards.value)
     of_class = "" if wanted is None else f" of {_class(wanted, sampler.contract.classes)}"

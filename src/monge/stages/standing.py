@@ -217,6 +217,8 @@ def compare(params: Params, paths: Paths, first: str, second: str, picture: Path
     from monge.registry.models import Registry
     from monge.serving.sampler import Sampler
 
+    if picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise InputError(f"-o {picture}: this is a picture; give a name that ends in .png.")
     registry = Registry(paths.root, params.promote.name)
     one, two = (registry.find(which) for which in (first, second))
     told = beside.lines(one, two)

@@ -84,6 +84,15 @@ def test_a_name_that_cannot_be_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_needs_a_folder_or_a_picture_does_not_take_a_dash(model: Path, tmp_path: Path) -> None:
+    for command in (f"sample {model} --shards webdataset -o -", "compare 1 2 -o -"):
+        (tmp_path / "params.yaml").write_text("{}")
+        done = subprocess.run([MONGE, *command.split()], cwd=tmp_path, capture_output=True)
+        assert done.returncode == 2
+        assert b"monge: -o -: " in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
 def test_a_name_as_long_as_names_may_be_is_written(model: Path, tmp_path: Path) -> None:
     name = "é" * 125 + ".png"
     assert sample(model, tmp_path, name).returncode == 0
