@@ -29,31 +29,9 @@ from monge.versions.drift import Policy
 from pipelines import child
 from pipelines.retrain import retrain
 
-Folder = Annotated[
-    str, Field(description="A drop folder: what lies in it is added to the images. Empty: none.")
-]
-Pull = Annotated[
-    bool, Field(description="Bring the images from DVC's remote that their .dvc file names.")
-]
-MinImages = Annotated[int, Field(ge=1, description="So many new images are worth a training.")]
-MinShare = Annotated[
-    float, Field(gt=0, description="New images of this share of those there are worth one, too.")
-]
-PValue = Annotated[
-    float, Field(gt=0, lt=1, description="A window has drifted where its p-value is at most this.")
-]
-Drifted = Annotated[int, Field(ge=1, description="So many windows that drifted are worth one.")]
-Windows = Annotated[int, Field(ge=1, description="Of so many windows, the newest ones.")]
-WindowImages = Annotated[
-    int, Field(ge=10, description="Fewer new images than this wait for the next look.")
-]
-Start = Annotated[
-    Literal["fresh", "fine-tune"],
-    Field(description="From random weights, or from the champion's where its checkpoints are here"),
-]
-Changes = Annotated[
-    list[str], Field(description="Parameters of the training, as section.key=value.")
-]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0.0)]
+Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 @task(task_run_name="collect", cache_policy=NO_CACHE)
@@ -83,21 +61,33 @@ def look(policy: Policy) -> Any:
 
 @flow(name="new-data")
 def new_data(
-    incoming: Folder = "",
-    pull: Pull = False,
-    min_images: MinImages = 200,
-    min_share: MinShare = 0.1,
-    p_value: PValue = 0.01,
-    drifted: Drifted = 2,
-    windows: Windows = 3,
-    window_images: WindowImages = 30,
-    start: Start = "fresh",
-    changes: Changes = [],  # noqa: B006 (it is read, and Prefect's form shows it)
+    incoming: str = "",
+    pull: bool = False,
+    min_images: Count = 200,
+    min_share: Share = 0.1,
+    p_value: Probability = 0.01,
+    drifted: Count = 2,
+    windows: Count = 3,
+    window_images: Annotated[int, Field(ge=10)] = 30,
+    start: Literal["fresh", "fine-tune"] = "fresh",
+    changes: list[str] = [],  # noqa: B006 (it is read, and Prefect's form shows it)
 ) -> Any:
     """Look for new images and, when they are worth it, retrain; the champion is judged anew then.
 
     The gate compares champion and candidate on the new held-out images: figures of other images
     are not comparable, and so the champion's file is judged again on these.
+
+    Args:
+        incoming: A drop folder: what lies in it is added to the images. Empty: none.
+        pull: Bring the images from DVC's remote first that their .dvc file names.
+        min_images: So many new images are worth a training.
+        min_share: New images of this share of those there are worth one, too.
+        p_value: A window has drifted where the p-value of its two-sample test is at most this.
+        drifted: So many windows that have drifted are worth a training.
+        windows: Of so many windows, the newest ones.
+        window_images: Fewer new images than this wait for the next look.
+        start: From random weights, or from the champion's where its checkpoints are here.
+        changes: Parameters of the training, as section.key=value.
     """
     state = collect(incoming, pull, return_state=True)
     if not state.is_completed():
