@@ -14,14 +14,19 @@ NAMES = (
     "wgan/parallel_lines",
     "wgan/two_gaussians",
     "wgan/momentum",
+    "wgan/loss_and_quality",
     "wgan_gp/value_surfaces",
     "wgan_gp/gradient_norms",
+    "wgan_gp/overfitting",
     "goodfellow/optimal_discriminator",
     "weng/divergences",
     "weng/piles",
     "weng/descent_ascent",
+    "weng/sprites",
     "irpan/duality",
     "ipm/classes",
+    "wae/table",
+    "arjovsky/vanishing_gradient",
 )
 """Each is the path of a script here, without its ending."""
 

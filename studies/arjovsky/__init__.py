@@ -1,0 +1,1 @@
+"""Arjovsky and Bottou 2017: Towards principled methods for training GANs."""

@@ -1,0 +1,1 @@
+"""Tolstikhin et al. 2018: Wasserstein auto-encoders."""
