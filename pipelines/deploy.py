@@ -76,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
             )
         if chosen.product:
             products.existing(Path.cwd(), chosen.product)
-        whose, zone = owner(Path.cwd(), chosen.product), timetable.time_zone(chosen.timezone)
+        whose = owner(Path.cwd(), chosen.product, chosen.git)
+        zone = timetable.time_zone(chosen.timezone)
         if not answers(api):
             raise ServiceError(f"no Prefect server at {api}. Start it, or set PREFECT_API_URL.")
         state = chosen.state or (f"~/.local/state/monge/{whose.project}" if chosen.git else "")
@@ -129,12 +130,9 @@ def _known(client: SyncPrefectClient, whose: Owner) -> dict[str, DeploymentRespo
     """What this owner has on the server already, save the schedule that `make schedule` serves."""
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
-    wanted = DeploymentFilter(tags=DeploymentFilterTags(all_=whose.tags))
+    wanted = DeploymentFilter(tags=DeploymentFilterTags(all_=[f"project:{whose.project}"]))
     found = client.read_deployments(deployment_filter=wanted)
-    ours = [each for each in found if each.work_pool_name]
-    if not whose.product:  # a product's have the project's tags, too
-        ours = [each for each in ours if not any(t.startswith("product:") for t in each.tags)]
-    return {each.name: each for each in ours}
+    return {each.name: each for each in found if each.work_pool_name and whose.owns(each.tags)}
 
 
 def _require_pool(
@@ -249,7 +247,7 @@ def form(flow: Any) -> dict[str, Any]:
 
 
 def _flow(row: Row) -> str:
-    return row.flow.rpartition(":")[2]
+    return str(_loaded(row).name)
 
 
 def _loaded(row: Row) -> Any:

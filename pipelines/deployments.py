@@ -55,6 +55,15 @@ TABLE = (
         trains=True,
     ),
     Row(
+        "hourly",
+        "pipelines/new_data.py:new_data",
+        "Looks for new images, and trains on them when there are enough or they are others than "
+        "those of the champion.",
+        cron="0 * * * *",
+        tags=("data", "train"),
+        trains=True,
+    ),
+    Row(
         "weekly",
         "pipelines/rejudge.py:rejudge",
         "Judges the champion's file anew on the held-out images as they are now, beside the "

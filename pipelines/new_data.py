@@ -26,7 +26,7 @@ from monge.params import load
 from monge.paths import Paths
 from monge.stages.noticing import Notice, start_of
 from monge.versions.drift import Policy
-from pipelines import child
+from pipelines import child, hooks, place
 from pipelines.retrain import retrain
 
 Count = Annotated[int, Field(ge=1)]
@@ -59,7 +59,7 @@ def look(policy: Policy) -> Any:
         return Failed(message=f"{error} (exit code {error.exit_code})")
 
 
-@flow(name="new-data")
+@flow(name="new-data", **hooks.ENDS)
 def new_data(
     incoming: str = "",
     pull: bool = False,
@@ -89,10 +89,20 @@ def new_data(
         start: From random weights, or from the champion's where its checkpoints are here.
         changes: Parameters of the training, as section.key=value.
     """
+    policy = Policy(min_images, min_share, p_value, drifted, windows, window_images)
+    try:
+        with place.entered(get_run_logger().info):
+            return _look_and_train(incoming, pull, policy, start, changes)
+    except MongeError as error:
+        return Failed(message=str(error))
+
+
+def _look_and_train(
+    incoming: str, pull: bool, policy: Policy, start: str, changes: list[str]
+) -> Any:
     state = collect(incoming, pull, return_state=True)
     if not state.is_completed():
         return Failed(message=state.message)
-    policy = Policy(min_images, min_share, p_value, drifted, windows, window_images)
     state = look(policy, return_state=True)
     if not state.is_completed():
         return Failed(message=state.message)

@@ -15,6 +15,8 @@ PRODUCT = "MONGE_PRODUCT"
 STATE = "MONGE_STATE"
 """The environment variable with a folder that outlives the folder that a worker runs in."""
 
+_entered: set[Path] = set()
+
 
 def enter(product: str) -> None:
     """Work in a product's folder, with this package still to be found. Raises InputError."""
@@ -29,17 +31,20 @@ def enter(product: str) -> None:
 def entered(log: Callable[[str], None]) -> Iterator[None]:
     """Go where a run is to work, by MONGE_STATE and MONGE_PRODUCT, and come back from there.
 
-    With neither that is where it is. A run in a kept checkout waits until no other is in there.
-    Raises MongeError.
+    With neither that is where it is, and for a flow within a flow, which is there already. A run in
+    a kept checkout waits until no other is in there. Raises MongeError.
     """
     from pipelines import kept, turn
 
     before, state = Path.cwd(), os.environ.get(STATE)
+    if before in _entered:
+        yield
+        return
     if not state:
         if os.environ.get(PRODUCT):
             enter(os.environ[PRODUCT])
-        yield
-        os.chdir(before)
+        with _from(before):
+            yield
         return
     root = Path(state).expanduser().resolve()
     root.mkdir(parents=True, exist_ok=True)
@@ -50,10 +55,20 @@ def entered(log: Callable[[str], None]) -> Iterator[None]:
         kept.fetch_data(root, log)
         if os.environ.get(PRODUCT):
             enter(os.environ[PRODUCT])
-        try:
+        with _from(before):
             yield
-        finally:
-            os.chdir(before if before.exists() else Path("/"))
+
+
+@contextmanager
+def _from(before: Path) -> Iterator[None]:
+    """Work where we are, and come back to where we were, if that is still there."""
+    here = Path.cwd()
+    _entered.add(here)
+    try:
+        yield
+    finally:
+        _entered.discard(here)
+        os.chdir(before if before.exists() else Path("/"))
 
 
 def find_first(*folders: Path) -> None:

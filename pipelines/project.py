@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monge.errors import InputError
-from monge.products import FOLDER, home
+from monge.products import home
 
 PROJECT = "MONGE_PROJECT"
 """The environment variable with the project's name; by default the name of its folder."""
@@ -23,11 +23,16 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 @dataclass(frozen=True)
 class Owner:
-    """A project, one of its products or none, and the place that deploys it."""
+    """A project, one of its products or none, and the place that its code comes from.
+
+    That is a git address, which all who work on the project share, or else a folder of this
+    machine. Who changes from this folder to an address stays the owner.
+    """
 
     project: str
     product: str
     place: str
+    here: str = ""
 
     @property
     def tags(self) -> list[str]:
@@ -39,9 +44,15 @@ class Owner:
         """The name of one of the owner's deployments."""
         return "-".join(part for part in (self.project, self.product, row) if part)
 
+    def owns(self, tags: list[str]) -> bool:
+        """Whether what has these tags is the owner's."""
+        mine = set(self.tags) - {f"place:{self.place}"}
+        places = {f"place:{self.place}", f"place:{self.here}"}
+        return mine <= set(tags) and bool(places & set(tags)) and not _products(tags) - mine
+
     def require(self, name: str, tags: list[str]) -> None:
         """Raise InputError when a deployment with these tags is another's."""
-        if set(self.tags) <= set(tags) and _products(tags) == _products(self.tags):
+        if self.owns(tags):
             return
         other = " ".join(sorted(tag for tag in tags if tag.startswith(("project:", "place:"))))
         raise InputError(
@@ -50,8 +61,11 @@ class Owner:
         )
 
 
-def owner(root: Path, product: str = "") -> Owner:
-    """The owner of what the checkout of `root` deploys. Raises InputError."""
+def owner(root: Path, product: str = "", git: str = "") -> Owner:
+    """The owner of what the checkout of `root` deploys, by its git address if one is given.
+
+    Raises InputError.
+    """
     checkout = home(root)
     name = os.environ.get(PROJECT) or re.sub(r"[^A-Za-z0-9._-]+", "-", checkout.name).strip("-._")
     if not _NAME.fullmatch(name):
@@ -59,12 +73,8 @@ def owner(root: Path, product: str = "") -> Owner:
             f"{PROJECT}: {name!r} cannot name a project: take up to 63 letters, digits, '.', '_' "
             "or '-', the first one a letter or a digit."
         )
-    return Owner(name, product, f"{socket.gethostname()}:{checkout}")
-
-
-def product_of(root: Path) -> str:
-    """The product whose folder this is, empty for the checkout's own."""
-    return root.name if root.parent.name == FOLDER and home(root) != root.resolve() else ""
+    here = f"{socket.gethostname()}:{checkout}"
+    return Owner(name, product, git or here, here)
 
 
 def _products(tags: list[str]) -> set[str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -82,7 +83,7 @@ class Server:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, request):
     """A project with a small training, committed; its name is that of its folder."""
-    project = Project(tmp_path_factory.mktemp("team") / "digits")
+    project = made(tmp_path_factory.mktemp("team") / "digits")
     yield project
     project.end()
 
@@ -90,6 +91,13 @@ def place(tmp_path_factory, request):
 @pytest.fixture(scope="module")
 def server(place):
     return Server(place)
+
+
+def made(folder):
+    """A project with all that a deployment may run."""
+    project = Project(folder)
+    shutil.copytree(Project.root() / "studies", folder / "studies")
+    return project
 
 
 def commit(project):
@@ -111,7 +119,7 @@ def test_deploying_says_what_it_changes_and_touches_nothing_of_others(place, ser
     assert queue["concurrency_limit"] == 1
 
     # Another copy of the same name, and the same copy by another name.
-    other = Project(tmp_path / "digits")
+    other = made(tmp_path / "digits")
     refused = other.run(*DEPLOY, check=False, **server.api)
     assert refused.returncode == 2
     assert "belongs to place:" in refused.stdout

@@ -1,11 +1,12 @@
 """Protects: what a run leaves is there for the next one, whose own clone is another folder."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from monge.errors import InputError
-from pipelines import kept
+from pipelines import kept, place
 from pipelines.project import Owner, owner
 
 
@@ -74,6 +75,28 @@ def test_a_name_that_another_place_holds_is_refused_with_what_to_do(tmp_path, mo
     one, other = Owner("a", "b", "here:/a"), Owner("a", "", "here:/a")
     with pytest.raises(InputError):
         other.require("retrain/a-b-nightly", one.tags)
+    # Who works on the same repository deploys the same; from a folder to its address is one way.
+    address = "https://example.com/digits.git"
+    shared = owner(tmp_path, git=address)
+    assert shared.owns(ours.tags)
+    assert shared.owns(Owner("digits", "", address, "elsewhere:/srv").tags)
+    assert not shared.owns(theirs.tags)
+    assert not ours.owns(shared.tags)
     monkeypatch.setenv("MONGE_PROJECT", "a/b")
     with pytest.raises(InputError, match="cannot name a project"):
         owner(tmp_path)
+
+
+def test_a_flow_within_a_flow_is_there_already_and_a_clone_may_be_gone_at_the_end(
+    origin, tmp_path, monkeypatch
+):
+    clone, root = cloned(origin, tmp_path, "clone"), tmp_path / "state"
+    monkeypatch.setenv(place.STATE, str(root))
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.chdir(clone)
+    with place.entered(print):
+        assert Path.cwd() == root
+        with place.entered(print):
+            assert Path.cwd() == root
+        assert Path.cwd() == root
+    assert Path.cwd() == clone
