@@ -1,6 +1,6 @@
 """Writes docs/studies: every study with its claim, our picture, our numbers and the verdict.
 
-    python -m studies.page studies-out
+    python -m studies.page studies-out [--scale quick]
 
 The numbers of the page stand in docs/studies/records.json as well, from which a test writes the
 page once more: a number that was typed by hand is found.
@@ -15,11 +15,13 @@ import shutil
 import statistics
 import sys
 from pathlib import Path
+from typing import get_args
 
 from monge.durations import duration
 from monge.files import write_whole
 from studies import catalogue
 from studies.record import ROOT, Record, place, stem, wanted
+from studies.study import Scale
 
 PAGES = ROOT / "docs" / "studies"
 SEEDS = (0, 1, 2)
@@ -28,7 +30,8 @@ _HEAD = """# The papers' claims, run here
 
 Each claim is tried by a short script in `studies/` that trains with this project's own objectives,
 networks and figures. A claim holds where all of its numbers are between the two that it wants, for
-seeds 0, 1 and 2; the numbers here are medians, with their least and greatest in brackets.
+seeds 0, 1 and 2; the numbers here are medians, with their least and greatest in brackets. They are
+of the {scale} size.
 
     python -m studies                              # lists them
     python -m studies wgan/parallel_lines --quick  # seconds
@@ -43,8 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Collect the records of a folder and write the page from them."""
     parser = argparse.ArgumentParser(prog="python -m studies.page", description=__doc__)
     parser.add_argument("out", type=Path, help="where the runs left their records")
-    out: Path = parser.parse_args(arguments).out
-    records = {name: _of(name, out) for name in catalogue.NAMES}
+    parser.add_argument("--scale", choices=get_args(Scale), default="default")
+    asked = parser.parse_args(arguments)
+    out: Path = asked.out
+    records = {name: _of(name, asked.scale, out) for name in catalogue.NAMES}
     missing = [name for name, found in records.items() if len(found) < len(SEEDS)]
     if missing:
         print(f"studies: not every seed was run of {', '.join(missing)}: `make studies` does it.",
@@ -72,10 +77,11 @@ def written(records: dict[str, list[Record]]) -> str:
         parts.append(
             f"## {told.title}\n\n**Claim** ({told.source}). {told.claim}\n\n"
             f"**Verdict: {said}.**\n\n![{told.title}]({stem(name)}.png)\n\n{_table(found)}\n\n"
-            f"{text_of(name)}\n\n`python -m studies {name}`, {minutes} a run on the machine that "
-            "made this page.\n"
+            f"{text_of(name)}\n\n`python -m studies {name}{_size(found[0])}`, {minutes} a run on "
+            "the machine that made this page.\n"
         )
-    return _HEAD + "\n".join(rows) + "\n\n" + "\n".join(parts)
+    scale = next((found[0]["scale"] for found in records.values()), "default")
+    return _HEAD.format(scale=scale) + "\n".join(rows) + "\n\n" + "\n".join(parts)
 
 
 def verdict(found: list[Record]) -> str:
@@ -102,13 +108,17 @@ def read() -> dict[str, list[Record]]:
     return found
 
 
-def _of(name: str, out: Path) -> list[Record]:
-    paths = [place(name, "default", seed, out) for seed in SEEDS]
+def _size(record: Record) -> str:
+    return "" if record["scale"] == "default" else f" --{record['scale']}"
+
+
+def _of(name: str, scale: Scale, out: Path) -> list[Record]:
+    paths = [place(name, scale, seed, out) for seed in SEEDS]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
 
 
 def _slim(record: Record) -> Record:
-    return {key: record[key] for key in ("study", "seed", "verdict", "seconds", "numbers")}
+    return {key: record[key] for key in ("study", "scale", "seed", "verdict", "seconds", "numbers")}
 
 
 def _table(found: list[Record]) -> str:

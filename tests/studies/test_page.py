@@ -12,13 +12,16 @@ from studies.study import Conditions
 
 def found(verdict: str, value: float) -> dict:
     number = {"name": "W", "value": value, "low": 0.0, "high": "inf", "paper": "a|b"}
-    return {"study": "wgan/parallel_lines", "seed": 0, "verdict": verdict, "seconds": 2.0,
+    return {"study": "wgan/parallel_lines", "scale": "quick", "seed": 0, "verdict": verdict,
+            "seconds": 2.0,
             "numbers": [number]}  # fmt: skip
 
 
 def test_numbers_are_told_with_their_spread_and_verdicts_with_their_seeds():
     runs = [found("holds", 1.0), found("holds", 3.0), found("holds in part", 2.0)]
     text = page.written({"wgan/parallel_lines": runs})
+    assert "of the quick size" in text
+    assert "`python -m studies wgan/parallel_lines --quick`" in text
     assert "| W | 2 (1 to 3) | 0 to inf | a\\|b |" in text
     assert "holds in part (holds for 2, holds in part for 1 of 3 seeds)" in text
     assert "Only W tells a generator" in text, "the script's own words"
