@@ -94,7 +94,7 @@ def test_a_damaged_copy_is_fetched_again_and_a_damaged_original_refused(
     with pytest.raises(ModelFileError, match=r"models:/digits/1: .*SHA-256 differs"):
         registry.fetch(version)
     original.unlink()
-    with pytest.raises(ServiceError):
+    with pytest.raises(ModelFileError, match=r"models:/digits/1: .* is gone from file:"):
         registry.fetch(version)
 
 
