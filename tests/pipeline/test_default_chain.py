@@ -249,22 +249,19 @@ def test_a_fresh_clone_fetches_what_it_serves_and_no_more(finished, tmp_path):
     size_bytes = sum(file.stat().st_size for file in files)
     travelled = _size_bytes(clone.folder / ".dvc" / "cache")
     assert size_bytes <= travelled < size_bytes + 2000  # and the list of a folder's files
-    assert travelled < _size_bytes(tmp_path / "store") / 10
+    assert travelled < _size_bytes(tmp_path / "store") / 4  # which has checkpoints and images, too
     clone.run("monge", "sample", served[0], "-n", "4", "-o", "four.png")
-    for name in served[:1]:
-        assert files[0].read_bytes() == (project.folder / name).read_bytes()
+    assert files[0].read_bytes() == (project.folder / served[0]).read_bytes()
 
     lock = (project.folder / "dvc.lock").read_text()
-    named = re.search(r"path: data/raw\n.*\n\s+md5: (\S+)", lock)
-    assert named is not None
-    md5 = named[1]
+    (md5,) = re.findall(r"path: data/raw\n.*\n\s+md5: (\S+)", lock)
     record = {
         "version": 1, "path": "data/raw", "hash": md5, "date": "2026-11-26", "by": "A",
         "images": 9, "held_out": 2,
     }  # fmt: skip
     (project.folder / "data" / "versions.jsonl").write_text(json.dumps(record) + "\n")
     listed = project.run("monge", "data", "log", "--set", "prepare.source=folder").stdout
-    assert "used by monge-digits 1 (champion)" in listed
+    assert re.search(r"used by monge-digits 1 \(.*champion\)", listed), listed
 
 
 def _size_bytes(folder):
@@ -278,7 +275,7 @@ def test_a_worse_generator_becomes_challenger_and_not_champion(finished):
     assert "params.yaml: train.steps: 4000 -> 60" in output
     assert "a new training, because: train.steps: 4000 -> 60" in output
     assert (project.folder / "checkpoints.replaced/step-00004000").is_dir()
-    assert "monge-digits version 1. Version 2 is not promoted: " in output, output
+    assert "monge-digits version 1. Not promoted" in output, output
     with sqlite3.connect(project.folder / "mlflow.db") as database:
         aliases = dict(
             database.execute("select alias, version from registered_model_aliases").fetchall()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from prefect.client.schemas.objects import State
 from prefect.logging import disable_run_logger
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 
 from monge.stages.noticing import Notice
 from monge.versions.drift import Policy
+from pipelines import child
 from pipelines import new_data as module
 from pipelines.child import Ended
 from tests.pipeline.test_data_versions import draw
@@ -27,7 +29,7 @@ def test_what_arrives_is_added_and_looked_at(project, monkeypatch):
         done = project.run(*command, check=False)
         return Ended(done.returncode, tuple(done.stdout.splitlines()))
 
-    monkeypatch.setattr(module.child, "run", run)
+    monkeypatch.setattr(child, "run", run)
     with disable_run_logger():
         assert module.collect.fn("incoming", False) is None
         (line,) = (home / "data" / "versions.jsonl").read_text().splitlines()
@@ -39,7 +41,7 @@ def test_what_arrives_is_added_and_looked_at(project, monkeypatch):
     with disable_run_logger():
         refused = module.collect.fn("other", False)
     assert isinstance(refused, State)
-    assert "--into" in refused.message
+    assert "--into" in str(refused.message)
 
 
 @pytest.mark.parametrize("outcome", [Completed(), Failed(message="train ended with exit code 4")])
