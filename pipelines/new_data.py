@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +22,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from monge import stages
-from monge.errors import MongeError
+from monge.errors import InputError, MongeError
 from monge.params import load
 from monge.paths import Paths
 from monge.stages.noticing import Notice, start_of
@@ -155,7 +156,15 @@ def main() -> int:
     parser.add_argument("--window-images", type=int, default=30)
     parser.add_argument("--start", choices=("fresh", "fine-tune"), default="fresh")
     parser.add_argument("--set", action="append", default=[], dest="changes")
+    parser.add_argument("--product", default="", metavar="NAME", help="that of products/NAME")
     asked = vars(parser.parse_args())
+    try:
+        if product := asked.pop("product"):
+            place.enter(product)
+    except InputError as error:
+        print(f"new-data: {error}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGINT, child.stop)
     state: State[Any] = new_data(**asked, return_state=True)  # type: ignore[assignment]
     print(f"new-data: {state.message}", file=sys.stdout if state.is_completed() else sys.stderr)
     return 0 if state.is_completed() else 1

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from monge.errors import InputError
+from monge.errors import EnvironmentFault, InputError
 from monge.files import write_whole
 from monge.paths import Paths
 from monge.versions import records
@@ -55,8 +55,7 @@ def finish(paths: Paths, tracked: Tracked) -> Iterator[str]:
     except ValueError:  # it is written whole or not at all
         raise InputError(f"{_file(paths)}: cannot be read. Remove it, and run it again.") from None
     if "checkout" in note:
-        tracked.point_at(note["checkout"])
-        tracked.bring()
+        _bring(paths, tracked, note["checkout"])
         yield "went on with a checkout that was interrupted"
     elif Path(note["made"]).exists():
         Path(note["made"]).unlink()
@@ -66,6 +65,17 @@ def finish(paths: Paths, tracked: Tracked) -> Iterator[str]:
         settle(paths, tracked, record)
         yield f"went on with an addition that was interrupted: version {record.version}"
     end(paths)
+
+
+def _bring(paths: Paths, tracked: Tracked, md5: str) -> None:
+    tracked.point_at(md5)
+    try:
+        tracked.bring()
+    except EnvironmentFault as error:
+        raise EnvironmentFault(
+            f"a checkout was interrupted, and cannot go on: {error}. Run it again when the remote "
+            f"answers; or remove {_file(paths)} to stay with the images that are there."
+        ) from None
 
 
 def settle(paths: Paths, tracked: Tracked, record: Record) -> Record:
