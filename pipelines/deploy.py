@@ -152,8 +152,10 @@ def _require_pool(
         )
         say(f"work pool {pool}: made")
     else:
-        if kind != "process":
-            raise InputError(f"--pool: {pool} is of type {kind}; name one of type process.")
+        if kind not in ("process", "kubernetes"):
+            raise InputError(
+                f"--pool: {pool} is of type {kind}; name one of type process or kubernetes."
+            )
     at = {"work_pool_name": pool}
     wanted = {"work_queues": {"name": {"any_": [QUEUE]}}}
     found = client.request(

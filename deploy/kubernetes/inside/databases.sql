@@ -1,0 +1,3 @@
+-- Run once, when the volume is new; the owner is the user monge.
+CREATE DATABASE mlflow;
+CREATE DATABASE prefect;
