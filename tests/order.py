@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # Those that take a quarter of a minute and more on two cores.
 SLOW = (
+    "tests/pipeline/test_stack.py",
     "tests/pipeline/test_deployments.py",
     "tests/pipeline/test_scheduled_chain.py",
     "tests/pipeline/test_killed_chain.py",
