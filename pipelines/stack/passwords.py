@@ -85,5 +85,5 @@ def _new() -> str:
 def _checked(name: str, given: str) -> str:
     """Letters that need no quoting in an address or a file of settings."""
     if len(given) < _LEAST or not (given.isascii() and given.replace("-", "").isalnum()):
-        raise InputError(f"{name}: at least {_LEAST} letters, digits or '-', without accents.")
+        raise InputError(f"{name} takes at least {_LEAST} letters, digits or '-', without accents.")
     return given
