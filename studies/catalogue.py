@@ -25,6 +25,7 @@ NAMES = (
     "weng/sprites",
     "irpan/duality",
     "ipm/classes",
+    "unrolled/ring",
     "wae/table",
     "arjovsky/vanishing_gradient",
 )

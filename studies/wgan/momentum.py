@@ -7,15 +7,16 @@ since the critic's loss is nonstationary, momentum seems to do worse. RMSProp, w
 what the authors went on with.
 
 Here critic and generator learn a ring of eight Gaussians with RMSProp, with Adam without momentum
-(β1 = 0) and with it (β1 = 0.9), all at one high rate, 0.002. A step without momentum is the
+(β1 = 0) and with it (β1 = 0.9), on both sides and at one high rate, 0.002. A step without momentum is the
 gradient with each of its entries made larger or smaller, so that its cosine with the gradient is
 positive by construction; with momentum it need not be. The cosine is that of the optimizer's own
 step, before weights are clipped. What is asked is whether momentum makes the training worse, and
 whether its step then turns against the gradient. Data, networks (3 layers of 64 units, c = 0.08,
 which is to 64 units what 0.01 is to 512) and rates are not in the paper.
 
-Steps against the gradient come, but seldom: about one in a hundred or fewer, and in some runs none.
-They are a sign of the trouble rather than all of it. Training is worse in every run.
+Training is worse with momentum from the start. Steps against the gradient come later: none to one
+in a hundred in the 150 iterations of the quick size, about one in ten in 800. There the cosine is
+a sign of the trouble, rather than what begins it.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def trained(momentum: float | None, at: Conditions) -> Run:
             if momentum is None
             else WatchedAdam(weights, lr=RATE, betas=(momentum, 0.999))
         )
-    run, count = Run(), at.at(150, 800)
+    run, count = Run(), at.at(150, 600)
     held_out = by_seed(at.seed + 1000)(256).numpy()
     for step in at.steps(count):
         training.iterate()
@@ -144,7 +145,7 @@ def study(at: Conditions) -> Finding:
         [
             Number("least cosine of step and gradient without momentum", least, 0.0, 1.0),
             Number("share of steps against the gradient with momentum",
-                   float((heavy.cosines < 0.0).mean()), 0.0, 0.1, "where it is unstable"),
+                   float((heavy.cosines < 0.0).mean()), at.at(0.0, 0.001), 0.5, "turned negative"),
             Number("distance of samples from data with momentum, over that with RMSProp",
                    heavy.late_distance / plain[0].late_distance, 1.2, 20.0, "samples got worse"),
             Number("the same over Adam without momentum",

@@ -1,0 +1,1 @@
+"""Metz et al. 2017: Unrolled generative adversarial networks."""
