@@ -7,12 +7,12 @@ since the critic's loss is nonstationary, momentum seems to do worse. RMSProp, w
 what the authors went on with.
 
 Here critic and generator learn a ring of eight Gaussians with RMSProp, with Adam without momentum
-(β1 = 0) and with it (β1 = 0.9), on both sides and at one high rate, 0.002. A step without momentum is the
-gradient with each of its entries made larger or smaller, so that its cosine with the gradient is
-positive by construction; with momentum it need not be. The cosine is that of the optimizer's own
-step, before weights are clipped. What is asked is whether momentum makes the training worse, and
-whether its step then turns against the gradient. Data, networks (3 layers of 64 units, c = 0.08,
-which is to 64 units what 0.01 is to 512) and rates are not in the paper.
+(β1 = 0) and with it (β1 = 0.9), on both sides and at one high rate, 0.002. A step without momentum
+is the gradient with each of its entries made larger or smaller, so that its cosine with the
+gradient is positive by construction; with momentum it need not be. The cosine is that of the
+optimizer's own step, before weights are clipped. What is asked is whether momentum makes the
+training worse, and whether its step then turns against the gradient. Data, networks (3 layers of 64
+units, c = 0.08, which is to 64 units what 0.01 is to 512) and rates are not in the paper.
 
 Training is worse with momentum from the start. Steps against the gradient come later: none to one
 in a hundred in the 150 iterations of the quick size, about one in ten in 800. There the cosine is

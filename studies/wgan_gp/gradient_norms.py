@@ -43,7 +43,7 @@ STUDY = Study(
     source="Gulrajani et al. 2017, figure 1b",
     claim="Over 12 layers gradients explode or vanish under clipping, and not under the penalty; "
     "clipping pushes weights to both ends.",
-    seconds=(5, 35),
+    seconds=(5, 20),
 )
 
 Floats = NDArray[np.float64]
@@ -106,7 +106,7 @@ def trained(clip: float, at: Conditions) -> Critic:
     networks = {"generator": deep(2, 0.0), "critic": deep(1, clip)}
     draw = toy_data.swiss_roll(at.seed)
     training = Training(train, networks, draw, at.seed)
-    for _ in at.steps(at.at(70, 500)):
+    for _ in at.steps(at.at(70, 300)):
         training.iterate()
     real, fake = draw(256), training.samples(256)
     critic = networks["critic"]

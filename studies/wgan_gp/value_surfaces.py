@@ -42,7 +42,7 @@ STUDY = Study(
     source="Gulrajani et al. 2017, figure 1a",
     claim="Level lines of a critic under the penalty close around modes, those of a clipped critic "
     "pass over them.",
-    seconds=(7, 80),
+    seconds=(7, 50),
 )
 
 Critic = Callable[[Tensor], Tensor]
@@ -118,7 +118,7 @@ def trained(data: Data, method: dict[str, object], at: Conditions) -> nn.Module:
     }
     training = Training(train, networks, data.by_seed(at.seed), at.seed)
     (group,) = training.optimizers["critic"].param_groups
-    rate, steps = group["lr"], at.at(300, 1500)
+    rate, steps = group["lr"], at.at(300, 1000)
     for step in at.steps(steps):
         group["lr"] = rate * (1.0 - step / steps)
         training.opponent_step()
