@@ -61,6 +61,11 @@ SLOW = (
     "tests/unit/training/test_code_mutations.py",
     "tests/unit/test_signatures.py",
     "tests/unit/cli/test_outputs.py",
+    "tests/studies/test_wgan.py",
+    "tests/studies/test_wae.py",
+    "tests/studies/test_weng.py",
+    "tests/studies/test_wgan_gp.py",
+    "tests/studies/test_arjovsky.py",
 )
 
 

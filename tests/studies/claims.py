@@ -43,6 +43,7 @@ def hold(name: str, but: frozenset[str] = frozenset()) -> None:
         found = work(Conditions("quick", seed))
         outside = {n.name: (n.value, n.low, n.high) for n in found.numbers if not n.within}
         unsteady = DOES_NOT_HOLD.get(name, set())
+        assert unsteady | but <= {n.name for n in found.numbers}, f"{name} has no such number"
         assert outside.keys() - unsteady == but, f"{name}, seed {seed}: {outside}"
         assert time.process_time() - began < LONGEST_S, f"{name} is not quick"
         assert found.figure.axes, f"{name} draws nothing"

@@ -1,1 +1,0 @@
-"""Salimans et al. 2016: Improved techniques for training GANs."""
