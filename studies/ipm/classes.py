@@ -39,7 +39,7 @@ STUDY = Study(
     source="Slides on WGAN, integral probability metrics; Müller 1997",
     claim="The best 1-Lipschitz function finds the Wasserstein distance, the best bounded one the "
     "total variation, the best of a kernel's ball the MMD.",
-    seconds=(2, 10),
+    seconds=(1, 8),
 )
 
 Floats = NDArray[np.float64]

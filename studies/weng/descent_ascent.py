@@ -45,7 +45,7 @@ STUDY = Study(
     source="Weng 2017, figure 3; Salimans et al. 2016, section 3.3",
     claim="On x·y simultaneous gradient steps leave the equilibrium by √(1 + η²) a step; "
     "historical averaging and extragradient steps come to it.",
-    seconds=(2, 2),
+    seconds=(1, 1),
 )
 
 Floats = NDArray[np.float64]
