@@ -125,6 +125,14 @@ def test_compose_services_reach_each_other_at_the_ports_they_listen_at(compose):
             assert f"127.0.0.1:{inside}/" in " ".join(service.healthcheck.test), name
 
 
+def test_the_page_starts_services_that_there_are(compose):
+    page = (ROOT / "docs" / "how-to" / "cluster.md").read_text(encoding="utf-8")
+    lines = re.findall(r"docker compose -f (\S+) up (.+)", page)
+    started = [word for _, words in lines for word in words.split() if not word.startswith("-")]
+    assert {ROOT / path for path, _ in lines} == {DEPLOY / "compose.yaml"}
+    assert sorted(started) == sorted(compose.services)
+
+
 # Kubernetes: https://kubernetes.io/docs/reference/kubernetes-api/
 class Meta(Strict):
     name: str | None = None

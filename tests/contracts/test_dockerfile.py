@@ -235,12 +235,12 @@ def test_the_entry_points_exist():
 
 
 def docker_commands() -> list[tuple[str, list[str]]]:
-    """Each `docker ...` line of a code block, with the document that names it."""
+    """Each `docker ...` line of a code block, with its document; test_deploy.py has compose."""
     return [
         (document.name, shlex.split(line.strip(), comments=True))
         for document in DOCUMENTS
         for line in re.sub(r"\\\n\s*", "", document.read_text(encoding="utf-8")).splitlines()
-        if line.strip().startswith("docker ")
+        if line.strip().startswith("docker ") and not line.strip().startswith("docker compose ")
     ]
 
 

@@ -27,6 +27,8 @@ class Stack(Project):
 
     def __init__(self, folder):
         super().__init__(folder)
+        if not (folder / "studies").exists():  # one of the deployments tries them
+            shutil.copytree(self.root() / "studies", folder / "studies")
         ports = free_ports(len(PORTS))
         self.ports = dict(zip(PORTS, ports, strict=True))
 
