@@ -30,7 +30,7 @@ STUDY = Study(
     title="Nine hundred sprites",
     source="Weng 2017, figure 10",
     claim="A DCGAN draws better sprites after 21 epochs than after 7, and after 49 than after 21.",
-    seconds=(12, 120),
+    seconds=(12, 50),
 )
 
 SPRITES, SIDE = 900, 16
