@@ -242,8 +242,8 @@ def test_a_run_whose_machine_goes_has_crashed_and_the_next_clone_goes_on(
     while alive(trainings) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not alive(trainings)
-    os.killpg(worker.pid, signal.SIGTERM)
-    worker.communicate(timeout=120)
+    os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait(60)
 
 
 def read(process, said):

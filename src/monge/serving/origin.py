@@ -134,6 +134,7 @@ def _download(address: str) -> bytes:
                 parts.append(part)
             told = answer.headers.get("Content-Length")
     except urllib.error.HTTPError as error:
+        error.close()  # it is an answer, with a connection
         if error.code >= 500:
             raise ServiceError(f"{address}: the server failed with {error.code}.") from None
         raise ModelFileError(f"{address}: the server answered {error.code}.") from None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +130,8 @@ def test_a_pid_file_of_postgres_goes_only_when_it_is_another_program_s(tmp_path)
     words = [str(tmp_path / "postgres"), "-c", "read line", "-D", str(tmp_path)]
     with subprocess.Popen(words, executable="/bin/sh", stdin=subprocess.PIPE) as running:
         file.write_text(f"{running.pid}\n{tmp_path}\n")
+        while not Path(f"/proc/{running.pid}/cmdline").read_bytes():  # in the middle of exec(2)
+            time.sleep(0.01)
         postgres._unlock(tmp_path)
         assert file.exists()
         running.kill()

@@ -107,7 +107,8 @@ def test_a_training_is_for_many_images_or_for_drift_that_lasts(new, of, train):
 
 
 def test_looks_remember_what_they_saw_and_one_odd_batch_starts_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
     prepare = PrepareParams(source="folder", path="raw", resolution=24, colour="rgb", workers=1)
     params, paths = Params(prepare=prepare), Paths(tmp_path)
     policy = Policy(min_images=1000, min_share=9.0, window_images=30)
