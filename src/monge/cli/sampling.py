@@ -19,6 +19,7 @@ from monge.outputs import is_stream
 from monge.signatures import VERIFY_KEY
 
 if TYPE_CHECKING:
+    from monge.serving.marks import Packet
     from monge.serving.sampler import Sampler
 
 
@@ -71,6 +72,12 @@ def sample(
         ),
     ] = None,
     shard_size: Annotated[int, typer.Option(help="Images of a shard.")] = 10_000,
+    like: Annotated[
+        Path | None, typer.Option(help="Make this picture of this generator's again.")
+    ] = None,
+    marks: Annotated[
+        bool, typer.Option("--marks/--no-marks", help="Say in each PNG that it is generated.")
+    ] = True,
     verify: Verify = None,
 ) -> None:
     """Draw images from a generator file or a registered model."""
@@ -82,30 +89,69 @@ def sample(
     from monge.serving.sampler import Sampler
 
     sampler = Sampler.load(model, provider=provider.value)
+    if like is not None:
+        typer.echo(_again(sampler, model, like, output, marks))
+        return
     wanted = (
         None
         if label is None
         else named(label, sampler.contract.label_shares, sampler.contract.classes)
     )
     if latents is not None:
-        typer.echo(_drawn_again(sampler, latents, wanted, output), err=is_stream(output))
+        told = _drawn_again(sampler, model, latents, wanted, output, marks)
+        typer.echo(told, err=is_stream(output))
         return
     if shards is None:
         images = sampler.sample(n, seed, first, truncation, wanted)
-        pictures.write(images, output)
+        drawn_from = {"truncation": truncation, "labels": wanted}
+        packet = _packet(sampler, model, {"n": n, "seed": seed, "first": first, **drawn_from})
+        pictures.write(images, output, packet if marks else None)
     else:
         if first or truncation is not None:
             raise InputError("--shards takes neither --first nor --truncation.")
         if is_stream(output):
             raise InputError(f"-o {output}: shards fill a folder. Name one.")
         plan = {"n": n, "seed": seed, "shard_size": shard_size, "label": wanted}
+        plan["marks"] = marks
         _fill(sampler, output, **plan, format=shards.value)
     of_class = "" if wanted is None else f" of {_class(wanted, sampler.contract.classes)}"
     told = f"{n} images{of_class} of seed {seed} in {output} ({sampler.provider})"
     typer.echo(told, err=is_stream(output))
 
 
-def _drawn_again(sampler: Sampler, latents: Path, label: int | None, output: Path) -> str:
+def _packet(sampler: Sampler, model: str, recipe: dict[str, Any]) -> Packet:
+    """Say how each picture was made: the grid of all, or image i alone."""
+    from monge.serving import origin
+    from monge.serving.marks import Marker
+
+    marker = Marker(sampler.model_hash, origin.called(model))
+    known = {name: value for name, value in recipe.items() if value is not None}
+
+    def packet(i: int | None) -> bytes:
+        if i is None:
+            return marker.packet({**known, "layout": "grid"})
+        if "latents" in known:
+            return marker.packet({name: [rows[i]] for name, rows in known.items()})
+        return marker.packet({**known, "n": 1, "first": known["first"] + i})
+
+    return packet
+
+
+def _again(sampler: Sampler, model: str, like: Path, output: Path, marks: bool) -> str:
+    """Make a picture again from what it says of itself."""
+    from monge.serving import origin, pictures
+    from monge.serving.again import made_again
+    from monge.serving.marks import Marker
+
+    drawn, mark = made_again(sampler, like)
+    marker = Marker(sampler.model_hash, mark.model or origin.called(model))
+    pictures.write_one(drawn, output, marker.packet(mark.recipe) if marks else None)
+    return f"{like} again in {output} ({sampler.provider})"
+
+
+def _drawn_again(
+    sampler: Sampler, model: str, latents: Path, label: int | None, output: Path, marks: bool
+) -> str:
     """Draw the latents of a file, which must be this generator's."""
     import numpy as np
 
@@ -115,7 +161,12 @@ def _drawn_again(sampler: Sampler, latents: Path, label: int | None, output: Pat
     found = LatentsFile.read(latents)
     found.refuse_other(latents, sampler.model_hash)
     labels = found.labels if label is None else np.full(len(found.latents), label, np.int64)
-    pictures.write(sampler.run(found.latents, labels), output)
+    given = {
+        "latents": found.latents.tolist(),
+        "labels": None if labels is None else labels.tolist(),
+    }
+    packet = _packet(sampler, model, given) if marks else None
+    pictures.write(sampler.run(found.latents, labels), output, packet)
     return f"{len(found.latents)} images of {latents} in {output} ({sampler.provider})"
 
 
@@ -145,12 +196,22 @@ def _fill(sampler: Sampler, folder: Path, **plan: Any) -> None:
 
 @app.command()
 def inspect(
-    model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
+    model: Annotated[
+        str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion; or a picture.")
+    ],
     provider: Annotated[
         Provider, typer.Option(case_sensitive=False, help="Where to compute.")
     ] = Provider.auto,
 ) -> None:
-    """What a generator file says of itself, and how fast it is here."""
+    """What a generator file, or a picture of one, says of itself; how fast the file is here."""
+    from monge.serving.marks import is_picture
+
+    if is_picture(model):
+        from monge.serving.again import described
+
+        for line in described(Path(model)):
+            typer.echo(line)
+        return
     from monge.serving.inspect import describe
 
     for line in describe(model, provider.value):

@@ -68,6 +68,9 @@ Batches = Annotated[
     typer.Option(help="Sizes to draw in, as 1,16,64: on a GPU, quicker for few and for many."),
 ]
 Poll = Annotated[float, typer.Option(min=0.1, help="How often the alias is looked at.")]
+Marks = Annotated[
+    bool, typer.Option("--marks/--no-marks", help="Say in every PNG and WebP that it is generated.")
+]
 LeastReplicas = Annotated[
     int | None,
     typer.Option(min=1, help="So many processes, by Ray: here, or where RAY_ADDRESS says."),
@@ -104,6 +107,7 @@ def serve(
     threads: Threads = 0,
     batches: Batches = None,
     poll_s: Poll = 10,
+    marks: Marks = True,
     replicas: LeastReplicas = None,
     max_replicas: MostReplicas = None,
     replica_requests: ReplicaRequests = None,
@@ -124,7 +128,7 @@ def serve(
         host=host, port=port, token_file=token_file, allowed_hosts=_listed(allowed_hosts),
         trusted_proxies=_listed(trusted_proxies), root_path=root_path, rate=rate, limits=limits,
         patience=patience, provider=provider.value, threads=threads, batches=_sizes(batches),
-        poll_s=poll_s,
+        poll_s=poll_s, marks=marks,
     )  # fmt: skip
     if replicas is not None:
         _by_replicas(model, settings, replicas, max_replicas, replica_requests, replica_gpus)

@@ -24,7 +24,7 @@ from monge.server.methods import Methods
 from monge.server.models import Model, Models, open_model, warm_up
 from monge.server.relative import Relative
 from monge.serving.origin import look_up
-from monge.serving.session import one_line
+from monge.serving.reasons import reason
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ def build(
     poll_s: float = 10.0,
     threads: int = 0,
     batches: Sequence[int] | None = None,
+    marks: bool = True,
 ) -> FastAPI:
     """Build an ASGI application that serves `first`, and follows the registry address `follow`.
 
@@ -48,7 +49,7 @@ def build(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         drawing.batcher = Batcher(drawing.limits.queue_images, drawing.measures.drew)
-        life = asyncio.create_task(_live(drawing, follow, poll_s, threads, batches))
+        life = asyncio.create_task(_live(drawing, follow, poll_s, threads, batches, marks))
         yield
         drawing.ready = False
         life.cancel()
@@ -85,13 +86,14 @@ async def _live(
     poll_s: float,
     threads: int,
     batches: Sequence[int] | None,
+    marks: bool,
 ) -> None:
     """Warm up, then follow the alias."""
     model = drawing.models.current
     try:
         await asyncio.to_thread(warm_up, model)
     except Exception as error:
-        drawing.unready = f"{model.name} does not draw: {one_line(error)}"
+        drawing.unready = f"{model.name} does not draw: {reason(error)}"
         log.error("%s", drawing.unready)
         drawing.failed(error)
         return
@@ -104,7 +106,7 @@ async def _live(
             drawing.measures,
             poll_s,
             lambda: look_up(follow),
-            lambda: open_model(follow, provider, threads, batches),
+            lambda: open_model(follow, provider, threads, batches, marks),
         ).run()
 
 

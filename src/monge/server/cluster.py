@@ -85,7 +85,7 @@ def serve(model: str, replicas: Replicas, settings: Settings) -> None:
         log.info("the replicas draw on the CPU; --provider cuda gives each a GPU")
     copied = Copied(
         model=_absolute(model), provider=provider, threads=replicas.threads, limits=said.limits,
-        poll_s=said.poll_s, admission=wanted, batches=said.batches,
+        poll_s=said.poll_s, admission=wanted, batches=said.batches, marks=said.marks,
     )  # fmt: skip
     try:
         with _ray(there, replicas):

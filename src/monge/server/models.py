@@ -9,7 +9,9 @@ from functools import cached_property
 
 from monge.errors import InputError, ModelFileError
 from monge.server.rows import Rows, gathered
+from monge.serving import origin
 from monge.serving.encoder import Encoder, belonging, encoder_of
+from monge.serving.marks import Marker
 from monge.serving.origin import look_up
 from monge.serving.sampler import Images, Sampler
 
@@ -20,12 +22,16 @@ _NAME = "generator"
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A generator that is open, what it is called, and its encoder where it has one."""
+    """A generator that is open, what it is called, and its encoder where it has one.
+
+    `marker` marks its pictures as generated, unless that is not wanted.
+    """
 
     sampler: Sampler
     name: str
     version: str
     encoder: Encoder | None = None
+    marker: Marker | None = None
 
     @property
     def batch_size(self) -> int:
@@ -61,7 +67,11 @@ class Model:
 
 
 def open_model(
-    address: str, provider: str, threads: int, batches: Sequence[int] | None = None
+    address: str,
+    provider: str,
+    threads: int,
+    batches: Sequence[int] | None = None,
+    marks: bool = True,
 ) -> Model:
     """Open what an address names now: a file, an http(s) address, or models:/NAME@ALIAS.
 
@@ -70,14 +80,18 @@ def open_model(
     """
     if not address.startswith("models:/"):
         sampler = Sampler.load(address, provider, threads, batches)
-        return Model(sampler, _NAME, "1", encoder_of(address, sampler.model_hash, threads))
+        marker = Marker(sampler.model_hash, origin.called(address)) if marks else None
+        encoder = encoder_of(address, sampler.model_hash, threads)
+        return Model(sampler, _NAME, "1", encoder, marker)
     found = look_up(address)
     sampler = Sampler.load(found.fetch(), provider, threads, batches)
     if sampler.model_hash != found.model_hash:
         raise ModelFileError(f"{address}: the file is not the one that was registered.")
     place = found.fetch_encoder()
     encoder = None if place is None else belonging(place, sampler.model_hash, threads)
-    return Model(sampler, found.name, str(found.number), encoder)
+    called = f"models:/{found.name}/{found.number}"
+    marker = Marker(sampler.model_hash, called) if marks else None
+    return Model(sampler, found.name, str(found.number), encoder, marker)
 
 
 def warm_up(model: Model) -> None:

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from monge.errors import InputError, Late, MongeError, NotReady, QueueFull
+from monge.errors import InputError, Late, ModelFileError, MongeError, NotReady, QueueFull
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -100,7 +100,7 @@ def of(error: MongeError | HTTPException) -> JSONResponse:
         return problem(HTTPStatus.GATEWAY_TIMEOUT, str(error))
     if isinstance(error, NotReady):
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"})
-    if isinstance(error, InputError):
+    if isinstance(error, InputError) and not isinstance(error, ModelFileError):
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
     log.error("%s", error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; its log says how.")

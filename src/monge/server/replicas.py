@@ -65,6 +65,7 @@ class Copied:
     poll_s: float
     admission: Admission
     batches: Sequence[int] | None = None
+    marks: bool = True
 
 
 def options(wanted: Replicas, limits: Limits, environment: dict[str, str]) -> dict[str, Any]:
@@ -112,7 +113,11 @@ class Replica:
         self.settings = settings
         self.name = serve.get_replica_context().replica_tag
         self.model = open_model(
-            settings.model, settings.provider, settings.threads, settings.batches
+            settings.model,
+            settings.provider,
+            settings.threads,
+            settings.batches,
+            settings.marks,
         )
         warm_up(self.model)  # here, so that what is wrong with it is Ray's to report
         self.drawing: Drawing
@@ -123,7 +128,7 @@ class Replica:
         app = build(
             self.model, said.limits,
             follow=followed(said.model), poll_s=said.poll_s, threads=said.threads,
-            batches=said.batches,
+            batches=said.batches, marks=said.marks,
         )  # fmt: skip
         self.drawing = app.state.drawing
         measures = self.drawing.measures

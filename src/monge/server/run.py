@@ -32,10 +32,11 @@ def serve(model: str, settings: Settings) -> None:
     from monge.server.models import open_model
 
     with listening(said.host, said.port) as listener:
-        first = open_model(model, said.provider, said.threads, said.batches)
+        first = open_model(model, said.provider, said.threads, said.batches, said.marks)
         app = build(
             first, said.limits,
             follow=followed(model), poll_s=said.poll_s, threads=said.threads, batches=said.batches,
+            marks=said.marks,
         )  # fmt: skip
         server = _server(Access(app, wanted), said)
         app.state.drawing.failed = server.fail

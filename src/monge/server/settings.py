@@ -48,6 +48,7 @@ class Settings:
     threads: int = 0
     batches: Sequence[int] | None = None
     poll_s: float = 10.0
+    marks: bool = True
 
     def __post_init__(self) -> None:
         for proxy in self.trusted_proxies:

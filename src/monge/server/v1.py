@@ -6,6 +6,7 @@ import dataclasses
 import io
 import time
 import zipfile
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
@@ -22,6 +23,7 @@ from monge.server.drawing import Drawing, computed
 from monge.server.models import Model
 from monge.server.rows import Numbered, Rows
 from monge.serving import pictures
+from monge.serving.marks import Marker, save
 from monge.serving.sampler import Images, Latents, Sampler
 
 Whole64 = Annotated[int, Field(ge=0, lt=2**64, strict=True)]
@@ -35,6 +37,7 @@ Brought = Annotated[list[Finite], Field(min_length=1, max_length=MAX_DIM)]
 Format = Literal["png", "webp", "npz", "raw"]
 
 _MOST = 100_000  # of a list, before the service's own limit is looked at
+_MOST_NOTED = 4096  # values of latents in a mark
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same images make the same zip
 _TYPES = {
     "png": "image/png", "webp": "image/webp", "npz": "application/x-npz",
@@ -98,6 +101,20 @@ class Samples(Delivery):
         given = self.seeds if self.latents is None else self.latents
         return (self.n or 1) if given is None else len(given)
 
+    def recipe(self, i: int | None) -> dict[str, Any]:
+        """What image i was made from, or all of them (None), as its mark has it."""
+        given = {"truncation": self.truncation, "labels": self.labels}
+        if i is None:
+            names = ("n", "seed", "first", "seeds", "latents")
+            return _few({name: getattr(self, name) for name in names} | given)
+        if isinstance(self.labels, list):
+            given["labels"] = self.labels[i]
+        if self.latents is not None:
+            return _few({"latents": [self.latents[i]], **given})
+        if self.seeds is not None:
+            return _few({"seed": self.seeds[i], "first": 0, **given})
+        return _few({"seed": self.seed or 0, "first": (self.first or 0) + i, **given})
+
     def rows(self, sampler: Sampler) -> Rows:
         """Say what they are made from. Raises InputError for labels that there are not."""
         contract = sampler.contract
@@ -145,6 +162,15 @@ class Interpolation(Delivery):
     label: Label | None = None
     generator: Hash | None = None
 
+    def recipe(self, i: int | None) -> dict[str, Any]:
+        """What image i of the walk was made from, or all of it (None)."""
+        ends = {
+            name: _few(end.model_dump(exclude_defaults=True))
+            for name, end in (("start", self.start), ("end", self.end))
+        }
+        more = {"truncation": self.truncation, "label": self.label, "step": i}
+        return _few({**ends, "steps": self.steps, **more})
+
     def rows(self, sampler: Sampler) -> Rows:
         """Draw what the walk is made from. Raises InputError for a label that there is not."""
         start, contract = self.start, sampler.contract
@@ -162,6 +188,14 @@ class Interpolation(Delivery):
             return brought([end.latents], self.generator, sampler)
         dim = sampler.contract.latent_dim
         return latents(end.seed, end.index, 1, dim, self.truncation)
+
+
+def _few(given: dict[str, Any]) -> dict[str, Any]:
+    """What is said, and nothing where latents would fill more than a mark holds."""
+    rows = given.get("latents")
+    if rows and isinstance(rows[0], list) and len(rows) * len(rows[0]) > _MOST_NOTED:
+        return {}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def brought(rows: list[list[float]], generator: str | None, sampler: Sampler) -> Latents:
@@ -230,7 +264,7 @@ def router(drawing: Drawing) -> APIRouter:
         request: Request,
         model: Model,
         rows: Rows,
-        wanted: Delivery,
+        wanted: Samples | Interpolation,
         columns: int | None,
         began_s: float,
     ) -> Response:
@@ -238,7 +272,9 @@ def router(drawing: Drawing) -> APIRouter:
         ready_s = time.perf_counter()
         # A grid enlarges small images: what is compressed is more than what was drawn.
         values = 0 if wanted.format == "raw" else 16 * images.size
-        content, kind = await computed(values, lambda: encode(images, wanted, columns))
+        content, kind = await computed(
+            values, lambda: encode(images, wanted, columns, model.marker)
+        )
         if len(content) > drawing.limits.result_bytes:
             raise InputError(f"the answer would be {len(content)} bytes; ask for fewer images.")
         answer = Response(content, media_type=kind)
@@ -257,34 +293,44 @@ def _facts(images: Images, began_s: float, ready_s: float) -> list[tuple[bytes, 
     ]
 
 
-def encode(images: Images, wanted: Delivery, columns: int | None) -> tuple[bytes | memoryview, str]:
-    """Write images as what was wanted: the bytes and their media type."""
+def encode(
+    images: Images,
+    wanted: Samples | Interpolation,
+    columns: int | None,
+    marker: Marker | None = None,
+) -> tuple[bytes | memoryview, str]:
+    """Write images as what was wanted, with their mark: the bytes and their media type."""
     if wanted.format == "raw":
         return images.data.cast("B"), _TYPES["raw"]
     buffer = io.BytesIO()
     if wanted.format == "npz":
         np.savez(buffer, images=images)
-    elif wanted.layout == "zip":
-        _zip(images, wanted.format, buffer)
+        return buffer.getvalue(), _TYPES["npz"]
+
+    def packet(i: int | None) -> bytes | None:
+        laid = {} if i is not None else {"layout": "grid", "columns": columns}
+        return None if marker is None else marker.packet({**wanted.recipe(i), **laid})
+
+    if wanted.layout == "zip":
+        _zip(images, wanted.format, buffer, packet)
         return buffer.getvalue(), "application/zip"
-    elif len(images) == 1 and columns is None:
-        _save(pictures.picture(images[0]), wanted.format, buffer)
+    if len(images) == 1 and columns is None:
+        _save(pictures.picture(images[0]), wanted.format, buffer, packet(0))
     else:
-        _save(pictures.grid(images, columns), wanted.format, buffer)
+        _save(pictures.grid(images, columns), wanted.format, buffer, packet(None))
     return buffer.getvalue(), _TYPES[wanted.format]
 
 
-def _zip(images: Images, form: str, buffer: io.BytesIO) -> None:
+def _zip(
+    images: Images, form: str, buffer: io.BytesIO, packet: Callable[[int], bytes | None]
+) -> None:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for i, image in enumerate(images):
             one = io.BytesIO()
-            _save(pictures.picture(image), form, one)
+            _save(pictures.picture(image), form, one, packet(i))
             archive.writestr(zipfile.ZipInfo(f"{i:05}.{form}", _EPOCH), one.getvalue())
 
 
-def _save(picture: Image.Image, form: str, buffer: io.BytesIO) -> None:
-    if form == "webp":
-        mode = "RGBA" if picture.mode == "RGBA" else "RGB"
-        picture.convert(mode).save(buffer, "WEBP", lossless=True, exact=True)
-    else:
-        picture.save(buffer, "PNG", compress_level=1)
+def _save(picture: Image.Image, form: str, buffer: io.BytesIO, packet: bytes | None) -> None:
+    quick = {"compress_level": 1} if form == "png" else {}
+    save(picture, buffer, form, packet, **quick)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from monge.contract import Contract
 from monge.errors import Busy, InputError, MissingExtra, StorageError
 from monge.labels import Labels
+from monge.serving.marks import Marker, save
 from monge.serving.pictures import picture
 
 Images = NDArray[np.uint8]
@@ -61,7 +62,7 @@ class Plan:
     """What a folder is to hold: images 0 .. n − 1 of a seed, `shard_size` in each file.
 
     With `label`, all of a conditional generator's images are of that class; without, each has the
-    label that its index gives it.
+    label that its index gives it. With `marks` every picture says of itself that it is generated.
     """
 
     n: int
@@ -70,6 +71,7 @@ class Plan:
     format: Format = "webdataset"
     model_hash: str = ""
     label: int | None = None
+    marks: bool = True
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.shard_size < 1:
@@ -182,11 +184,15 @@ def _pictures(
     first, count = plan.span(shard)
     index = first
     labels = sampler.labels(count, plan.seed, first, plan.label)
+    marker, packet = Marker(plan.model_hash), None
     for images in sampler.stream(count, plan.seed, first, label=plan.label):
         for image in images:
             buffer = io.BytesIO()
-            picture(image).save(buffer, "PNG", compress_level=1)
             label = None if labels is None else int(labels[index - first])
+            if plan.marks:
+                of_class = {} if plan.label is None else {"labels": plan.label}
+                packet = marker.packet({"seed": plan.seed, "first": index, **of_class})
+            save(picture(image), buffer, "png", packet, compress_level=1)
             yield Picture(index, plan.seed, label, buffer.getvalue())
             index += 1
         progress(len(images))

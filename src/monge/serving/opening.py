@@ -88,6 +88,15 @@ def _contract(session: Session, path: str) -> Contract:
                 f"{path}: breaks its contract: its {kind} must be {_listed(wanted)}, "
                 f"got {_listed(found)}."
             )
+    fixed = [
+        (name, n) for name, _, (n, *_) in (*session.inputs, *session.outputs) if isinstance(n, int)
+    ]
+    if fixed:
+        name, n = fixed[0]
+        raise ModelFileError(
+            f"{path}: its {name} come {n} at a time and in no other number: another tool fixed the "
+            "batch. Give the file as monge exported it, or keep its first dimension free there."
+        )
     return contract
 
 

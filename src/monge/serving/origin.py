@@ -86,6 +86,18 @@ def look_up(address: str) -> Found:
     )
 
 
+def called(model: str | Path) -> str:
+    """What a mark calls a generator: a version in the registry, or a file by its name alone.
+
+    Folders and the user, password and query of an address are nobody's concern who gets a picture.
+    """
+    text = str(model)
+    if text.startswith("models:/"):
+        found = look_up(text)
+        return f"models:/{found.name}/{found.number}"
+    return text.partition("?")[0].rpartition("/")[2]
+
+
 def encoder_of(model: str | Path) -> Path | None:
     """Where the encoder of a generator lies: beside a file, or in the registry; None without one.
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from monge.errors import InputError, StorageError
 from monge.outputs import beside, is_stream, send, target
 from monge.pictures import TILE_PX, tile
+from monge.serving.marks import Packet, save
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,25 +45,25 @@ def grid(images: Images, columns: int | None = None, scale: int | None = None) -
     return picture(tile(images, columns, scale))
 
 
-def write(images: Images, output: Path) -> None:
+def write(images: Images, output: Path, packet: Packet | None = None) -> None:
     """Write uint8 [n, H, W, C] to `x.png` (a grid), `x.npz` (key `images`), or a new folder.
 
     `-` is standard output; it, pipes and devices get a grid. Links are followed. The folder gets
-    00000.png, 00001.png and so on. What is there afterwards is whole. Raises InputError for another
-    suffix or a folder that has files, StorageError on a full disk.
+    00000.png, 00001.png and so on. `packet` is the mark of each picture. What is there afterwards
+    is whole. Raises InputError for another suffix or a folder that has files, StorageError on a
+    full disk.
     """
     output = Path(output)
     _check(images)
     if is_stream(output):
-        _send(images, output)
+        _send(images, output, packet)
         return
     output = target(output)
     suffix = output.suffix.lower()
     if output.is_dir() or suffix == "":
-        _whole(output, lambda place: _write_folder(images, place), folder=True)
+        _whole(output, lambda place: _write_folder(images, place, packet), folder=True)
     elif suffix == ".png":
-        drawn = grid(images)
-        _whole(output, lambda place: drawn.save(place, "PNG"))
+        write_one(grid(images), output, None if packet is None else packet(None))
     elif suffix == ".npz":
         _whole(output, lambda place: _write_array(images, place))
     else:
@@ -72,24 +73,33 @@ def write(images: Images, output: Path) -> None:
         )
 
 
-def _send(images: Images, output: Path) -> None:
+def _send(images: Images, output: Path, packet: Packet | None) -> None:
     """Send a grid, or the array where the name ends in .npz, into a pipe or a device."""
     data = io.BytesIO()
     if output.suffix.lower() == ".npz":
         np.savez(data, images=images)
     else:
-        grid(images).save(data, "PNG")
+        save(grid(images), data, "png", None if packet is None else packet(None))
     try:
         send(output, data.getvalue())
     except OSError as error:
         raise StorageError(f"{output}: cannot be written: {error.strerror or error}.") from None
 
 
-def _write_folder(images: Images, folder: Path) -> None:
+def write_one(drawn: Image.Image, output: Path, packet: bytes | None) -> None:
+    """Write one picture, a .png or a .webp, whole or not at all. Raises StorageError."""
+    form = output.suffix[1:].lower()
+    if form not in ("png", "webp"):
+        raise InputError(f"{output}: a picture is written as .png or .webp.")
+    _whole(output, lambda place: save(drawn, place, form, packet))
+
+
+def _write_folder(images: Images, folder: Path, packet: Packet | None) -> None:
     folder.mkdir()
     digits = max(5, len(str(len(images) - 1)))
     for i, image in enumerate(images):
-        picture(image).save(folder / f"{i:0{digits}}.png", "PNG")
+        mark = None if packet is None else packet(i)
+        save(picture(image), folder / f"{i:0{digits}}.png", "png", mark)
 
 
 def _write_array(images: Images, place: Path) -> None:

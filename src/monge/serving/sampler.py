@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.contract import Contract
-from monge.errors import InputError
+from monge.errors import DeviceError, InputError, ModelFileError
 from monge.labels import Labels, Wanted, checked, chosen, drawn
 from monge.latents import latents, slerp
 from monge.operators import check_operators
 from monge.serving import batch_size, origin
 from monge.serving.opening import ONE_SIZE, most_at_a_time, opened
+from monge.serving.reasons import reason
 from monge.serving.session import PROVIDERS, Session, checked_batches
+from monge.serving.shares import Feeds
 
 if TYPE_CHECKING:
     from monge.serving.encoder import Encoder
@@ -278,9 +280,21 @@ class Sampler:
         On the CPU a row's bits do not depend on its batch (a test holds ONNX Runtime to that). On a
         GPU the convolution is chosen by the batch size, so that the session fills it up to one.
         """
-        if labels is None:
-            return self._session.run({"latents": batch})
-        return self._session.run({"latents": batch, "labels": labels})
+        feeds: Feeds = (
+            {"latents": batch} if labels is None else {"latents": batch, "labels": labels}
+        )
+        try:
+            images = self._session.run(feeds)
+        except Exception as error:  # ONNX Runtime raises a dozen kinds, of no common base
+            raise self._undrawn(len(batch), reason(error)) from error
+        if len(images) != len(batch):
+            raise self._undrawn(len(batch), f"{len(images)} came")
+        return images
+
+    def _undrawn(self, n: int, why: str) -> ModelFileError | DeviceError:
+        """A file that other tools changed, or a device without the memory for so many."""
+        kind = DeviceError if self.provider != "cpu" or "alloc" in why else ModelFileError
+        return kind(f"{self._from or 'the file'}: does not draw {n} images at a time: {why}.")
 
     def _allocate(self, n: int) -> Images:
         return np.empty((self._check_count(n), *self.contract.image_shape), np.uint8)

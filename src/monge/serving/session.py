@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError
+from monge.serving.reasons import one_line, refused
 from monge.serving.shares import LOOKS, Feeds, Images, Shares, cores
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -216,18 +217,11 @@ def open_session(data: bytes, path: str, provider: str, threads: int) -> Session
         shares = Shares(whole, lambda: _cpu(runtime, data, 1), threads or cores())
         session = Session(runtime, whole, shares=shares)
     except Exception as error:  # ONNX Runtime raises a dozen kinds, of no common base
-        raise ModelFileError(
-            f"{path}: not an ONNX file that can be loaded (truncated?): {one_line(error)}"
-        ) from None
+        raise ModelFileError(f"{path}: {refused(error, runtime.__version__)}") from None
     # Only now, so that a damaged file is called one whatever was asked for.
     if provider == "cuda":
         raise DeviceError(f"{problem}. Use provider cpu or auto.")
     return session
-
-
-def one_line(error: Exception) -> str:
-    """An exception's message without its line breaks, cut at 200 characters."""
-    return " ".join(str(error).split())[:200]
 
 
 def _onnxruntime() -> Any:

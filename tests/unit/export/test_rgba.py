@@ -17,7 +17,7 @@ from monge.metrics.pretrained import coloured
 from monge.metrics.pyramid import as_seen
 from monge.objectives.augment import DRAWS, transformed
 from monge.params import EvaluateParams, TrainParams
-from monge.server.v1 import Delivery, encode
+from monge.server.v1 import Samples, encode
 from monge.serving import pictures
 from monge.serving.sampler import Sampler
 
@@ -40,11 +40,11 @@ def test_its_file_draws_four_channels_and_pictures_keep_the_opacity(net, tmp_pat
     with Image.open(tmp_path / "folder" / "00000.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), images[0])
     for form in ("png", "webp"):
-        data, kind = encode(images[:1], Delivery(format=form), None)
+        data, kind = encode(images[:1], Samples(format=form), None)
         assert kind == f"image/{form}"
         with Image.open(io.BytesIO(bytes(data))) as picture:
             np.testing.assert_array_equal(np.asarray(picture), images[0])
-    grid, _ = encode(images, Delivery(), None)
+    grid, _ = encode(images, Samples(), None)
     with Image.open(io.BytesIO(bytes(grid))) as picture:
         assert picture.mode == "RGB"  # on squares
 
