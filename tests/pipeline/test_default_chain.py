@@ -275,7 +275,7 @@ def test_a_worse_generator_becomes_challenger_and_not_champion(finished):
     assert "params.yaml: train.steps: 4000 -> 60" in output
     assert "a new training, because: train.steps: 4000 -> 60" in output
     assert (project.folder / "checkpoints.replaced/step-00004000").is_dir()
-    assert "monge-digits version 1. Not promoted" in output, output
+    assert "monge-digits version 1. Version 2 is not promoted: " in output, output
     with sqlite3.connect(project.folder / "mlflow.db") as database:
         aliases = dict(
             database.execute("select alias, version from registered_model_aliases").fetchall()
