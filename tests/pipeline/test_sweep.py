@@ -22,7 +22,7 @@ SMALL = (
     "evaluate.transport_images=20", "evaluate.repeats=2", "evaluate.projections=8",
     "evaluate.features=random", "promote.name=tiny",
 )  # fmt: skip
-VARY = ("--vary", "train.seed=1,2,3", "--search", "grid")
+VARY = ("--vary", "train.seed=1,2", "--search", "grid")
 
 
 def command(*arguments: str) -> list[str]:
@@ -82,14 +82,14 @@ def test_a_sweep_that_was_killed_goes_on_with_dask_and_its_best_is_taken(swept):
     assert (sweep / "000" / "reports" / "metrics.json").stat().st_mtime_ns == judged, "done again"
     assert "take it" in done.stdout
     table = (sweep / "table.csv").read_text(encoding="utf-8").splitlines()
-    assert [line.split(",")[1] for line in table[1:]] == ["complete"] * 3
+    assert [line.split(",")[1] for line in table[1:]] == ["complete"] * 2
     assert (sweep / "sweep.png").stat().st_size > 5000
     values = [float(line.split(",")[2]) for line in table[1:]]
-    best = min(range(3), key=values.__getitem__)
+    best = min(range(2), key=values.__getitem__)
 
     parents = rows(project, "SELECT value FROM tags WHERE key = 'mlflow.parentRunId'")
     ((parent,),) = rows(project, "SELECT run_uuid FROM runs WHERE name = 'sweep-tried'")
-    assert parents == [(parent,)] * 3, "three runs under one"
+    assert parents == [(parent,)] * 2, "two runs under one"
     assert rows(
         project, f"SELECT value FROM tags WHERE key = 'best' AND run_uuid = '{parent}'"
     ) == [(f"train.seed={best + 1}",)]
