@@ -95,7 +95,8 @@ def called(model: str | Path) -> str:
     if text.startswith("models:/"):
         found = look_up(text)
         return f"models:/{found.name}/{found.number}"
-    return text.partition("?")[0].rpartition("/")[2]
+    name = text.partition("?")[0].rpartition("/")[2]
+    return "".join(letter if letter.isprintable() else "?" for letter in name)  # XML has no other
 
 
 def encoder_of(model: str | Path) -> Path | None:

@@ -88,6 +88,7 @@ def _send(images: Images, output: Path, packet: Packet | None) -> None:
 
 def write_one(drawn: Image.Image, output: Path, packet: bytes | None) -> None:
     """Write one picture, a .png or a .webp, whole or not at all. Raises StorageError."""
+    output = target(output)
     form = output.suffix[1:].lower()
     if form not in ("png", "webp"):
         raise InputError(f"{output}: a picture is written as .png or .webp.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 from monge.errors import InputError
-from monge.serving import marks, pictures
+from monge.serving import marks, origin, pictures
 from monge.serving.again import described, made_again
 from monge.serving.marks import SOURCE_TYPE, Marker
 from monge.serving.sampler import Sampler
@@ -180,6 +181,18 @@ def test_a_strangers_recipe_is_refused_in_a_line(sampler, tmp_path, recipe):
     pictures.write_one(pictures.picture(sampler.sample(1)[0]), place, BOMB)
     with pytest.raises(InputError, match="no note"):
         marks.read(place)
+
+
+@pytest.mark.parametrize("name", [b"g\xff\x01.onnx", b"a b.onnx", b"<&>'\".onnx"])
+def test_whatever_a_file_is_called_its_pictures_can_be_read(sampler, tmp_path, name):
+    called = origin.called(os.fsdecode(b"/a/folder/" + name))
+    packet = Marker(sampler.model_hash, called).packet({"seed": 1})
+    (tmp_path / "link.png").symlink_to("x.png")
+    (tmp_path / "x.png").touch()
+    pictures.write_one(pictures.picture(sampler.sample(1)[0]), tmp_path / "link.png", packet)
+    assert (tmp_path / "link.png").is_symlink()
+    assert marks.read(tmp_path / "x.png").model == called
+    assert "folder" not in called
 
 
 def test_what_is_more_than_a_mark_holds_is_left_out_and_said(sampler, tmp_path):
