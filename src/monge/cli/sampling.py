@@ -44,40 +44,49 @@ Verify = Annotated[
 ]
 
 
+Source = Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")]
+Count = Annotated[int, typer.Option("-n", help="How many images.")]
+Seed = Annotated[int, typer.Option(help="Image i of a seed is always the same.")]
+First = Annotated[int, typer.Option(help="Index of the first image.")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, a folder, or -.")
+]
+Where = Annotated[Provider, typer.Option(case_sensitive=False, help="Where to compute.")]
+Truncation = Annotated[
+    float | None, typer.Option(help="Latents within so many standard deviations.")
+]
+Label = Annotated[
+    str | None, typer.Option(help="A class, by name or number, of a conditional generator.")
+]
+LatentsOf = Annotated[
+    Path | None, typer.Option(help="Draw those of `monge encode`, in the place of a seed's.")
+]
+Filled = Annotated[
+    Shards | None,
+    typer.Option(case_sensitive=False, help="Fill a folder with shards; the same command goes on."),
+]
+ShardSize = Annotated[int, typer.Option(help="Images of a shard.")]
+Like = Annotated[Path | None, typer.Option(help="Make this picture of this generator's again.")]
+Marks = Annotated[
+    bool, typer.Option("--marks/--no-marks", help="Say in each PNG and WebP that it is generated.")
+]
+
+
 @app.command()
 def sample(
-    model: Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")],
-    n: Annotated[int, typer.Option("-n", help="How many images.")] = 64,
-    seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.")] = 0,
-    first: Annotated[int, typer.Option(help="Index of the first image.")] = 0,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="A .png (grid), a .npz, a folder, or -.")
-    ] = Path("samples.png"),
-    provider: Annotated[
-        Provider, typer.Option(case_sensitive=False, help="Where to compute.")
-    ] = Provider.auto,
-    truncation: Annotated[
-        float | None, typer.Option(help="Latents within so many standard deviations.")
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="A class, by name or number, of a conditional generator.")
-    ] = None,
-    latents: Annotated[
-        Path | None, typer.Option(help="Draw those of `monge encode`, in the place of a seed's.")
-    ] = None,
-    shards: Annotated[
-        Shards | None,
-        typer.Option(
-            case_sensitive=False, help="Fill a folder with shards; the same command goes on."
-        ),
-    ] = None,
-    shard_size: Annotated[int, typer.Option(help="Images of a shard.")] = 10_000,
-    like: Annotated[
-        Path | None, typer.Option(help="Make this picture of this generator's again.")
-    ] = None,
-    marks: Annotated[
-        bool, typer.Option("--marks/--no-marks", help="Say in each PNG that it is generated.")
-    ] = True,
+    model: Source,
+    n: Count = 64,
+    seed: Seed = 0,
+    first: First = 0,
+    output: Output = Path("samples.png"),
+    provider: Where = Provider.auto,
+    truncation: Truncation = None,
+    label: Label = None,
+    latents: LatentsOf = None,
+    shards: Filled = None,
+    shard_size: ShardSize = 10_000,
+    like: Like = None,
+    marks: Marks = True,
     verify: Verify = None,
 ) -> None:
     """Draw images from a generator file or a registered model."""
@@ -85,38 +94,36 @@ def sample(
     if n < 1:
         raise InputError(f"-n must be at least 1, got {n}.")
     from monge.labels import named
-    from monge.serving import pictures
     from monge.serving.sampler import Sampler
 
     sampler = Sampler.load(model, provider=provider.value)
+    shares, classes = sampler.contract.label_shares, sampler.contract.classes
+    wanted = None if label is None else named(label, shares, classes)
     if like is not None:
-        typer.echo(_again(sampler, model, like, output, marks))
-        return
-    wanted = (
-        None
-        if label is None
-        else named(label, sampler.contract.label_shares, sampler.contract.classes)
-    )
-    if latents is not None:
+        told = _again(sampler, model, like, output, marks)
+    elif latents is not None:
         told = _drawn_again(sampler, model, latents, wanted, output, marks)
-        typer.echo(told, err=is_stream(output))
-        return
-    if shards is None:
-        images = sampler.sample(n, seed, first, truncation, wanted)
-        drawn_from = {"truncation": truncation, "labels": wanted}
-        packet = _packet(sampler, model, {"n": n, "seed": seed, "first": first, **drawn_from})
-        pictures.write(images, output, packet if marks else None)
     else:
-        if first or truncation is not None:
+        if shards is None:
+            recipe = {"n": n, "seed": seed, "first": first, "truncation": truncation}
+            _draw(sampler, model, {**recipe, "labels": wanted}, output, marks)
+        elif first or truncation is not None:
             raise InputError("--shards takes neither --first nor --truncation.")
-        if is_stream(output):
-            raise InputError(f"-o {output}: shards fill a folder. Name one.")
-        plan = {"n": n, "seed": seed, "shard_size": shard_size, "label": wanted}
-        plan["marks"] = marks
-        _fill(sampler, output, **plan, format=shards.value)
-    of_class = "" if wanted is None else f" of {_class(wanted, sampler.contract.classes)}"
-    told = f"{n} images{of_class} of seed {seed} in {output} ({sampler.provider})"
+        else:
+            plan = {"n": n, "seed": seed, "shard_size": shard_size, "label": wanted}
+            _fill(sampler, output, **plan, format=shards.value, marks=marks)
+        of_class = "" if wanted is None else f" of {_class(wanted, classes)}"
+        told = f"{n} images{of_class} of seed {seed} in {output} ({sampler.provider})"
     typer.echo(told, err=is_stream(output))
+
+
+def _draw(sampler: Sampler, model: str, recipe: dict[str, Any], output: Path, marks: bool) -> None:
+    """Draw the images of a seed, each with its mark."""
+    from monge.serving import pictures
+
+    order = ("n", "seed", "first", "truncation", "labels")
+    images = sampler.sample(*(recipe[name] for name in order))
+    pictures.write(images, output, _packet(sampler, model, recipe) if marks else None)
 
 
 def _packet(sampler: Sampler, model: str, recipe: dict[str, Any]) -> Packet:
@@ -179,6 +186,8 @@ def _fill(sampler: Sampler, folder: Path, **plan: Any) -> None:
     """Make the shards that are missing: a bar on a terminal, a line every 10 s elsewhere."""
     from monge.serving import bulk
 
+    if is_stream(folder):
+        raise InputError(f"-o {folder}: shards fill a folder. Name one.")
     whole = bulk.Plan(**plan, model_hash=sampler.model_hash)
     done, told_s = 0, time.monotonic()
     with typer.progressbar(length=whole.n, label="sample", file=sys.stderr) as bar:
@@ -199,9 +208,7 @@ def inspect(
     model: Annotated[
         str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion; or a picture.")
     ],
-    provider: Annotated[
-        Provider, typer.Option(case_sensitive=False, help="Where to compute.")
-    ] = Provider.auto,
+    provider: Where = Provider.auto,
 ) -> None:
     """What a generator file, or a picture of one, says of itself; how fast the file is here."""
     from monge.serving.marks import is_picture

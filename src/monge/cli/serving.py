@@ -9,7 +9,7 @@ import typer
 
 from monge import signatures
 from monge.cli.base import app
-from monge.cli.sampling import Provider, Verify
+from monge.cli.sampling import Marks, Provider, Verify, Where
 from monge.errors import InputError
 
 Served = Annotated[
@@ -59,7 +59,6 @@ AnswerTimeout = Annotated[
 MaxConnections = Annotated[
     int, typer.Option(min=1, help="Beyond it idle ones are closed, then 503; also by ulimit -n.")
 ]
-Where = Annotated[Provider, typer.Option(case_sensitive=False, help="Where to compute.")]
 Threads = Annotated[
     int, typer.Option(min=0, help="Of the network; 0: one a core, or one a replica.")
 ]
@@ -68,9 +67,6 @@ Batches = Annotated[
     typer.Option(help="Sizes to draw in, as 1,16,64: on a GPU, quicker for few and for many."),
 ]
 Poll = Annotated[float, typer.Option(min=0.1, help="How often the alias is looked at.")]
-Marks = Annotated[
-    bool, typer.Option("--marks/--no-marks", help="Say in every PNG and WebP that it is generated.")
-]
 LeastReplicas = Annotated[
     int | None,
     typer.Option(min=1, help="So many processes, by Ray: here, or where RAY_ADDRESS says."),

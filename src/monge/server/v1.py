@@ -248,7 +248,7 @@ def router(drawing: Drawing) -> APIRouter:
         began_s, model = time.perf_counter(), drawing.model()
         drawing.check(model, body.count)
         rows = body.rows(model.sampler)
-        return await _answer(request, model, rows, body, body.columns, began_s)
+        return await _answer(drawing, request, model, rows, body, body.columns, began_s)
 
     @routes.post("/interpolations", response_class=Response, responses=answers)
     async def interpolations(body: Interpolation, request: Request) -> Response:
@@ -258,30 +258,31 @@ def router(drawing: Drawing) -> APIRouter:
         dim = model.sampler.contract.latent_dim
         rows = await computed(body.steps * dim, lambda: body.rows(model.sampler))
         columns = body.columns or min(body.steps, 1024)
-        return await _answer(request, model, rows, body, columns, began_s)
-
-    async def _answer(
-        request: Request,
-        model: Model,
-        rows: Rows,
-        wanted: Samples | Interpolation,
-        columns: int | None,
-        began_s: float,
-    ) -> Response:
-        images = await drawing.draw(request, model, rows)
-        ready_s = time.perf_counter()
-        # A grid enlarges small images: what is compressed is more than what was drawn.
-        values = 0 if wanted.format == "raw" else 16 * images.size
-        content, kind = await computed(
-            values, lambda: encode(images, wanted, columns, model.marker)
-        )
-        if len(content) > drawing.limits.result_bytes:
-            raise InputError(f"the answer would be {len(content)} bytes; ask for fewer images.")
-        answer = Response(content, media_type=kind)
-        answer.raw_headers += [*model.raw_facts, *_facts(images, began_s, ready_s)]
-        return answer
+        return await _answer(drawing, request, model, rows, body, columns, began_s)
 
     return routes
+
+
+async def _answer(
+    drawing: Drawing,
+    request: Request,
+    model: Model,
+    rows: Rows,
+    wanted: Samples | Interpolation,
+    columns: int | None,
+    began_s: float,
+) -> Response:
+    """Draw, encode, and tell beside the images what they are."""
+    images = await drawing.draw(request, model, rows)
+    ready_s = time.perf_counter()
+    # A grid enlarges small images: what is compressed is more than what was drawn.
+    values = 0 if wanted.format == "raw" else 16 * images.size
+    content, kind = await computed(values, lambda: encode(images, wanted, columns, model.marker))
+    if len(content) > drawing.limits.result_bytes:
+        raise InputError(f"the answer would be {len(content)} bytes; ask for fewer images.")
+    answer = Response(content, media_type=kind)
+    answer.raw_headers += [*model.raw_facts, *_facts(images, began_s, ready_s)]
+    return answer
 
 
 def _facts(images: Images, began_s: float, ready_s: float) -> list[tuple[bytes, bytes]]:

@@ -18,6 +18,7 @@ def stops(monkeypatch):
     return told
 
 
+API = "http://server/api"
 posted: list[dict[str, Any]] = []
 
 
@@ -36,7 +37,7 @@ def answering(*answers):
             raise answer
         return answer
 
-    return httpx.Client(base_url="http://server/api", transport=httpx.MockTransport(handle))
+    return httpx.Client(transport=httpx.MockTransport(handle), base_url=API)
 
 
 def state(name, message=None):
