@@ -65,6 +65,7 @@ class ComposeService(Strict):
     environment: dict[str, str] = {}
     secrets: list[str] = []
     volumes: list[str] = []
+    tmpfs: list[str] = []
     ports: list[str] = []
     depends_on: dict[str, Condition] = {}
     healthcheck: Healthcheck
