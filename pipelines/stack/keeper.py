@@ -118,7 +118,7 @@ class Keeper(threading.Thread):
                     provided, self.ready = True, row.fingerprint
                 self.state = "up" if healthy else "silent" if provided else "starting"
                 self.told = ""
-                _bound(self._log)
+                bound(self._log)
             self._end.wait(_TICK_S)
         process.reap()
         if not running.alive:
@@ -140,7 +140,7 @@ class Keeper(threading.Thread):
         return self.place.logs / f"{self.row.name}.log"
 
 
-def _bound(path: Path) -> None:
+def bound(path: Path) -> None:
     """Keep a log and the one before it; its writer goes on at the end of the emptied file."""
     if not path.exists() or path.stat().st_size <= LOG_BYTES:
         return

@@ -21,7 +21,7 @@ from typing import Any
 from monge.errors import MongeError, ServiceError
 from monge.files import lock, write_whole
 from pipelines.stack import passwords, process
-from pipelines.stack.keeper import Keeper, _bound
+from pipelines.stack.keeper import Keeper, bound
 from pipelines.stack.settings import Place, kept
 from pipelines.stack.table import Service, table
 
@@ -105,7 +105,7 @@ def run(place: Place) -> int:
             generation += 1
             _read(place, keepers)
         _write(place, keepers, generation)
-        _bound(place.logs / LOG)
+        bound(place.logs / LOG)
         end.wait(0.5)
     _stop(keepers)
     _write(place, keepers, generation)

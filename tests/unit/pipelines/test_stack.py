@@ -142,7 +142,7 @@ def test_a_log_is_bounded_and_its_writer_goes_on(tmp_path, monkeypatch):
     path = tmp_path / "a.log"
     with path.open("ab", buffering=0) as writer:
         writer.write(b"x" * 150 + b"end")
-        keeper._bound(path)
+        keeper.bound(path)
         writer.write(b"more")
     assert path.read_bytes() == b"more"
     assert path.with_name("a.log.1").read_bytes() == b"x" * 97 + b"end"
