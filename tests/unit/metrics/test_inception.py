@@ -97,7 +97,7 @@ def test_a_judgement_by_inception_names_its_figures_so(
     weights: Path, sets: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     with PackedWriter(tmp_path / "prepared", (1, 20, 20), ["a", "b"]) as writer:
-        for split, images in (("train", sets[0][:8]), ("validation", sets[1][:9])):
+        for split, images in (("train", sets[0]), ("validation", sets[1][:9])):
             labels = np.arange(len(images)) % 2
             writer.append(split, images[:, :1], labels)  # type: ignore[arg-type]
         dataset = writer.finish(source={"kind": "test"})
@@ -107,7 +107,7 @@ def test_a_judgement_by_inception_names_its_figures_so(
         return sets[1][chosen, :1].transpose(0, 2, 3, 1)
 
     params = EvaluateParams(
-        images=16, transport_images=9, projections=4, repeats=2, features="inception", batch_size=8
+        images=50, transport_images=10, projections=4, repeats=2, features="inception", batch_size=8
     )
     judgement = judge(sample, dataset, params, weights, generator_hash="x")
     assert {"fid", "kid", "inception_score", "precision"} <= set(judgement.figures)
