@@ -27,7 +27,7 @@ from monge.metrics.scores import classifier_score
 from monge.params import EvaluateParams
 
 reference = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
-IMAGES = 24
+IMAGES = 16
 
 
 class Set(torch.utils.data.Dataset[torch.Tensor]):
