@@ -20,7 +20,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-serve.lock", "requirements-uv.lock")
 PYTHONS = ("3.11", "3.12", "3.13")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WHOLE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = WHOLE["project"]
+LEFT_OUT = {Requirement(text).name for text in WHOLE["tool"]["uv"]["override-dependencies"]}
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,18 @@ def test_locks_are_closed_since_they_are_installed_without_resolving(lock):
                 continue
             seen.add(key)
             inner = map(Requirement, importlib.metadata.requires(asked.name) or [])
-            waiting += [one for one in inner if applies(one, where, extra)]
+            waiting += [
+                one for one in inner if applies(one, where, extra) and one.name not in LEFT_OUT
+            ]
     assert {name for name, _ in seen} == versions.keys(), "something is locked that nobody needs"
+
+
+def test_what_slows_every_start_is_left_out_and_the_reason_is_written_down():
+    page = (ROOT / "docs" / "decisions" / "0003-pins.md").read_text(encoding="utf-8")
+    assert {"rfc3987-syntax"} == LEFT_OUT
+    for name in LEFT_OUT:
+        assert f"| {name} |" in page
+        assert importlib.util.find_spec(name.replace("-", "_")) is None
 
 
 def test_what_is_installed_is_what_is_locked():
