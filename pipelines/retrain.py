@@ -26,7 +26,7 @@ from monge.paths import Paths
 from monge.stages import dvc_lock
 from pipelines import artifacts, brief, child, hooks, place, settings, summary, turn
 from pipelines import workspace as own
-from pipelines.stage import FILE_STAGES, choose, run_stage
+from pipelines.stage import FILE_STAGES, choose, run_stage, unchanged
 from pipelines.watch import watched
 
 Hours = Annotated[float | None, Field(gt=0)]
@@ -81,12 +81,13 @@ def _chain(parameters: str, log: Callable[[str], None]) -> Any:
     for stage, how in dvc_lock.untrue(Paths(Path.cwd())).items():
         dvc_lock.distrust(Paths(Path.cwd()), stage)
         log(f"dvc.lock was wrong about {stage} ({how}): it runs again")
+    as_before = () if settings.unchosen(Path(parameters)) else unchanged(parameters)
     for stage in (*FILE_STAGES, "promote"):
         if stage in ("prepare", "train") and settings.unchosen(Path(parameters), stage):
             state = choose(stage, parameters, return_state=True)
             if not state.is_completed():
                 return Failed(message=state.message)
-        state = run_stage(stage, parameters, return_state=True)
+        state = run_stage(stage, parameters, stage in as_before, return_state=True)
         if not state.is_completed():
             return Failed(message=state.message)
     artifacts.publish(Path.cwd())

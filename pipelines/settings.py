@@ -67,8 +67,8 @@ def minutes_left() -> float:
     return max(1.0, (until - time.time()) / 60)
 
 
-def unchosen(path: Path, section: str) -> bool:
-    """Whether a parameter file has values of a section that are still to be chosen."""
+def unchosen(path: Path, section: str = "") -> bool:
+    """Whether a parameter file has values, of a section or any, that are still to be chosen."""
     return bool(auto.unchosen(read(path), section))
 
 

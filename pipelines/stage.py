@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import sys
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from pipelines.child import Ended
 from pipelines.turn import POLL_S, STOPPED
 
 FILE_STAGES = ("prepare", "train", "export", "evaluate")
+_DVC = (sys.executable, "-m", "pipelines.frozen_dvc", "--wait-for-lock")
 # What DVC tells somebody at a keyboard after every stage; the README tells it once.
 _HINTS = (
     "To track the changes", "git add", "To enable auto", "dvc config", "Use `dvc push`",
@@ -46,23 +49,35 @@ _DELAYS_S = [float(each) for each in (os.environ.get(AGAIN) or "5,20,60").split(
     task_run_name="{stage}", retries=len(_DELAYS_S), retry_delay_seconds=_DELAYS_S,
     retry_condition_fn=_died, cache_policy=NO_CACHE,
 )  # fmt: skip
-def run_stage(stage: str, parameters: str) -> Any:
+def run_stage(stage: str, parameters: str, unchanged: bool = False) -> Any:
     """One stage in a process of its own: the first four through DVC, which knows if it is stale.
 
-    `parameters` is the file with those of this run.
+    `parameters` is the file with those of this run; what is known to be unchanged is not started.
     """
     log = get_run_logger()
     if child.stopping:
         return Failed(message=STOPPED)
-    if stage in FILE_STAGES:
-        command = [sys.executable, "-m", "pipelines.frozen_dvc", "--wait-for-lock"]
-        command += ["repro", "--single-item", stage]
-    else:
-        command = ["monge", stage]
+    if unchanged:
+        log.info("Stage '%s' didn't change, skipping", stage)
+        return None
+    command = [*_DVC, "repro", "--single-item", stage] if stage in FILE_STAGES else ["monge", stage]
     ended = _run_alone(command, log.info, parameters)
     if ended.code == 0:
         return None
     return Failed(message=STOPPED) if child.stopping else _failed(stage, ended)
+
+
+def unchanged(parameters: str) -> tuple[str, ...]:
+    """The first stages, all that are as dvc.lock has them: one start of DVC instead of four.
+
+    What DVC cannot say now, it says again, and to a person, when a stage is run.
+    """
+    ended = child.run([*_DVC, "status", "--json"], lambda _: None, **{PARAMS_FILE: parameters})
+    try:
+        changed = json.loads(ended.tail[-1]) if ended.code == 0 else {*FILE_STAGES}
+    except (ValueError, IndexError):
+        return ()
+    return tuple(takewhile(lambda stage: stage not in changed, FILE_STAGES))
 
 
 @task(task_run_name="choose {stage}", cache_policy=NO_CACHE)
