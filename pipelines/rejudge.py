@@ -20,7 +20,7 @@ from monge.errors import MongeError
 from monge.params import Params, load
 from monge.paths import Paths
 from monge.registry.gate import Figure
-from monge.registry.models import resolve
+from monge.registry.names import resolve
 from monge.registry.promote import figures as noted
 from monge.stages import judging
 from pipelines import brief, hooks, place, settings, turn

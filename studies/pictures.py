@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monge.data.batches import normalise
-from monge.data.decode import Recipe, RejectedError, decode
+from monge.data.decode import Recipe, decode
+from monge.data.encoded import RejectedError
 from monge.data.sources import open_source
 from monge.errors import InputError
-from monge.metrics.features import Extractor, extractor
+from monge.metrics.extractors import extractor
+from monge.metrics.features import Extractor
 from monge.metrics.frechet import Gaussian, Moments, frechet_distance
 from monge.metrics.scores import classifier_score
 from monge.params import PrepareParams

@@ -76,10 +76,9 @@ def weights_sum(data: bytes) -> str:
     """
     found = 0
     for number, value in _fields(memoryview(data)):
-        if number == _MODEL_GRAPH:
-            for inner, tensor in _fields(_message(value)):
-                if inner == _GRAPH_INITIALIZER:
-                    found = zlib.crc32(_message(tensor), found)
+        for inner, tensor in _fields(_message(value)) if number == _MODEL_GRAPH else ():
+            if inner == _GRAPH_INITIALIZER:
+                found = zlib.crc32(_message(tensor), found)
     return f"{found:08x}"
 
 

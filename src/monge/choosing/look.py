@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monge.data.decode import Encoded, limited, opened, upright_size, why
-from monge.data.sources import Item
+from monge.data.decode import upright_size
+from monge.data.encoded import Encoded, limited, opened, why
+from monge.data.listing import Item
 
 LOOKED_AT = 400
 """At least half and at most twice as many images, from all over the set, are decoded."""

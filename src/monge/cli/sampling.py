@@ -100,13 +100,13 @@ def sample(
     shares, classes = sampler.contract.label_shares, sampler.contract.classes
     wanted = None if label is None else named(label, shares, classes)
     if like is not None:
-        told = _again(sampler, model, like, output, marks)
+        told = _again(sampler, like, output, marks)
     elif latents is not None:
-        told = _drawn_again(sampler, model, latents, wanted, output, marks)
+        told = _drawn_again(sampler, latents, wanted, output, marks)
     else:
         if shards is None:
             recipe = {"n": n, "seed": seed, "first": first, "truncation": truncation}
-            _draw(sampler, model, {**recipe, "labels": wanted}, output, marks)
+            _draw(sampler, {**recipe, "labels": wanted}, output, marks)
         elif first or truncation is not None:
             raise InputError("--shards takes neither --first nor --truncation.")
         else:
@@ -117,21 +117,21 @@ def sample(
     typer.echo(told, err=is_stream(output))
 
 
-def _draw(sampler: Sampler, model: str, recipe: dict[str, Any], output: Path, marks: bool) -> None:
+def _draw(sampler: Sampler, recipe: dict[str, Any], output: Path, marks: bool) -> None:
     """Draw the images of a seed, each with its mark."""
     from monge.serving import pictures
 
     order = ("n", "seed", "first", "truncation", "labels")
     images = sampler.sample(*(recipe[name] for name in order))
-    pictures.write(images, output, _packet(sampler, model, recipe) if marks else None)
+    pictures.write(images, output, _packet(sampler, recipe) if marks else None)
 
 
-def _packet(sampler: Sampler, model: str, recipe: dict[str, Any]) -> Packet:
+def _packet(sampler: Sampler, recipe: dict[str, Any]) -> Packet:
     """Say how each picture was made: the grid of all, or image i alone."""
     from monge.serving import origin
     from monge.serving.marks import Marker
 
-    marker = Marker(sampler.model_hash, origin.called(model))
+    marker = Marker(sampler.model_hash, origin.called(sampler.origin))
     known = {name: value for name, value in recipe.items() if value is not None}
 
     def packet(i: int | None) -> bytes:
@@ -144,20 +144,20 @@ def _packet(sampler: Sampler, model: str, recipe: dict[str, Any]) -> Packet:
     return packet
 
 
-def _again(sampler: Sampler, model: str, like: Path, output: Path, marks: bool) -> str:
+def _again(sampler: Sampler, like: Path, output: Path, marks: bool) -> str:
     """Make a picture again from what it says of itself."""
     from monge.serving import origin, pictures
     from monge.serving.again import made_again
     from monge.serving.marks import Marker
 
     drawn, mark = made_again(sampler, like)
-    marker = Marker(sampler.model_hash, mark.model or origin.called(model))
+    marker = Marker(sampler.model_hash, mark.model or origin.called(sampler.origin))
     pictures.write_one(drawn, output, marker.packet(mark.recipe) if marks else None)
     return f"{like} again in {output} ({sampler.provider})"
 
 
 def _drawn_again(
-    sampler: Sampler, model: str, latents: Path, label: int | None, output: Path, marks: bool
+    sampler: Sampler, latents: Path, label: int | None, output: Path, marks: bool
 ) -> str:
     """Draw the latents of a file, which must be this generator's."""
     import numpy as np
@@ -172,7 +172,7 @@ def _drawn_again(
         "latents": found.latents.tolist(),
         "labels": None if labels is None else labels.tolist(),
     }
-    packet = _packet(sampler, model, given) if marks else None
+    packet = _packet(sampler, given) if marks else None
     pictures.write(sampler.run(found.latents, labels), output, packet)
     return f"{len(found.latents)} images of {latents} in {output} ({sampler.provider})"
 

@@ -127,13 +127,12 @@ def serve(
         poll_s=poll_s, marks=marks,
     )  # fmt: skip
     if replicas is not None:
-        _by_replicas(model, settings, replicas, max_replicas, replica_requests, replica_gpus)
-        return
+        return _by_replicas(model, settings, replicas, max_replicas, replica_requests, replica_gpus)
     if (max_replicas, replica_requests, replica_gpus) != (None, None, None):
         raise InputError("--max-replicas and --replica-... need --replicas: how many at least.")
     from monge.server.run import serve as run
 
-    run(model, settings)
+    return run(model, settings)
 
 
 def _by_replicas(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from monge.params import PrepareParams
 
 if TYPE_CHECKING:
-    from monge.data.sources import Item, Source
+    from monge.data.listing import Item, Source
 
 FOLDER = "additions"
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from monge.data import foreign
-from monge.data.decode import Unreadable
+from monge.data.encoded import Unreadable
 from monge.data.foreign import HEAD_BYTES
 from monge.data.gate import DAMAGE, MAX_EXPANSION, READ, Gate
+from monge.data.listing import Item, Source, clean_name, has_image_bytes, shown_name
 from monge.data.separators import slashed
-from monge.data.sources import Item, Source, clean_name, has_image_bytes, shown_name
 from monge.errors import SourceError
 from monge.params import PrepareParams
 

@@ -25,29 +25,18 @@ that was cut off is refused, also where it was closed again: see jpeg.py.
 
 from __future__ import annotations
 
-import functools
-import io
-import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from monge import sizes
-from monge.data import fit, foreign, jpeg, levels
+from monge.data import fit, jpeg, levels
+from monge.data.encoded import Encoded, RejectedError, content_of, limited, open_content, why
 from monge.data.remarks import Traits, traits_of
 
-# Raster formats with decoders of their own: none that starts another program (EPS, PDF, WMF).
-FORMATS = (
-    "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP",
-)  # fmt: skip
 _GREY_SPREAD = 24  # of 255: how far apart the channels of a grey may be
-MAX_FILE_BYTES = 256 * 2**20
 
 CONVERSION = {
     "alpha": "composited over background before resizing",
@@ -64,14 +53,6 @@ CONVERSION = {
 KEPT = "kept; resized premultiplied, black where it is 0, which padding is"
 """What becomes of alpha where the opacity is a channel."""
 
-_CUT, _DAMAGED = "image file is truncated", "image file is damaged"
-_PLAINER = {
-    "Truncated File Read": _CUT, "not enough image data": _CUT, "unexpected end of file": _CUT,
-    "broken data stream when reading image file": _DAMAGED,
-    "unrecognized data stream contents when reading image file": _DAMAGED,
-    "could not create decoder object": f"{_DAMAGED} or truncated",
-}  # fmt: skip
-"""What decoders say, in the words of others of them."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -116,21 +97,6 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """Stands where an image's bytes would be, with the reason why they are not there."""
-
-    reason: str
-
-
-# Encoded bytes, the path of a file, pixels [H, W] or [H, W, 3], or why there is none of these.
-Encoded = bytes | str | NDArray[np.uint8] | Unreadable
-
-
-class RejectedError(Exception):
-    """This image cannot be used; the message is the reason given to the user."""
-
-
-@dataclass(frozen=True)
 class Decoded:
     """The images of a chunk that could be read, uint8 [k, C, H, W], with the traits of each.
 
@@ -140,21 +106,6 @@ class Decoded:
     images: NDArray[np.uint8]
     reasons: list[str | None]
     traits: list[Traits]
-
-
-@contextmanager
-def limited(max_pixels: int) -> Iterator[None]:
-    """Let no decoder warn, or go on with an image of more pixels than these."""
-    before = Image.MAX_IMAGE_PIXELS
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        # Pillow's own bomb check works on frames that the header does not show: give it our limit.
-        Image.MAX_IMAGE_PIXELS = max_pixels
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
 
 
 def decode_chunk(chunk: list[Encoded], recipe: Recipe) -> Decoded:
@@ -181,8 +132,8 @@ def decode(encoded: Encoded, recipe: Recipe) -> NDArray[np.uint8]:
 
 
 def _decoded(encoded: Encoded, recipe: Recipe) -> tuple[NDArray[np.uint8], Traits]:
-    data = _content(encoded)
-    image = _open(data)
+    data = content_of(encoded)
+    image = open_content(data)
     width, height = image.size
     if width * height > recipe.max_pixels:
         raise RejectedError(
@@ -193,7 +144,7 @@ def _decoded(encoded: Encoded, recipe: Recipe) -> tuple[NDArray[np.uint8], Trait
     if (
         isinstance(data, bytes)
         and image.format in ("JPEG", "MPO")
-        and jpeg.is_cut(data, image, lambda other: _loaded(_open(other), recipe))
+        and jpeg.is_cut(data, image, lambda other: _loaded(open_content(other), recipe))
     ):
         raise RejectedError(jpeg.CUT)
     peak = float(np.asarray(image).max()) if levels.is_deep(image) else None
@@ -214,50 +165,6 @@ def _loaded(image: Image.Image, recipe: Recipe) -> Image.Image:
         image.draft(None, (height, width) if _is_on_its_side(image) else (width, height))
     image.load()
     return image
-
-
-@functools.cache
-def image_extensions() -> frozenset[str]:
-    """List the file name endings (lower case, with the dot) that are taken for images."""
-    known = Image.registered_extensions().items()
-    return frozenset(extension for extension, kind in known if kind in FORMATS)
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(kind for kind in FORMATS if kind in Image.OPEN)
-
-
-def opened(encoded: Encoded) -> Image.Image:
-    """Open an image, its header alone; raises RejectedError or what a decoder raises."""
-    return _open(_content(encoded))
-
-
-def _content(encoded: Encoded) -> bytes | NDArray[np.uint8]:
-    if isinstance(encoded, Unreadable):
-        raise RejectedError(encoded.reason)
-    if isinstance(encoded, np.ndarray):
-        return encoded
-    if isinstance(encoded, str):
-        with open(encoded, "rb") as file:
-            encoded = file.read(MAX_FILE_BYTES + 1)
-    if len(encoded) > MAX_FILE_BYTES:
-        raise RejectedError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB")
-    if not encoded:
-        raise RejectedError("the file is empty")
-    return encoded
-
-
-def _open(content: bytes | NDArray[np.uint8]) -> Image.Image:
-    if isinstance(content, np.ndarray):
-        return Image.fromarray(content)
-    try:
-        return Image.open(io.BytesIO(content), formats=_formats())
-    except UnidentifiedImageError:
-        found = foreign.known(content[: foreign.HEAD_BYTES])
-        but = "" if found is None else f", but {found.what}: {found.way}"
-        raise RejectedError(f"not an image of a format that is read{but}") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -339,14 +246,3 @@ def _fitted(image: Image.Image, recipe: Recipe) -> Image.Image:
     if recipe.fit == "crop":
         return fit.cropped(image, *recipe.sides)
     return fit.padded(image, *recipe.sides, recipe.background)
-
-
-def why(error: Exception, max_pixels: int) -> str:
-    """Put a decoder's complaint into one line that is the same on every run."""
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return f"more pixels than the limit {max_pixels} (prepare.max_pixels)"
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror}"
-    message: Any = " ".join(str(error).split())
-    message = _PLAINER.get(message, message)
-    return re.sub(r"0x[0-9a-fA-F]+", "0x", message)[:200] or type(error).__name__

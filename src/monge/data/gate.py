@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from monge.data import dataset_json
-from monge.data.decode import MAX_FILE_BYTES, Unreadable
-from monge.data.member_links import MemberLinks
-from monge.data.sources import (
+from monge.data.encoded import MAX_FILE_BYTES, Unreadable
+from monge.data.listing import (
     Item,
     Source,
     clean_name,
@@ -29,6 +28,7 @@ from monge.data.sources import (
     note_skipped,
     too_many,
 )
+from monge.data.member_links import MemberLinks
 from monge.errors import SourceError
 
 READ = ".zip, .tar, .tar.gz, .tar.bz2 and .tar.xz"

@@ -56,16 +56,7 @@ def organise(
     With `classes` "none" there are none. What was added later is laid out like the rest, and leaves
     who is held out of the rest as it was. Raises SourceError for fewer than two images.
     """
-    if given and not any(path in given for path in paths):
-        given = None  # it is of something else
-    within = [additions.split(path)[1] for path in paths]
-    found = meaning(within, classes=classes == "folders" and not given)
-    if given and classes == "folders":
-        found.classes = [given.get(path) for path in paths]
-        for row, name in enumerate(found.classes):
-            if name is None:
-                found.left_out[row] = "not in dataset.json"
-        found.notes.append("the classes are those in dataset.json")
+    found = _meant(paths, classes == "folders", given)
     _drop_untrained(found)
     kept = [row for row in range(len(paths)) if row not in found.left_out]
     if any(found.held_out) and not any(found.held_out[row] for row in kept):
@@ -97,6 +88,21 @@ def organise(
     return Layout(
         class_names, labels if class_names else None, held_out, found.left_out, found.notes
     )
+
+
+def _meant(paths: Sequence[str], classes: bool, given: Mapping[str, str] | None) -> Meaning:
+    """What the folders mean, or of classes what `given` says."""
+    if given and not any(path in given for path in paths):
+        given = None  # it is of something else
+    within = [additions.split(path)[1] for path in paths]
+    found = meaning(within, classes=classes and not given)
+    if given and classes:
+        found.classes = [given.get(path) for path in paths]
+        for row, name in enumerate(found.classes):
+            if name is None:
+                found.left_out[row] = "not in dataset.json"
+        found.notes.append("the classes are those in dataset.json")
+    return found
 
 
 def _drop_untrained(found: Meaning) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
-from monge.data.decode import Decoded, Encoded, Recipe, decode_chunk
+from monge.data.decode import Decoded, Recipe, decode_chunk
+from monge.data.encoded import Encoded
 from monge.errors import EnvironmentFault
 
 # Starting a worker costs about a quarter second: below this it is quicker to work alone.

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +20,15 @@ from typing import Any
 import numpy as np
 
 from monge.data import data_contract
-from monge.data.decode import CONVERSION, KEPT, Encoded, Recipe
+from monge.data.decode import CONVERSION, KEPT, Recipe
+from monge.data.encoded import Encoded
 from monge.data.layout import Layout, organise
+from monge.data.listing import Item, Source
 from monge.data.packed import SPLITS, Images, PackedDataset
 from monge.data.pool import Chunk, decode_all
 from monge.data.remarks import Remarks
 from monge.data.replacement import storage_error, write_whole
-from monge.data.sources import Item, Source, open_source
+from monge.data.sources import open_source
 from monge.data.telling import Oddities, block, none_readable, reasons
 from monge.data.writer import PackedWriter
 from monge.errors import Interrupted, SourceError
@@ -101,14 +103,14 @@ def _decode(
         for names, decoded in results:
             traits = iter(decoded.traits)
             for name, reason in zip(names, decoded.reasons, strict=True):
-                if reason is None:
-                    arrivals.rows[name] = len(arrivals.rows)
-                    found = next(traits)
-                    arrivals.remarks.note(name, found)
-                    if found.side < arrivals.min_side:
-                        arrivals.small.append(name)
-                else:
+                if reason is not None:
                     arrivals.rejected[name] = reason
+                    continue
+                arrivals.rows[name] = len(arrivals.rows)
+                found = next(traits)
+                arrivals.remarks.note(name, found)
+                if found.side < arrivals.min_side:
+                    arrivals.small.append(name)
             try:
                 write_whole(file, decoded.images)
             except OSError as error:
@@ -189,10 +191,7 @@ def _pack(
             source=source.description,
             params=params.model_dump(),
             conversion=CONVERSION | ({"alpha": KEPT} if params.colour == "rgba" else {}),
-            rejected=[
-                {"path": path, "reason": reason}
-                for path, reason in sorted(arrivals.rejected.items())
-            ],
+            rejected=_listed(arrivals.rejected),
             remarks=arrivals.remarks.sentences(
                 packed,
                 params.fit,
@@ -201,12 +200,14 @@ def _pack(
             ),
             skipped_files=source.skipped.total(),
             skipped=dict(source.skipped),
-            left_out=[
-                {"path": paths[place], "reason": reason}
-                for place, reason in sorted(layout.left_out.items())
-            ],
+            left_out=_listed({paths[place]: why for place, why in layout.left_out.items()}),
             notes=layout.notes,
         )
+
+
+def _listed(reasons: Mapping[str, str]) -> list[dict[str, str]]:
+    """Files that were not taken, in their order, as the manifest has them."""
+    return [{"path": path, "reason": reason} for path, reason in sorted(reasons.items())]
 
 
 def _per_class(layout: Layout, names: list[str]) -> dict[str, int]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from monge import sizes
 from monge.data.decode import COLOUR_OF
 from monge.data.layout import FEW_OF_A_CLASS
+from monge.data.listing import endings
 from monge.data.packed import Images, PackedDataset
-from monge.data.sources import endings
 from monge.errors import SourceError
 
 FEW, FAR_TOO_FEW = 2000, 200

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monge.data.decode import Encoded
+from monge.data.encoded import Encoded
+from monge.data.listing import Item, Source
 from monge.data.replacement import DISK_FAULTS, storage_error
-from monge.data.sources import Item, Source
 from monge.errors import MissingExtra, ServiceError, SourceError
 
 _TIMEOUT_S = 30

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -88,8 +90,31 @@ def _draw(
     if judgement.classes is not None:
         pictures.class_balance(judgement.classes, folder / CLASS_BALANCE)
     if curve is not None:
-        history = pictures.read_history(curve.history_csv)
+        history = _read_history(curve.history_csv)
         if history is None:
             log.warning("%s: no learning curve in it, so none is drawn", curve.history_csv)
         else:
             pictures.learning_curve(curve.label, *history, folder / LEARNING_CURVE)
+
+
+def _read_history(path: Path) -> tuple[pictures.Floats, pictures.Floats, pictures.Floats] | None:
+    """Read a training's CSV: steps, its finite headline, and that of held-out images.
+
+    The last are NaN where the file has none. None below two rows.
+    """
+    if not path.is_file():
+        return None
+    rows = []
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            try:
+                pair = float(row["step"]), float(row["headline"])
+                held_out = float(row.get("headline_held_out") or math.nan)
+            except (KeyError, TypeError, ValueError):
+                continue  # of an older training, or a line torn by a kill
+            if all(map(math.isfinite, pair)):
+                rows.append((*pair, held_out))
+    if len(rows) < 2:
+        return None
+    steps, values, held = np.array(rows).T
+    return steps, values, held

@@ -12,7 +12,7 @@ from monge.evaluation.by_pixels import neighbours, pixel_figures
 from monge.evaluation.catalogue import CATALOGUE
 from monge.evaluation.evidence import Asked, Evidence, Sample, shown
 from monge.evaluation.judgement import Figure, Judgement
-from monge.metrics.features import extractor
+from monge.metrics.extractors import extractor
 from monge.params import EvaluateParams
 
 __all__ = ["Figure", "Judgement", "judge"]

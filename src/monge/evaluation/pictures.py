@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Mapping
@@ -203,29 +202,6 @@ def _differences(errors: Mapping[str, float]) -> Image.Image:
     with io.BytesIO() as file:
         figure.savefig(file, format="png")
         return Image.open(file).convert("RGB")
-
-
-def read_history(path: Path) -> tuple[Floats, Floats, Floats] | None:
-    """Read a training's CSV: steps, its finite headline, and that of held-out images.
-
-    The last are NaN where the file has none. None below two rows.
-    """
-    if not path.is_file():
-        return None
-    rows = []
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                pair = float(row["step"]), float(row["headline"])
-                held_out = float(row.get("headline_held_out") or math.nan)
-            except (KeyError, TypeError, ValueError):
-                continue  # of an older training, or a line torn by a kill
-            if all(map(math.isfinite, pair)):
-                rows.append((*pair, held_out))
-    if len(rows) < 2:
-        return None
-    steps, values, held = np.array(rows).T
-    return steps, values, held
 
 
 def _median_filtered(values: Floats) -> Floats:

@@ -101,17 +101,10 @@ def compare_sets(
     """
     shape = _shape_of_both(made, real)
     a, b = _side(made, look, params, "first set"), _side(real, look, params, "second set")
-    half = len(b.order) // 2
-    first, second = b.part(slice(half)), b.part(slice(half, 2 * half))
     square = mmd.median_square(b.seen.features)
     comparison = Comparison(square, params.transport_images, params.projections, params.seed)
     repeats = max(2, min(params.repeats, len(a.order) // 10))
-    size = len(a.order) // repeats
-    pairs = [(a, b), (first, second)]
-    pairs += [(a.part(slice(k * size, (k + 1) * size)), b) for k in range(repeats)]
-    whole, floor, *parts = (
-        _figures(*pairs[number], comparison, params) for number in progress(len(pairs), "comparing")
-    )
+    whole, floor, *parts = _compared(a, b, repeats, comparison, params)
     tested = min(len(a.order), len(b.order), 1000)
     p_value = mmd.permutation_p_value(
         a.seen.features[:tested], b.seen.features[:tested], mmd.rbf(square), PERMUTATIONS,
@@ -120,7 +113,7 @@ def compare_sets(
     protocol = {
         "real_images": len(b.order),
         "generated_images": len(a.order),
-        "floor_images": half,
+        "floor_images": len(b.order) // 2,
         "noise": f"standard error over {repeats} disjoint subsets",
         "extractor": look.name,
         "extractor_hash": look.hash,
@@ -142,6 +135,18 @@ def compare_sets(
         )
         for figure, name in names.items()
     }
+
+
+def _compared(
+    a: Side, b: Side, repeats: int, comparison: Comparison, params: EvaluateParams
+) -> list[Values]:
+    """Figures of a beside b, of one half of b beside the other, and of parts of a beside b."""
+    half, size = len(b.order) // 2, len(a.order) // repeats
+    pairs = [(a, b), (b.part(slice(half)), b.part(slice(half, 2 * half)))]
+    pairs += [(a.part(slice(k * size, (k + 1) * size)), b) for k in range(repeats)]
+    return [
+        _figures(*pairs[number], comparison, params) for number in progress(len(pairs), "comparing")
+    ]
 
 
 def _side(images: ImageSet, look: Extractor, params: EvaluateParams, what: str) -> Side:

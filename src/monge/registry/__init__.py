@@ -1,7 +1,8 @@
 """Which generator is the champion: versions in the MLflow registry, the gate, and promotion."""
 
 from monge.registry.gate import Figure, Verdict, decide
-from monge.registry.models import Registry, Version, fetch
+from monge.registry.models import Registry, Version
+from monge.registry.names import fetch
 from monge.registry.promote import Promotion, promote
 from monge.registry.rollback import Rollback, rollback
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from monge.errors import InputError, ModelFileError
 from monge.files import locked, write_whole
 from monge.operators import check_operators
 from monge.paths import Paths
-from monge.products import home, project
+from monge.products import home
 from monge.registry.logged_model import MODEL_FILE, log_model
 from monge.registry.stored import Stored
 from monge.registry.turn import SUFFIX, turn
@@ -96,7 +95,18 @@ class Registry:
         for version in self.versions():
             if which in (str(version.number), *version.aliases):
                 return version
-        raise InputError(f"{self.name}: no version or alias {which!r}; {_what_exists(self)}.")
+        raise InputError(f"{self.name}: no version or alias {which!r}; {self.what_exists()}.")
+
+    def what_exists(self) -> str:
+        """The versions that there are, or the names where this one is unknown, for a sentence."""
+        lines = [
+            f"{version.number}{''.join(f' @{alias}' for alias in version.aliases)}"
+            for version in self.versions()
+        ]
+        if lines:
+            return f"{self.name} has version {', '.join(lines)}"
+        names = self.names()
+        return f"it has {', '.join(names)}" if names else "it is empty"
 
     def champion(self) -> Version | None:
         """The version that applications are to use."""
@@ -261,54 +271,6 @@ class Registry:
         with answering(self.root):
             where = self._client.get_model_version_download_uri(self.name, str(version.number))
         return Stored(self.root, f"models:/{self.name}/{version.number}", where)
-
-
-def resolve(named: str, root: Path | None = None) -> tuple[Registry, Version]:
-    """The version that `models:/name@alias` or `models:/name/3` names now, and its registry.
-
-    Raises InputError when there is none, ServiceError when the registry does not answer.
-    """
-    match = re.fullmatch(r"models:/([^/@:]+)(?:@([^/@]+)|/(\d+))", named)
-    if match is None:
-        raise InputError(f"{named}: must read models:/NAME@ALIAS or models:/NAME/NUMBER.")
-    name, alias, number = match.groups()
-    root = root or project(Path.cwd())
-    if not address.require_database(root):
-        raise InputError(
-            f"{named}: there is no registry at {address.shown(root)}. Run monge promote in the "
-            "project's folder, or set MLFLOW_TRACKING_URI."
-        )
-    registry = Registry(root, name)
-    versions = registry.versions()
-    for version in versions:
-        if alias in version.aliases or (number and version.number == int(number)):
-            return registry, version
-    there = f"not in the registry at {address.shown(root)}; {_what_exists(registry)}"
-    raise InputError(f"{named}: {there}.")
-
-
-def fetch(named: str, root: Path | None = None) -> Path:
-    """The generator.onnx that an address names now, on this disk. Raises what `resolve` raises."""
-    registry, version = resolve(named, root)
-    return registry.fetch(version)
-
-
-def known_names(root: Path) -> list[str]:
-    """Every name in the registry of a folder; asking makes none. Raises ServiceError."""
-    if not address.require_database(root):
-        return []
-    return Registry(root, "").names()
-
-
-def _what_exists(registry: Registry) -> str:
-    lines = [
-        f"{version.number}{''.join(f' @{alias}' for alias in version.aliases)}"
-        for version in registry.versions()
-    ]
-    if lines:
-        return f"{registry.name} has version {', '.join(lines)}"
-    names = registry.names()
-    return f"it has {', '.join(names)}" if names else "it is empty"
 
 
 def _sha256(path: Path) -> str:

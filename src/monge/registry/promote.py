@@ -50,13 +50,11 @@ def promote(
     """Register `model`, judged by `report`, and make it champion if the gate says so.
 
     `rejudge` measures the champion's file again when a figure of it has another protocol. `floor`
-    is what must hold of any champion, and how that came out. `force` is a person's reason to
-    promote whatever the gate says. `beside` are files kept with it,
-    `signed` the signatures of its files by their names, which are there before any alias is, and
-    `describe` makes the version's description of the verdict's reason. Aliases move last,
-    champion's last of all: killed anywhere, the next call completes it. Raises what the registry
-    raises, and InputError when the report lacks a figure that a condition names, or when the name
-    is for images of another `kind`.
+    is what must hold of any champion, and how that came out. `force` is a reason to promote
+    whatever the gate says. `beside` are files kept with it, `signed` its files' signatures by their
+    names. `describe` makes the version's description of the verdict's reason. Aliases move last:
+    killed anywhere, the next call completes it. Raises what the registry raises, and InputError for
+    a report without a figure that a condition names, or a name for images of another `kind`.
     """
     candidate = _figures(report, params)
     if kind is not None:
@@ -81,15 +79,21 @@ def promote(
                 continue
             registry.set_tags(version, _notes(report, verdict, champion, force))
             registry.describe(version, describe(verdict.reason))
-            registry.set_alias("challenger", version)
-            if verdict.promote:
-                if champion is not None and champion.model_hash != version.model_hash:
-                    registry.set_alias("previous", champion)
-                registry.set_alias("champion", version)
-            versions = {item.number: item for item in registry.versions()}
-            return Promotion(
-                versions[version.number], registry.champion(), verdict.promote, verdict.reason
-            )
+            return _moved(registry, version, champion, verdict)
+
+
+def _moved(
+    registry: Registry, version: Version, champion: Version | None, verdict: Verdict
+) -> Promotion:
+    """Move the aliases, champion's last of all."""
+    registry.set_alias("challenger", version)
+    if verdict.promote:
+        if champion is not None and champion.model_hash != version.model_hash:
+            registry.set_alias("previous", champion)
+        registry.set_alias("champion", version)
+    return Promotion(
+        registry.find(str(version.number)), registry.champion(), verdict.promote, verdict.reason
+    )
 
 
 def _number(version: Version | None) -> int | None:

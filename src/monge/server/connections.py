@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import socket
 import threading
 from enum import Enum
@@ -33,8 +32,6 @@ LEAST_BYTES_PER_S = 64 << 10
 _LEAVE_S = 0.5  # to read a refusal before the connection is closed
 _DISCARD_S = 10.0  # for the rest of a body that was refused
 _LAST_S = 3.0  # after the drain, for threads that nobody waits for any more
-_SPARE_FILES = 32
-_BACKLOG = 2048
 
 log = logging.getLogger(__name__)
 
@@ -288,22 +285,3 @@ class Server(uvicorn.Server):
         log.warning("stopped; %s", self.last_words())
         logging.shutdown()
         os._exit(0)
-
-
-def room(wanted: int) -> tuple[int, int]:
-    """Find how many connections, and how many that nobody has taken yet, the system lets us have.
-
-    Open files are connections and all else that is open: the limit is raised where it may be.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 64
-    needed = wanted + _BACKLOG + used + _SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    free = needed if soft == resource.RLIM_INFINITY else soft - used - _SPARE_FILES
-    backlog = max(1, min(_BACKLOG, free // 2))
-    most = max(1, min(wanted, free - backlog))
-    if most < wanted:
-        log.warning("at most %d connections, as only %d files may be open (ulimit -n)", most, soft)
-    return most, backlog

@@ -80,7 +80,7 @@ def open_model(
     """
     if not address.startswith("models:/"):
         sampler = Sampler.load(address, provider, threads, batches)
-        marker = Marker(sampler.model_hash, origin.called(address)) if marks else None
+        marker = Marker(sampler.model_hash, origin.called(sampler.origin)) if marks else None
         encoder = encoder_of(address, sampler.model_hash, threads)
         return Model(sampler, _NAME, "1", encoder, marker)
     found = look_up(address)
@@ -89,8 +89,7 @@ def open_model(
         raise ModelFileError(f"{address}: the file is not the one that was registered.")
     place = found.fetch_encoder()
     encoder = None if place is None else belonging(place, sampler.model_hash, threads)
-    called = f"models:/{found.name}/{found.number}"
-    marker = Marker(sampler.model_hash, called) if marks else None
+    marker = Marker(sampler.model_hash, str(found)) if marks else None
     return Model(sampler, found.name, str(found.number), encoder, marker)
 
 

@@ -12,7 +12,8 @@ import uvicorn
 
 from monge.server.access import Access
 from monge.server.admission import address, admission, listening
-from monge.server.connections import KEEP_ALIVE_S, Connection, House, Server, room
+from monge.server.connections import KEEP_ALIVE_S, Connection, House, Server
+from monge.server.open_files import room
 from monge.server.settings import Settings
 
 DRAIN_S = 25

@@ -13,6 +13,7 @@ from monge.encoder_contract import METADATA_KEY, EncoderContract
 from monge.errors import InputError, ModelFileError
 from monge.operators import check_operators, check_weights
 from monge.serving import origin
+from monge.serving.origin import Origin
 from monge.serving.session import Session, open_session
 
 Images = NDArray[np.uint8]
@@ -66,7 +67,7 @@ class Encoder:
         return result
 
 
-def encoder_of(model: str | Path, model_hash: str, threads: int = 0) -> Encoder | None:
+def encoder_of(model: Origin, model_hash: str, threads: int = 0) -> Encoder | None:
     """The encoder of a generator: beside its file, where export leaves it, or in the registry.
 
     None where there is none. One that belongs to another generator is not taken, which is said by

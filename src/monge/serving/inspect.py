@@ -24,8 +24,8 @@ def describe(model: str | Path, provider: str = "auto", threads: int = 0) -> Ite
 
     Raises what Sampler.load raises.
     """
-    data = origin.read(model)
     sampler = Sampler.load(model, provider, threads)
+    data = origin.read(sampler.origin)
     contract = sampler.contract
     height, width, channels = contract.image_shape
     yield f"{model}: {len(data):,} bytes, SHA-256 {sampler.model_hash}"

@@ -26,8 +26,25 @@ class Found:
     fetch: Callable[[], Path]
     fetch_encoder: Callable[[], Path | None]
 
+    def __str__(self) -> str:
+        return f"models:/{self.name}/{self.number}"
 
-def read(model: str | Path) -> bytes:
+
+Origin = str | Path | Found
+"""A file, an http(s) address, an address in a registry, or what that pointed to."""
+
+
+def settled(model: Origin) -> Origin:
+    """Ask the registry what `models:/...` points to now, so that it need not be asked again.
+
+    Raises what `look_up` raises.
+    """
+    if isinstance(model, Found) or not str(model).startswith("models:/"):
+        return model
+    return look_up(str(model))
+
+
+def read(model: Origin) -> bytes:
     """The bytes of a file, of `models:/NAME@ALIAS`, or of an http(s) address.
 
     Raises ModelFileError for what is not there or too large, ServiceError when a server does not
@@ -38,9 +55,10 @@ def read(model: str | Path) -> bytes:
         data = _download(text)
         signatures.verify(data, lambda: _downloaded_signature(text), text)
         return data
-    path = look_up(text).fetch() if text.startswith("models:/") else Path(model)
+    model = settled(model)
+    path = model.fetch() if isinstance(model, Found) else Path(model)
     data = _read(path)
-    signatures.verify(data, lambda: _signature_beside(path), model)
+    signatures.verify(data, lambda: _signature_beside(path), text)
     return data
 
 
@@ -69,7 +87,7 @@ def look_up(address: str) -> Found:
     """
     # A registry is a thing of the pipeline; an application with a file needs nothing of it.
     try:
-        from monge.registry.models import resolve
+        from monge.registry.names import resolve
 
         registry, version = resolve(address)
     except ModuleNotFoundError as error:
@@ -86,20 +104,19 @@ def look_up(address: str) -> Found:
     )
 
 
-def called(model: str | Path) -> str:
+def called(model: Origin) -> str:
     """What a mark calls a generator: a version in the registry, or a file by its name alone.
 
     Folders and the user, password and query of an address are nobody's concern who gets a picture.
     """
-    text = str(model)
-    if text.startswith("models:/"):
-        found = look_up(text)
-        return f"models:/{found.name}/{found.number}"
-    name = text.partition("?")[0].rpartition("/")[2]
+    model = settled(model)
+    if isinstance(model, Found):
+        return str(model)
+    name = str(model).partition("?")[0].rpartition("/")[2]
     return "".join(letter if letter.isprintable() else "?" for letter in name)  # XML has no other
 
 
-def encoder_of(model: str | Path) -> Path | None:
+def encoder_of(model: Origin) -> Path | None:
     """Where the encoder of a generator lies: beside a file, or in the registry; None without one.
 
     An http(s) address has none. Raises what `look_up` raises.
@@ -107,8 +124,9 @@ def encoder_of(model: str | Path) -> Path | None:
     text = str(model)
     if text.startswith(("http://", "https://")):
         return None
-    if text.startswith("models:/"):
-        return look_up(text).fetch_encoder()
+    model = settled(model)
+    if isinstance(model, Found):
+        return model.fetch_encoder()
     place = Path(model).parent / "encoder" / "encoder.onnx"
     return place if place.is_file() else None
 

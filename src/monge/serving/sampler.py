@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from monge.labels import Labels, Wanted, checked, chosen, drawn
 from monge.latents import latents, slerp
 from monge.operators import check_operators
 from monge.serving import batch_size, origin
+from monge.serving.checks import MAX_IMAGES, counted, finite, whole
 from monge.serving.opening import ONE_SIZE, most_at_a_time, opened
 from monge.serving.reasons import reason
 from monge.serving.session import PROVIDERS, Session, checked_batches
@@ -32,8 +32,6 @@ Images = NDArray[np.uint8]
 Latents = NDArray[np.float32]
 Provider = Literal["auto", "cpu", "cuda"]
 
-MAX_IMAGES = 10_000_000
-MAX_RESULT_BYTES = 8 << 30
 _MOST = 1024
 _FEW_BYTES = 256 << 10
 
@@ -44,7 +42,7 @@ class Sampler:
     """Images from a generator file; image i of a seed is the same however it is asked for.
 
     `contract` is what the file says of itself, `provider` what it really runs on ("cpu" or "cuda"),
-    `model_hash` the SHA-256 of the file.
+    `model_hash` the SHA-256 of the file, `origin` where it was loaded from.
     """
 
     def __init__(
@@ -61,7 +59,7 @@ class Sampler:
         some = min(max(ONE_SIZE, min(_MOST, _FEW_BYTES // size)), self._largest)
         self._batch = session.batches[-1] if session.batches else some
         self._calibrated = False
-        self._from: str | Path | None = None
+        self.origin: origin.Origin = ""
 
     @classmethod
     def load(
@@ -84,11 +82,12 @@ class Sampler:
         if not 0 <= threads <= 1024:
             raise InputError(f"threads must be from 0 (one a core) to 1024, got {threads}.")
         wanted = None if batches is None else checked_batches(batches)
-        data = origin.read(model)
+        place = origin.settled(model)
+        data = origin.read(place)
         check_operators(data, model)
         session, contract = opened(data, str(model), provider, threads, wanted)
         sampler = cls(session, contract, hashlib.sha256(data).hexdigest(), threads)
-        sampler._from = model
+        sampler.origin = place
         _log.info("%s runs on %s", model, sampler.provider)
         return sampler
 
@@ -97,7 +96,7 @@ class Sampler:
         """The way back from images, where there is one beside the file; opened when asked for."""
         from monge.serving.encoder import encoder_of  # most samplers are never asked
 
-        return None if self._from is None else encoder_of(self._from, self.model_hash)
+        return encoder_of(self.origin, self.model_hash) if self.origin else None
 
     @property
     def batch_size(self) -> int:
@@ -126,9 +125,9 @@ class Sampler:
         self, n: int, seed: int = 0, first: int = 0, truncation: float | None = None
     ) -> Latents:
         """Draw what images first .. first + n − 1 of a seed are made from: [n, latent_dim]."""
-        n = self._check_count(n)
+        n = counted(n, self.contract.image_shape)
         dim = self.contract.latent_dim
-        return latents(_whole("seed", seed), _whole("first", first), n, dim, truncation)
+        return latents(whole("seed", seed), whole("first", first), n, dim, truncation)
 
     def labels(
         self, n: int, seed: int = 0, first: int = 0, wanted: Wanted | None = None
@@ -138,12 +137,12 @@ class Sampler:
         None where the generator takes none.
         """
         shares, classes = self.contract.label_shares, self.contract.classes
-        n = self._check_count(n)
+        n = counted(n, self.contract.image_shape)
         if wanted is not None:
             return chosen(wanted, n, shares, classes)
         if not shares:
             return None
-        return drawn(_whole("seed", seed), _whole("first", first), n, shares)
+        return drawn(whole("seed", seed), whole("first", first), n, shares)
 
     def sample(
         self,
@@ -177,7 +176,7 @@ class Sampler:
         label: int | str | None = None,
     ) -> Iterator[Images]:
         """The same images in batches of the fastest size, one after the other in bounded memory."""
-        n, first, size = _whole("n", n), _whole("first", first), self.calibrate()
+        n, first, size = whole("n", n), whole("first", first), self.calibrate()
         if n < 0:
             raise InputError(f"the number of images must be at least 0, got {n}.")
         for start in range(0, n, size):
@@ -195,7 +194,7 @@ class Sampler:
         if batch.dtype != np.float32 or not batch.flags.c_contiguous:
             with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
                 batch = np.ascontiguousarray(batch, np.float32)
-        if not _finite(batch):
+        if not finite(batch):
             raise InputError("latents must be finite numbers.")
         return batch
 
@@ -258,10 +257,10 @@ class Sampler:
         The first images are those of `starts`, the last those of `ends`. A conditional generator
         needs a label for each walk, [r].
         """
-        rows, steps = len(starts), _whole("steps", steps)
+        rows, steps = len(starts), whole("steps", steps)
         if not 2 <= steps <= MAX_IMAGES:
             raise InputError(f"a walk needs at least 2 steps, got {steps}.")
-        self._check_count(rows * steps)
+        counted(rows * steps, self.contract.image_shape)
         between = slerp(starts[:, None], ends[:, None], np.linspace(0.0, 1.0, steps))
         known = self.checked_labels(labels, rows)
         images = self.run(
@@ -294,31 +293,8 @@ class Sampler:
     def _undrawn(self, n: int, why: str) -> ModelFileError | DeviceError:
         """A file that other tools changed, or a device without the memory for so many."""
         kind = DeviceError if self.provider != "cpu" or "alloc" in why else ModelFileError
-        return kind(f"{self._from or 'the file'}: does not draw {n} images at a time: {why}.")
+        return kind(f"{self.origin or 'the file'}: does not draw {n} images at a time: {why}.")
 
     def _allocate(self, n: int) -> Images:
-        return np.empty((self._check_count(n), *self.contract.image_shape), np.uint8)
-
-    def _check_count(self, n: int) -> int:
-        n = _whole("n", n)
-        if not 0 <= n <= MAX_IMAGES:
-            raise InputError(f"the number of images must be from 0 to {MAX_IMAGES}, got {n}.")
-        size = n * int(np.prod(self.contract.image_shape))
-        if size > MAX_RESULT_BYTES:
-            raise InputError(
-                f"{n} images take {size / 2**30:.0f} GiB, more than the {MAX_RESULT_BYTES >> 30} "
-                "that one call gives: draw them in parts (`first` continues a seed)."
-            )
-        return n
-
-
-def _whole(name: str, value: object) -> int:
-    """Take what is a whole number, numpy's kinds too. Raises InputError for anything else."""
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return int(value)
-    raise InputError(f"{name} must be a whole number, got {value!r}.")
-
-
-def _finite(batch: NDArray[np.float32]) -> bool:
-    """Whether all are: a sum of squares says so in half the time, unless it overflows."""
-    return math.isfinite(np.vdot(batch, batch)) or bool(np.isfinite(batch).all())
+        shape = self.contract.image_shape
+        return np.empty((counted(n, shape), *shape), np.uint8)

@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError
+from monge.serving.bucket import Bucket
 from monge.serving.reasons import one_line, refused
 from monge.serving.shares import LOOKS, Feeds, Images, Shares, cores
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 MAX_BATCH = 1024
 
-_TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(uint8)": np.uint8}
-_NO_GRAPH = "-1"  # what `gpu_graph_id` has to be for a run that neither records nor replays
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -52,7 +51,7 @@ class Session:
         first = session.get_providers()[0]
         self.provider: str = short.get(first, first)
         self.batches: tuple[int, ...] = ()
-        self._buckets: list[_Bucket] = []
+        self._buckets: list[Bucket] = []
         self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
 
     @property
@@ -114,7 +113,7 @@ class Session:
     def _bind(self, labels: int) -> None:
         device = self.provider
         self._buckets = [
-            _Bucket(self._runtime, self._session, size, device, graph)
+            Bucket(self._runtime, self._session, size, device, graph)
             for graph, size in enumerate(self.batches, start=1)  # 0 is ONNX Runtime's own
         ]
         if device == "cpu":
@@ -142,48 +141,6 @@ class Session:
         for bucket, images in zip(self._buckets, expected, strict=True):
             if not np.array_equal(bucket.draw(bucket.probe(labels)), images):
                 raise DeviceError(f"a recorded batch of {bucket.size} draws other images")
-
-
-class _Bucket:
-    """One batch size: inputs and output in memory on the device whose addresses never change."""
-
-    def __init__(self, runtime: Any, session: Any, size: int, device: str, graph: int) -> None:
-        self.size, self.replays = size, False
-        self._session, self._binding = session, session.io_binding()
-        self._options = {replays: runtime.RunOptions() for replays in (False, True)}
-        self._options[False].add_run_config_entry("gpu_graph_id", _NO_GRAPH)
-        self._options[True].add_run_config_entry("gpu_graph_id", str(graph))
-        self._inputs: dict[str, tuple[NDArray[Any], Any]] = {}
-        make = runtime.OrtValue.ortvalue_from_shape_and_type
-        for tensor in session.get_inputs():
-            rows = np.zeros([size, *tensor.shape[1:]], _TYPES[tensor.type])
-            value = make(rows.shape, rows.dtype.type, device)
-            self._binding.bind_ortvalue_input(tensor.name, value)
-            self._inputs[tensor.name] = rows, value
-        (output,) = session.get_outputs()
-        self._output = make([size, *output.shape[1:]], _TYPES[output.type], device)
-        self._binding.bind_ortvalue_output(output.name, self._output)
-        self._shared = device == "cpu"  # its memory is what `numpy` gives, not a copy
-
-    def draw(self, feeds: Feeds) -> Images:
-        """Images of at most `size` rows, the rest of the batch being zeros."""
-        count = 0
-        for name, (padded, value) in self._inputs.items():
-            count = len(feeds[name])
-            padded[:count], padded[count:] = feeds[name], 0
-            value.update_inplace(padded)
-        self._session.run_with_iobinding(self._binding, self._options[self.replays])
-        images: Images = self._output.numpy()[:count]
-        return images.copy() if self._shared else images
-
-    def probe(self, labels: int) -> Feeds:
-        """A full batch of rows that differ, and one label after the other."""
-        return {
-            name: np.linspace(-1, 1, rows.size, dtype=rows.dtype).reshape(rows.shape)
-            if rows.dtype.kind == "f"
-            else (np.arange(rows.size) + 1).reshape(rows.shape) % max(labels, 1)
-            for name, (rows, _) in self._inputs.items()
-        }
 
 
 def checked_batches(batches: Iterable[object]) -> tuple[int, ...]:

@@ -272,6 +272,6 @@ def _path(images: Path, place: Path) -> str:
 
 def _is_known(home: Path, name: str) -> bool:
     """Whether the registry has a model of that name. Raises ServiceError."""
-    from monge.registry.models import known_names
+    from monge.registry.names import known_names
 
     return name in known_names(home)

@@ -22,7 +22,7 @@ MOST = 100_000
 _AT_A_TIME = 256
 
 if TYPE_CHECKING:
-    from monge.data.sources import Item
+    from monge.data.listing import Item
 
 Images = NDArray[np.uint8]
 

@@ -82,6 +82,11 @@ def files(params: Params, paths: Paths, contract: Contract | None = None) -> Fil
     return found | {FACTS: (json.dumps(facts, indent=1) + "\n").encode("utf-8")}
 
 
+def beside(found: Files) -> Files:
+    """The same by their names beside a version's file in the registry."""
+    return {f"{FOLDER}/{name}": data for name, data in found.items()}
+
+
 def data_hashes(params: Params, paths: Paths) -> dict[str, str]:
     """The hashes under which DVC keeps the source's images and the packed ones, by path."""
     return dvc_lock.hashes(paths, "prepare", (params.prepare.path, "data/prepared"))

@@ -191,7 +191,8 @@ def _champion(params: Params, paths: Paths) -> tuple[Registry, Version] | None:
 
     Asking makes no registry.
     """
-    from monge.registry.models import Registry, known_names
+    from monge.registry.models import Registry
+    from monge.registry.names import known_names
 
     with suppress(EnvironmentFault):
         if params.promote.name in known_names(paths.root):

@@ -71,7 +71,7 @@ def opened(
     Raises InputError, and what packing or loading raises.
     """
     from monge.data.packed import Split
-    from monge.metrics.features import extractor
+    from monge.metrics.extractors import extractor
 
     with tempfile.TemporaryDirectory(prefix="monge-metrics-") as scratch:
         ready = {name: _ready(params, name) for name in (first, second)}

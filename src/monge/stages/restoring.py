@@ -43,18 +43,20 @@ def data_log(params: Params, paths: Paths) -> Iterator[str]:
 
 def _models(paths: Paths) -> tuple[dict[str, list[str]], str]:
     """The registered versions that were made from each hash of images, and why none is known."""
-    from monge.registry.models import Registry, known_names
+    from monge.registry.models import Registry
+    from monge.registry.names import known_names
 
-    used: dict[str, list[str]] = {}
     try:
-        for name in known_names(paths.root):
-            for version in Registry(paths.root, name).versions():
-                aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
-                for key, md5 in version.tags.items():
-                    if key.startswith("dvc."):
-                        used.setdefault(md5, []).append(f"{name} {version.number}{aliases}")
+        names = known_names(paths.root)
+        versions = [each for name in names for each in Registry(paths.root, name).versions()]
     except EnvironmentFault as error:
         return {}, f"which models used them is not known: {error}"
+    used: dict[str, list[str]] = {}
+    for version in versions:
+        aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
+        for key, md5 in version.tags.items():
+            if key.startswith("dvc."):
+                used.setdefault(md5, []).append(f"{version.name} {version.number}{aliases}")
     return used, ""
 
 

@@ -20,7 +20,9 @@ from monge.stages.tracking import keep_lineage, tracked
 if TYPE_CHECKING:
     from monge.contract import Contract
     from monge.data.packed import PackedDataset
+    from monge.evaluation.facts import Facts
     from monge.registry.promote import Promotion
+    from monge.serving.sampler import Sampler
 
 _COMPARED = 64
 
@@ -44,24 +46,20 @@ def promote(
 
 def _promote(params: Params, paths: Paths, force: str | None, key_file: Path | None) -> str:
     """Do it once. It is not begun where the registry does not answer."""
-    from monge.evaluation import document, verdict
-    from monge.evaluation.card import card, comment
+    from monge.evaluation import card, verdict
     from monge.registry.conditions import Outcome
     from monge.registry.kind import Kind
     from monge.registry.logged_model import CARD_FILE
     from monge.registry.models import ENCODER_FILE, Registry
     from monge.registry.promote import promote as decide
     from monge.serving.sampler import Sampler
-    from monge.stages import agreement, lineage
+    from monge.stages import lineage
     from monge.tracking.rebuild import rebuild
 
     sampler = Sampler.load(paths.model, params.evaluate.provider)
     contract = sampler.contract
     key = contract.run or sampler.model_hash[:12]
-    facts = gather_facts(params, paths, sampler)
-    require_report_of(facts.figures, sampler.model_hash, paths)
-    agreement.require_model(params, paths, contract, agreement.prepared(params, paths))
-    agreement.require_report(params, paths, document.made(paths.metrics).get("evaluate"))
+    facts = _agreed(params, paths, sampler)
     registry = Registry(paths.root, params.promote.name)
     registry.names()
     if any((paths.state / "spool").glob("*")):  # figures that waited for the server go first
@@ -81,12 +79,8 @@ def _promote(params: Params, paths: Paths, force: str | None, key_file: Path | N
         floor=Outcome(*verdict.floor(facts.figures, [c.metric for c in params.promote.conditions])),
         kind=Kind.of(contract),
         rejudge=lambda path: rejudged(params, paths, path, facts.figures),
-        beside={
-            CARD_FILE: card(facts).encode("utf-8"),
-            **encoder,
-            **{f"{lineage.FOLDER}/{name}": data for name, data in kept.items()},
-        },
-        describe=lambda reason: comment(dataclasses.replace(facts, verdict=reason)),
+        beside={CARD_FILE: card.card(facts).encode("utf-8"), **encoder, **lineage.beside(kept)},
+        describe=lambda reason: card.comment(dataclasses.replace(facts, verdict=reason)),
         experiment=params.promote.name,
         force=force,
         signed=_signed(paths, encoder, key_file),
@@ -100,6 +94,18 @@ def _promote(params: Params, paths: Paths, force: str | None, key_file: Path | N
         if contract.export_revision:
             run.tags({"git.export_revision": contract.export_revision})
     return sentence
+
+
+def _agreed(params: Params, paths: Paths, sampler: Sampler) -> Facts:
+    """What is known of a file, whose report and parameters are its own. Raises InputError."""
+    from monge.evaluation import document
+    from monge.stages import agreement
+
+    facts = gather_facts(params, paths, sampler)
+    require_report_of(facts.figures, sampler.model_hash, paths)
+    agreement.require_model(params, paths, sampler.contract, agreement.prepared(params, paths))
+    agreement.require_report(params, paths, document.made(paths.metrics).get("evaluate"))
+    return facts
 
 
 def _signed(paths: Paths, encoder: Mapping[str, bytes], key: Path | None) -> dict[str, bytes]:
@@ -130,7 +136,8 @@ def require_name(params: Params, paths: Paths, dataset: PackedDataset) -> None:
     if is_switched_off():
         return
     from monge.registry.kind import Kind, require_kind
-    from monge.registry.models import Registry, known_names
+    from monge.registry.models import Registry
+    from monge.registry.names import known_names
 
     channels, height, width = dataset.image_shape
     kind = Kind((height, width, channels), tuple(dataset.class_names), params.train.conditional)

@@ -6,15 +6,14 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import MissingExtra
 from monge.tracking import address
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
+from monge.tracking.spool import Status
 
 
 class Run(Protocol):

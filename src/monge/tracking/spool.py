@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from monge.files import lock, storing, write_whole
 
 log = logging.getLogger(__name__)
 
 Event = dict[str, Any]
+Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 CHUNK_BYTES = 4 << 20
 GONE = "=gone"  # no run's key has the sign

@@ -16,8 +16,7 @@ from monge.files import storing
 from monge.tracking.courier import Courier
 from monge.tracking.memory import highest_steps, raised, recall
 from monge.tracking.mlflow_store import flat, plain
-from monge.tracking.run import Status
-from monge.tracking.spool import own, written
+from monge.tracking.spool import Status, own, written
 
 log = logging.getLogger(__name__)
 

@@ -172,11 +172,12 @@ def _follow(roots: Sequence[str], forms: dict[str, Form], sources: Sources) -> N
     waiting = deque(roots)
     while waiting:
         path = waiting.popleft()
-        if path not in forms:
-            forms[path] = form(sources, path)
-            for token in forms[path].tokens:
-                if isinstance(token, Reference) and not token.looking:
-                    waiting.append(token.path)
+        if path in forms:
+            continue
+        forms[path] = form(sources, path)
+        for token in forms[path].tokens:
+            if isinstance(token, Reference) and not token.looking:
+                waiting.append(token.path)
 
 
 def _at_import(sources: Sources, name: str) -> list[str]:

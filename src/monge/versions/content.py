@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 
 from monge.data import additions, levels
-from monge.data.decode import Encoded, Recipe, decode, limited, opened, why
+from monge.data.decode import Recipe, decode
+from monge.data.encoded import Encoded, limited, opened, why
 from monge.data.packed import Images
 from monge.data.sources import open_source
 from monge.data.telling import Oddities

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from monge.choosing.look import LOOKED_AT, look
-from monge.data.decode import Unreadable
+from monge.data.encoded import Unreadable
 
 
 def encoded(image: Image.Image, kind: str = "PNG") -> bytes:

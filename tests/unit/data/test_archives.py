@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monge.data.decode import MAX_FILE_BYTES, Unreadable
-from monge.data.sources import Item, open_source
+from monge.data.encoded import MAX_FILE_BYTES, Unreadable
+from monge.data.listing import Item
+from monge.data.sources import open_source
 from monge.errors import SourceError
 from monge.params import PrepareParams
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monge.data.decode import Recipe, RejectedError, decode
+from monge.data.decode import Recipe, decode
+from monge.data.encoded import RejectedError
 from monge.data.packed import PackedDataset
 from monge.data.prepare import prepare
 from monge.errors import SourceError

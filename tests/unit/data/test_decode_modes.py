@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monge.data.decode import Recipe, RejectedError, decode, decode_chunk
+from monge.data.decode import Recipe, decode, decode_chunk
+from monge.data.encoded import RejectedError
 
 RNG = np.random.default_rng(1)
 RGB = RNG.integers(0, 256, (4, 4, 3), dtype=np.uint8)

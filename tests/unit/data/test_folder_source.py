@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from monge.data.decode import Recipe, Unreadable, decode_chunk, image_extensions
-from monge.data.sources import Source, open_source
+from monge.data.decode import Recipe, decode_chunk
+from monge.data.encoded import Unreadable, image_extensions
+from monge.data.listing import Source
+from monge.data.sources import open_source
 from monge.errors import SourceError
 from monge.params import PrepareParams
 

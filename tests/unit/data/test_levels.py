@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monge.data.decode import Recipe, RejectedError, decode
+from monge.data.decode import Recipe, decode
+from monge.data.encoded import RejectedError
 
 RAMP = np.arange(64).reshape(8, 8)
 GROUND = 0x80

@@ -15,14 +15,8 @@ from sklearn.datasets import load_digits
 
 from monge.errors import InputError, StorageError
 from monge.metrics import classifier
-from monge.metrics.features import (
-    MIN_IMAGES_PER_CLASS,
-    TorchExtractor,
-    extractor,
-    network_input,
-    random_extractor,
-    resizer,
-)
+from monge.metrics.extractors import MIN_IMAGES_PER_CLASS, extractor
+from monge.metrics.features import TorchExtractor, network_input, random_extractor, resizer
 from monge.metrics.frechet import Moments, frechet_distance
 from monge.metrics.pace import Pace
 from monge.metrics.pretrained import pretrained_extractor

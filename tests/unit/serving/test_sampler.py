@@ -23,8 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from monge.contract import METADATA_KEY, Contract
 from monge.errors import DeviceError, InputError, MissingExtra, ModelFileError, ServiceError
 from monge.latents import latents, slerp
-from monge.serving import batch_size
-from monge.serving import sampler as module
+from monge.serving import batch_size, checks, origin
 from monge.serving import session as session_module
 from monge.serving.sampler import Sampler
 from tests.proxied import proxy
@@ -290,7 +289,7 @@ def test_large_numbers_are_not_taken_for_infinite(path: Path) -> None:
 def test_more_than_memory_should_hold_is_refused_at_once(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_RESULT_BYTES", 1000)
+    monkeypatch.setattr(checks, "MAX_RESULT_BYTES", 1000)
     with pytest.raises(InputError, match="in parts"):
         Sampler.load(path, "cpu").sample(12)
 
@@ -402,9 +401,24 @@ def test_a_registry_address_without_the_pipeline_names_the_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    monkeypatch.setitem(sys.modules, "monge.registry.models", None)
+    monkeypatch.setitem(sys.modules, "monge.registry.names", None)
     with pytest.raises(MissingExtra, match=r"monge\[pipeline\]"):
         Sampler.load("models:/digits@champion")
+
+
+def test_a_registry_is_asked_once_even_if_its_alias_moves_before_a_picture_is_marked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = iter(range(3, 9))
+
+    def look_up(address: str) -> origin.Found:
+        return origin.Found("digits", next(versions), "", lambda: path, lambda: None)
+
+    monkeypatch.setattr(origin, "look_up", look_up)
+    sampler = Sampler.load("models:/digits@champion", "cpu")
+    assert sampler.encoder is None
+    assert origin.called(sampler.origin) == "models:/digits/3"
+    assert next(versions) == 4
 
 
 def test_sampling_imports_nothing_heavy_and_leaves_nothing_in_the_home_folder(
@@ -434,10 +448,11 @@ def test_sampling_imports_nothing_heavy_and_leaves_nothing_in_the_home_folder(
     assert ours == str(
         ["monge", "monge.alpha", "monge.contract", "monge.credentials", "monge.errors",
          "monge.labels", "monge.latents", "monge.normals", "monge.operators", "monge.outputs",
-         "monge.pictures", "monge.serving", "monge.serving.batch_size", "monge.serving.marks",
-         "monge.serving.opening", "monge.serving.origin", "monge.serving.pictures",
-         "monge.serving.reasons", "monge.serving.sampler", "monge.serving.session",
-         "monge.serving.shares", "monge.signatures"]
+         "monge.pictures", "monge.serving", "monge.serving.batch_size", "monge.serving.bucket",
+         "monge.serving.checks", "monge.serving.marks", "monge.serving.opening",
+         "monge.serving.origin", "monge.serving.pictures", "monge.serving.reasons",
+         "monge.serving.sampler", "monge.serving.session", "monge.serving.shares",
+         "monge.signatures"]
     )  # fmt: skip
     assert (tmp_path / "grid.png").is_file()
     assert list(home.rglob("*")) == []

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from monge.errors import InputError, MissingExtra
-from monge.registry.models import known_names, resolve
+from monge.registry.names import known_names, resolve
 from monge.tracking import address, mlflow_store, open_run
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from monge.errors import InputError, MissingExtra, MongeError, ServerAway
-from monge.registry.models import known_names
+from monge.registry.names import known_names
 from monge.tracking.answers import answering, explained
 from tests.proxied import Proxy, proxy
 
