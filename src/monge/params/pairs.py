@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from monge import sizes
-from monge.params.methods import ENCODES
+from monge.params.methods import CLASSIFIES, COMPARES_ALL, ENCODES, IMPOSSIBLE, PENALISES_EACH
 from monge.params.nets import NET_SECTIONS
 from monge.params.train import TrainParams
 from monge.params.whole import Params
@@ -21,7 +21,7 @@ def impossible_pairs(params: Params) -> list[str]:
     problems = []
     train = params.train
     tying = _tying(train)
-    if tying and train.objective in ("wgan-gp", "rpgan"):
+    if tying and train.objective in PENALISES_EACH:
         named, ties, way = _TYING[tying.rpartition(".")[2]]
         problems.append(
             f"{tying}: {named}cannot be used with train.objective: {train.objective}, "
@@ -90,44 +90,24 @@ def _of_the_encoder(train: TrainParams) -> list[str]:
             f"train.extra_critic_steps: {train.extra_critic_steps}: {train.objective} has no "
             "critic of images. Set it to none."
         )
-    if train.accumulate > 1 and train.objective == "wae-mmd":
+    if train.accumulate > 1 and train.objective in COMPARES_ALL:
         problems.append(
-            "train.accumulate: wae-mmd compares all latents of a batch, which cannot be summed up "
-            "from its parts. Set it to 1; several train.devices see each other's latents."
+            f"train.accumulate: {train.objective} compares all latents of a batch, which cannot be "
+            "summed up from its parts. Set it to 1; several train.devices see each other's latents."
         )
     return problems
 
 
 def _of_the_method(train: TrainParams) -> list[str]:
     """What a method does not go with."""
-    norm = getattr(getattr(train, NET_SECTIONS[train.net]), "critic_norm", "none")
-    if train.objective == "wgan" and not train.wgan.clip and norm != "spectral":
-        return [
-            "train.wgan.clip: 0 leaves the critic without a bound on its slope. Set a clip, or "
-            f"train.{NET_SECTIONS[train.net]}.critic_norm: spectral."
-        ]
     classifies = train.net == "resnet" and train.resnet.head == "classifier" and train.conditional
-    if classifies and train.objective in ("gan", "rpgan"):
+    if classifies and train.objective not in {*CLASSIFIES, *ENCODES}:
         return [
-            f"train.resnet.head: classifier: is for wgan and wgan-gp, not {train.objective}. "
-            "Set train.resnet.head: projection."
+            f"train.resnet.head: classifier: is for {' and '.join(CLASSIFIES)}, not "
+            f"{train.objective}. Set train.resnet.head: projection."
         ]
-    if train.objective != "gan":
-        return []
-    problems, gan = [], train.gan
-    if gan.loss == "hinge" and gan.label_smoothing:
-        problems.append(
-            "train.gan.label_smoothing: the hinge loss has no labels to smooth. Set it to 0, or "
-            "train.gan.loss: non-saturating."
-        )
-    wholes = {"feature_matching": gan.feature_matching, "unroll_steps": gan.unroll_steps}
-    for key, wanted in wholes.items():
-        if wanted and train.accumulate * train.devices > 1:
-            problems.append(
-                f"train.gan.{key}: is a function of the batch as a whole, which cannot be summed "
-                "up from its parts. Set train.accumulate: 1 and train.devices: 1."
-            )
-    return problems
+    impossible = IMPOSSIBLE.get(train.objective)
+    return impossible(train) if impossible else []
 
 
 def _of_the_shell(params: Params) -> list[str]:
