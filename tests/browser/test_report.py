@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 
 from monge.contract import Contract
 from monge.data.writer import PackedWriter
-from monge.evaluation import by_encoder, document, drawn
+from monge.evaluation import by_encoder, document, report_files
 from monge.evaluation.card import card, comment
 from monge.evaluation.catalogue import CATALOGUE
 from monge.evaluation.facts import UNDECIDED, Facts
@@ -45,8 +45,8 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
         "step,headline\n" + "".join(f"{n},{3 / n}\n" for n in range(1, 60))
     )
     walks = judgement.samples[:60].reshape(6, 10, 8, 8, 1)
-    curve = drawn.Curve(folder / "history.csv", "Wasserstein estimate (critic units)")
-    drawn.write(judgement, curve, folder / "reports", lambda rows, steps: walks)
+    curve = report_files.Curve(folder / "history.csv", "Wasserstein estimate (critic units)")
+    report_files.write(judgement, curve, folder / "reports", lambda rows, steps: walks)
     pictures = (folder / "reports/pictures").glob("*.png")
     return Facts(
         name="digits",
@@ -83,8 +83,8 @@ def test_every_figure_and_every_picture_is_there(shown: Any, facts: Facts) -> No
     others = {"fid", "kid", "inception_score", "label_accuracy", *by_encoder.NAMES}
     assert set(names) == {name for name in CATALOGUE if "octave" not in name} - others
     pictures = shown.locator("img")
-    of_encoders = {drawn.RECONSTRUCTIONS, drawn.IMAGE_WALKS, drawn.POSTERIOR}
-    assert pictures.count() == len(set(drawn.FILES) - of_encoders)
+    of_encoders = {report_files.RECONSTRUCTIONS, report_files.IMAGE_WALKS, report_files.POSTERIOR}
+    assert pictures.count() == len(set(report_files.FILES) - of_encoders)
     for number in range(pictures.count()):
         assert pictures.nth(number).evaluate("image => image.naturalWidth") > 100
         assert pictures.nth(number).get_attribute("alt")

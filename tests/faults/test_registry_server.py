@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from monge.registry import Registry
-from monge.registry import turn as turns
+from monge.registry import lock as locks
 from tests.mlflow_server import Server
 from tests.running import write
 
@@ -109,7 +109,7 @@ def test_a_promotion_killed_at_an_alias_leaves_the_champion_and_is_completed(
     assert rival(tmp_path, name, 5.0, dies_at).wait(120) == -9
     registry = Registry(tmp_path, name)
     assert aliases(registry)["champion"] == 9.0
-    monkeypatch.setattr(turns, "STALE_S", 0.0)  # else the next one waits a minute for it
+    monkeypatch.setattr(locks, "STALE_S", 0.0)  # else the next one waits a minute for it
     with caplog.at_level(logging.INFO, "monge"), registry.turn():
         pass
     assert "a promotion was killed before its end" in caplog.text

@@ -41,9 +41,9 @@ RootPath = Annotated[
     ),
 ]
 Rate = Annotated[float, typer.Option(min=0, help="Requests a second of a client; 0: any.")]
-MaxImages = Annotated[int, typer.Option(min=1, help="Of one request.")]
+MaxImages = Annotated[int, typer.Option(min=1, help="How many one request may ask for.")]
 QueueImages = Annotated[int, typer.Option(min=1, help="That may wait; beyond it: 429.")]
-Timeout = Annotated[float, typer.Option(min=0.001, help="Of one request.")]
+Timeout = Annotated[float, typer.Option(min=0.001, help="How long one request may take.")]
 HeaderTimeout = Annotated[
     float | None,
     typer.Option(min=0.001, help="For a request's head: 10 s, or --timeout-s if that is less."),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from importlib import resources
 
 from monge.durations import duration
-from monge.evaluation import drawn
+from monge.evaluation import report_files
 from monge.evaluation.catalogue import CATALOGUE
 from monge.evaluation.document import rows
 from monge.evaluation.facts import Facts
@@ -20,32 +20,32 @@ HEADLINE = (
 )  # fmt: skip
 
 _PICTURES = (
-    ("Generated and real", (drawn.SAMPLES, drawn.REAL), ""),
+    ("Generated and real", (report_files.SAMPLES, report_files.REAL), ""),
     (
         "Between two latents",
-        (drawn.INTERPOLATIONS,),
+        (report_files.INTERPOLATIONS,),
         "A generator that has learnt more than single images changes smoothly along the way.",
     ),
     (
         "Images that come back",
-        (drawn.RECONSTRUCTIONS, drawn.IMAGE_WALKS, drawn.POSTERIOR),
+        (report_files.RECONSTRUCTIONS, report_files.IMAGE_WALKS, report_files.POSTERIOR),
         "Held-out images through the encoder and back, walks between their latents, and where "
         "these lie beside those that images are drawn from.",
     ),
     (
         "Nearest training images",
-        (drawn.NEIGHBOURS,),
+        (report_files.NEIGHBOURS,),
         "Pairs that are the same picture would say that training images are copied.",
     ),
     (
         "Failures",
-        (drawn.FAILURES,),
+        (report_files.FAILURES,),
         "The generated images whose features are farthest from any real one's, the worst first.",
     ),
-    ("Learning curve", (drawn.LEARNING_CURVE,), ""),
-    ("Classes", (drawn.CLASS_BALANCE,), ""),
+    ("Learning curve", (report_files.LEARNING_CURVE,), ""),
+    ("Classes", (report_files.CLASS_BALANCE,), ""),
 )
-_CHARTS = {drawn.LEARNING_CURVE, drawn.CLASS_BALANCE, drawn.POSTERIOR}
+_CHARTS = {report_files.LEARNING_CURVE, report_files.CLASS_BALANCE, report_files.POSTERIOR}
 
 
 def page(facts: Facts) -> str:

@@ -6,7 +6,6 @@ weights are a file of its own that this module finds, or fetches, and checks bef
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import urllib.error
 import urllib.request
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from monge.alpha import on_grey
 from monge.errors import MissingExtra, ServiceError
-from monge.files import write_whole
+from monge.files import sha256, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -119,8 +118,7 @@ def _fetch(address: str, path: Path) -> None:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256(path)
     if not digest.startswith(SHA256_PREFIX):
         raise ServiceError(
             f"{path}: not the published weights (SHA-256 {digest[:8]}..., not {SHA256_PREFIX}...). "

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from monge import signatures
 from monge.errors import InputError, ModelFileError
-from monge.files import locked, write_whole
+from monge.files import locked, sha256, write_whole
 from monge.operators import check_operators
 from monge.paths import Paths
 from monge.products import home
+from monge.registry.lock import SUFFIX, turn
 from monge.registry.logged_model import MODEL_FILE, log_model
 from monge.registry.stored import Stored
-from monge.registry.turn import SUFFIX, turn
 from monge.tracking import address, mlflow_store
 from monge.tracking.answers import answering
 
@@ -275,8 +275,7 @@ class Registry:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except FileNotFoundError:
         raise ModelFileError(f"{path}: no such file. Run monge export first.") from None
 

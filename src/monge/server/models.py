@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from monge.errors import InputError, ModelFileError
+from monge.errors import ModelFileError
 from monge.server.rows import Rows, gathered
 from monge.serving import origin
 from monge.serving.encoder import Encoder, belonging, encoder_of
@@ -110,19 +110,11 @@ class Models:
 
     def __init__(self, first: Model) -> None:
         self.current = first
-        self.previous: Model | None = None
 
     def switch(self, new: Model) -> None:
-        """Let `new` answer from the next request on; the old one stays for `back`."""
-        self.previous, self.current = self.current, new
+        """Let `new` answer from the next request on."""
+        old, self.current = self.current, new
         log.info(
             "%s version %s answers now, in place of version %s",
-            new.name, new.version, self.previous.version,
+            new.name, new.version, old.version,
         )  # fmt: skip
-
-    def back(self) -> Model:
-        """Let the one before answer again. Raises InputError where there is none."""
-        if self.previous is None:
-            raise InputError("there was no model before this one.")
-        self.switch(self.previous)
-        return self.current

@@ -9,8 +9,8 @@ from monge.stages.collecting import data_add
 from monge.stages.judging import evaluate, metrics, report
 from monge.stages.making import export, launch, plan, prepare, train, triton
 from monge.stages.noticing import notice
+from monge.stages.promoting import compare, models, promote, rollback, show
 from monge.stages.restoring import data_checkout, data_log
-from monge.stages.standing import compare, models, promote, rollback, show
 
 __all__ = [
     "choose", "compare", "data_add", "data_checkout", "data_log", "evaluate", "export", "launch",

@@ -38,7 +38,7 @@ def evaluate(params: Params, paths: Paths) -> list[str]:
 
 
 def _evaluate(params: Params, paths: Paths) -> list[str]:
-    from monge.evaluation import document, drawn
+    from monge.evaluation import document, report_files
     from monge.objectives import watch_of
     from monge.serving.sampler import Sampler
     from monge.stages import agreement
@@ -49,9 +49,9 @@ def _evaluate(params: Params, paths: Paths) -> list[str]:
     dataset = agreement.prepared(params, paths)
     agreement.require_model(params, paths, sampler.contract, dataset)
     judgement = judge(params, paths, sampler)
-    drawn.write(
+    report_files.write(
         judgement,
-        drawn.Curve(paths.checkpoints / HISTORY, watch_of(params.train).headline.label),
+        report_files.Curve(paths.checkpoints / HISTORY, watch_of(params.train).headline.label),
         paths.reports,
         lambda rows, steps: _walks(sampler, params.evaluate.seed, rows, steps),
         {"evaluate": params.evaluate.model_dump(by_alias=True), "generator": sampler.model_hash},
@@ -208,7 +208,7 @@ def metrics(
     """
     from monge.evaluation import document
     from monge.evaluation.two_sets import compare_sets
-    from monge.stages.origins import opened
+    from monge.stages.image_sets import opened
 
     with opened(params, paths, first, second, size, colour) as (made, real, look, origin):
         figures = document.entries(compare_sets(made, real, look, params.evaluate, origin))

@@ -51,7 +51,7 @@ def train(
     """
     from monge.data import dvc_cache
     from monge.stages import agreement
-    from monge.stages.standing import require_name
+    from monge.stages.promoting import require_name
     from monge.training import checkpoint, cost, earlier, launch, lock, loop, needs, record, resume
 
     if not launch.is_first():

@@ -56,7 +56,7 @@ def connect(root: Path) -> Any:
     if os.environ["DO_NOT_TRACK"] == "1":  # the usual spelling, which MLflow does not read
         os.environ["DO_NOT_TRACK"] = "true"
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # Each failed attempt would print a line of its own; the courier says it once.
+    # Each failed attempt would print a line of its own; the sender says it once.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 

@@ -98,17 +98,15 @@ def is_switched_off() -> bool:
     return os.environ.get("MONGE_TRACKING", "").lower() in ("off", "0", "false", "no")
 
 
-def open_run(
-    key: str, *, root: Path, state: Path, experiment: str, enabled: bool = True, **spool: Any
-) -> Run:
-    """Open the run `key`, new or continued; NullRun when not enabled or MONGE_TRACKING=off.
+def open_run(key: str, *, root: Path, state: Path, experiment: str, **spool: Any) -> Run:
+    """Open the run `key`, new or continued; NullRun when MONGE_TRACKING=off.
 
     `state` keeps the spool and the memory of what was logged. Figures go to the server named by
     MLFLOW_TRACKING_URI, else to <root>/mlflow.db and <root>/mlartifacts (of the project, where
     `root` is a temporary copy that DVC made for an experiment). Raises MissingExtra when MLflow is
     not installed, StorageError when `state` cannot be written, InputError for a wrong address.
     """
-    if not enabled or is_switched_off():
+    if is_switched_off():
         return NullRun(key)
     if importlib.util.find_spec("mlflow") is None:
         raise MissingExtra(

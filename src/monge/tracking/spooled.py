@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.files import storing
-from monge.tracking.courier import Courier
 from monge.tracking.memory import highest_steps, raised, recall
 from monge.tracking.mlflow_store import flat, plain
+from monge.tracking.sender import Sender
 from monge.tracking.spool import Status, own, written
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class SpooledRun:
         spooled = highest_steps(written(state, key))
         self._highest = raised(spooled, recall(state, key).highest)
         self._append("open", key=key, experiment=experiment)
-        self._courier = Courier(self._spool, key, root, state, interval_s)
+        self._sender = Sender(self._spool, key, root, state, interval_s)
         self._closed, self._only_added = False, True
 
     def tags(self, values: Mapping[str, str]) -> None:
@@ -84,8 +84,8 @@ class SpooledRun:
 
     def run_id(self, timeout_s: float = 0.0) -> str | None:
         """MLflow's own id of the run, or None when it is not known within `timeout_s`."""
-        self._courier.resolved.wait(timeout_s)
-        return self._courier.run_id
+        self._sender.resolved.wait(timeout_s)
+        return self._sender.run_id
 
     def close(self, status: Status, timeout_s: float = 30.0) -> None:
         """Send what waits, for at most `timeout_s`; what is left goes with the next command."""
@@ -93,7 +93,7 @@ class SpooledRun:
             return
         self._closed = True
         self._append("close", status=status, added=self._only_added)
-        if not self._courier.finish(timeout_s):
+        if not self._sender.finish(timeout_s):
             log.warning(
                 "%d records of this run wait in %s; the next monge command sends them",
                 self._spool.waiting(),

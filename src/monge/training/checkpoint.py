@@ -8,7 +8,6 @@ step-00001000/
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -21,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from monge.errors import StorageError
-from monge.files import remove
+from monge.files import remove, sha256
 
 FORMAT_VERSION = 2
 _KNOWN = (1, 2)
@@ -69,7 +68,7 @@ def write(
         partial.mkdir(parents=True)
         _write_tensors(partial / _TENSORS, tensors)
         _write_text(partial / _STATE, json.dumps(state, indent=1, sort_keys=True) + "\n")
-        sums = [f"{_hash(partial / name)}  {name}\n" for name in (_TENSORS, _STATE)]
+        sums = [f"{sha256(partial / name)}  {name}\n" for name in (_TENSORS, _STATE)]
         _write_text(partial / _SUMS, "".join(sums))
         _sync(partial)
         remove(final)  # a damaged one of the same step that training has passed again
@@ -158,7 +157,7 @@ def _read(path: Path) -> Checkpoint:
 
     sums = dict(line.split("  ")[::-1] for line in (path / _SUMS).read_text("ascii").splitlines())
     for name in (_TENSORS, _STATE):
-        if _hash(path / name) != sums[name]:
+        if sha256(path / name) != sums[name]:
             raise ValueError(f"{name} does not match its checksum")
     if (path / _STATE).stat().st_size > _MAX_STATE_BYTES:
         raise ValueError(f"{_STATE} is absurdly large")
@@ -196,8 +195,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

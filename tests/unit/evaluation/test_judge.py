@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from monge.data.packed import PackedDataset
 from monge.data.writer import PackedWriter
 from monge.errors import InputError, ModelFileError, StorageError
-from monge.evaluation import by_encoder, document, drawn, pictures
+from monge.evaluation import by_encoder, document, pictures, report_files
 from monge.evaluation.catalogue import CATALOGUE
 from monge.evaluation.evidence import Sample
 from monge.evaluation.judge import Judgement, judge
@@ -198,9 +198,9 @@ def test_data_without_classes_have_no_class_figures(tmp_path: Path) -> None:
         name for name in FIGURES if not name.startswith("class")
     }  # fmt: skip
     assert judgement.figures["frechet"].protocol["extractor"] == "pretrained"
-    drawn.write(judgement, None, tmp_path / "reports", None)
-    assert {path.name for path in (tmp_path / "reports" / drawn.PICTURES).iterdir()} == {
-        drawn.SAMPLES, drawn.REAL, drawn.NEIGHBOURS, drawn.FAILURES,
+    report_files.write(judgement, None, tmp_path / "reports", None)
+    assert {path.name for path in (tmp_path / "reports" / report_files.PICTURES).iterdir()} == {
+        report_files.SAMPLES, report_files.REAL, report_files.NEIGHBOURS, report_files.FAILURES,
     }  # fmt: skip
 
 
@@ -233,10 +233,10 @@ def test_more_repeats_than_the_images_carry_are_refused(digits: PackedDataset, c
         judge(_copies(digits), digits, params, cache, generator_hash="x")
 
 
-def _history(path: Path) -> drawn.Curve:
+def _history(path: Path) -> report_files.Curve:
     rows = [f"{50 * i},{4 / i},1.0" for i in range(1, 40)]
     path.write_text("\n".join(["step,headline,rate", *rows, "2000,nan,1", "2050,"]))
-    return drawn.Curve(path, "Wasserstein estimate (critic units)")
+    return report_files.Curve(path, "Wasserstein estimate (critic units)")
 
 
 def _interpolations(rows: int, steps: int) -> np.ndarray:
@@ -245,12 +245,14 @@ def _interpolations(rows: int, steps: int) -> np.ndarray:
 
 def test_the_report_is_whole_readable_and_strict_json(good: Judgement, tmp_path: Path) -> None:
     folder = tmp_path / "reports"
-    drawn.write(good, _history(tmp_path / "history.csv"), folder, _interpolations)
-    assert {path.name for path in folder.iterdir()} == {drawn.METRICS, drawn.PICTURES}
-    assert {path.name for path in (folder / drawn.PICTURES).iterdir()} == set(drawn.FILES) - {
-        drawn.RECONSTRUCTIONS, drawn.IMAGE_WALKS, drawn.POSTERIOR  # of a generator with an encoder
+    report_files.write(good, _history(tmp_path / "history.csv"), folder, _interpolations)
+    assert {path.name for path in folder.iterdir()} == {report_files.METRICS, report_files.PICTURES}
+    of_an_encoder = {
+        report_files.RECONSTRUCTIONS, report_files.IMAGE_WALKS, report_files.POSTERIOR
     }  # fmt: skip
-    for path in (folder / drawn.PICTURES).iterdir():
+    drawn = {path.name for path in (folder / report_files.PICTURES).iterdir()}
+    assert drawn == set(report_files.FILES) - of_an_encoder
+    for path in (folder / report_files.PICTURES).iterdir():
         with Image.open(path) as picture:
             picture.load()
             assert min(picture.size) > 200
@@ -258,8 +260,8 @@ def test_the_report_is_whole_readable_and_strict_json(good: Judgement, tmp_path:
     def refuse(constant: str) -> None:
         pytest.fail(f"{constant} is not JSON")
 
-    whole = json.loads((folder / drawn.METRICS).read_text(), parse_constant=refuse)
-    read = document.read(folder / drawn.METRICS)
+    whole = json.loads((folder / report_files.METRICS).read_text(), parse_constant=refuse)
+    read = document.read(folder / report_files.METRICS)
     assert [read] == whole.pop("figures")
     assert whole == {name: figure.value for name, figure in good.figures.items()}
     assert read["frechet"]["verdict"] == "hard to tell apart"
@@ -291,8 +293,8 @@ def test_dvc_shows_figures_and_leaves_the_protocol_out(good: Judgement) -> None:
 
 
 def test_the_grid_shows_the_pixels_themselves(good: Judgement, tmp_path: Path) -> None:
-    drawn.write(good, None, tmp_path, None)
-    with Image.open(tmp_path / drawn.PICTURES / drawn.SAMPLES) as picture:
+    report_files.write(good, None, tmp_path, None)
+    with Image.open(tmp_path / report_files.PICTURES / report_files.SAMPLES) as picture:
         shown = np.asarray(picture.convert("L"))
     first = good.samples[0, :, :, 0].repeat(7, axis=0).repeat(7, axis=1)
     places = np.lib.stride_tricks.sliding_window_view(shown[:120, :100], first.shape)
@@ -302,24 +304,24 @@ def test_the_grid_shows_the_pixels_themselves(good: Judgement, tmp_path: Path) -
 def test_an_older_picture_does_not_stay_beside_a_newer_judgement(
     good: Judgement, tmp_path: Path
 ) -> None:
-    drawn.write(good, _history(tmp_path / "h.csv"), tmp_path / "r", _interpolations)
+    report_files.write(good, _history(tmp_path / "h.csv"), tmp_path / "r", _interpolations)
     (tmp_path / "r" / "own-notes.txt").write_text("keep")
-    drawn.write(good, None, tmp_path / "r", None)
+    report_files.write(good, None, tmp_path / "r", None)
     names = {path.name for path in (tmp_path / "r").rglob("*")}
-    assert drawn.LEARNING_CURVE not in names
-    assert drawn.INTERPOLATIONS not in names
+    assert report_files.LEARNING_CURVE not in names
+    assert report_files.INTERPOLATIONS not in names
     assert "own-notes.txt" in names
 
 
 def test_a_failure_while_drawing_leaves_the_old_report(good: Judgement, tmp_path: Path) -> None:
-    drawn.write(good, None, tmp_path / "r", None)
+    report_files.write(good, None, tmp_path / "r", None)
     before = {path.name: path.read_bytes() for path in (tmp_path / "r").rglob("*.*")}
 
     def broken(rows: int, steps: int) -> np.ndarray:
         raise RuntimeError("no image")
 
     with pytest.raises(RuntimeError, match="no image"):
-        drawn.write(good, None, tmp_path / "r", broken)
+        report_files.write(good, None, tmp_path / "r", broken)
     assert {path.name: path.read_bytes() for path in (tmp_path / "r").rglob("*.*")} == before
 
 
@@ -328,7 +330,7 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
-        drawn.write(good, None, tmp_path / "file", None)
+        report_files.write(good, None, tmp_path / "file", None)
 
 
 @pytest.mark.parametrize("text", ["", "step\n1\n2\n", "step,headline\n1,nan\n2,inf\n", None])
@@ -338,8 +340,8 @@ def test_a_history_without_a_curve_is_said_and_skipped(
     history = tmp_path / "history.csv"
     if text is not None:
         history.write_text(text)
-    drawn.write(good, drawn.Curve(history, "estimate"), tmp_path / "r", None)
-    assert not (tmp_path / "r" / drawn.PICTURES / drawn.LEARNING_CURVE).exists()
+    report_files.write(good, report_files.Curve(history, "estimate"), tmp_path / "r", None)
+    assert not (tmp_path / "r" / report_files.PICTURES / report_files.LEARNING_CURVE).exists()
     assert "history.csv" in caplog.text
 
 

@@ -59,21 +59,16 @@ def test_an_alias_that_stays_opens_nothing(follower, alias):
     ask(follower)
     ask(follower)
     assert alias.opened == 1
-    assert follower.models.previous is None
 
 
-def test_a_new_version_answers_and_the_old_one_is_kept(follower, alias, tmp_path):
-    old = follower.models.current
+def test_a_new_version_answers_in_the_place_of_the_old_one(follower, alias, tmp_path):
     alias.move(write(tmp_path / "new.onnx", seed=1), 2)
     ask(follower)
     assert follower.models.current.version == "2"
-    assert follower.models.previous is old
     text = follower.measures.text().decode()
     assert 'monge_model{name="faces",provider="cpu",' in text
     assert 'version="2"} 1.0' in text
     assert "monge_model_switches_total 1.0" in text
-    follower.models.back()
-    assert follower.models.current is old
 
 
 def test_a_broken_version_is_refused_once_and_the_next_one_is_taken(
@@ -101,7 +96,6 @@ def test_a_rollback_from_a_broken_version_opens_nothing(follower, alias, model, 
     alias.move(model, 1)
     ask(follower)
     assert alias.opened == opened
-    assert follower.models.previous is None
     alias.path, alias.number, alias.hash = tmp_path / "broken.onnx", 2, "another"
     ask(follower)
     assert alias.opened == opened + 1  # a version that comes again is tried again
@@ -126,11 +120,6 @@ def test_an_alias_that_is_gone_changes_nothing(follower, alias):
     with pytest.raises(ServiceError):
         ask(follower)
     assert follower.models.current.version == "1"
-
-
-def test_there_is_no_way_back_before_the_first_switch(alias):
-    with pytest.raises(InputError, match="no model before"):
-        Models(alias.open()).back()
 
 
 def test_a_file_is_called_generator_version_1(model):

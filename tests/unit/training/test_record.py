@@ -8,6 +8,7 @@ import torch
 
 from monge.data.packed import PackedDataset
 from monge.errors import CheckpointMismatch
+from monge.files import sha256
 from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import checkpoint, loop, record, resume
@@ -139,7 +140,7 @@ def test_a_checkpoint_of_an_earlier_monge_is_refused_in_one_line(dataset, tmp_pa
     state = {"format_version": 1, "step": 4, "fingerprint": found.fingerprint}
     (found.path / "state.json").write_text(json.dumps(state))
     tensors = checkpoint.digest(found.path)
-    digest = checkpoint._hash(found.path / "state.json")
+    digest = sha256(found.path / "state.json")
     sums = f"{tensors}  tensors.safetensors\n{digest}  state.json\n"
     (found.path / "SHA256SUMS").write_text(sums)
     with pytest.raises(CheckpointMismatch, match=r"trained by other code \(unknown") as refused:

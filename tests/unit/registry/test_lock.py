@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from monge.errors import ServiceError
-from monge.registry import turn as turns
-from monge.registry.turn import turn
+from monge.registry import lock as locks
+from monge.registry.lock import turn
 
 mlflow = pytest.importorskip("mlflow.exceptions")
 
@@ -42,7 +42,7 @@ def _code(name: str) -> int:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_POLL_S", 0.01)
+    monkeypatch.setattr(locks, "_POLL_S", 0.01)
 
 
 def test_whoever_can_make_the_name_has_the_turn_and_gives_it_back() -> None:
@@ -60,7 +60,7 @@ def test_a_turn_given_back_while_the_server_looks_is_waited_for() -> None:
 
 
 def test_a_turn_as_old_as_no_promotion_is_taken_away() -> None:
-    client = Client("RESOURCE_ALREADY_EXISTS", taken_s=turns.STALE_S + 1)
+    client = Client("RESOURCE_ALREADY_EXISTS", taken_s=locks.STALE_S + 1)
     with turn(client, "faces"):
         assert client.calls == [
             "create faces.promoting", "delete faces.promoting", "create faces.promoting",
@@ -70,7 +70,7 @@ def test_a_turn_as_old_as_no_promotion_is_taken_away() -> None:
 def test_other_troubles_are_told_and_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(mlflow.MlflowException), turn(Client("INTERNAL_ERROR"), "faces"):
         pass
-    monkeypatch.setattr(turns, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(locks, "_PATIENCE_S", 0.05)
     busy = Client(*100 * ["RESOURCE_ALREADY_EXISTS"])
     with pytest.raises(ServiceError, match="took ten minutes"), turn(busy, "faces"):
         pass

@@ -23,7 +23,7 @@ LONGEST_WAIT_S = 30.0
 LAST_TRIES = 3
 
 
-class Courier:
+class Sender:
     """Delivers one spool while it is written, and the spools that dead writers left."""
 
     def __init__(self, spool: Spool, key: str, root: Path, state: Path, interval_s: float) -> None:
