@@ -37,7 +37,7 @@ Images = NDArray[np.uint8]
 Values = dict[str, float]
 
 
-class ImageSet(Protocol):
+class IndexedImages(Protocol):
     """Images that can be had by their index."""
 
     def __len__(self) -> int: ...
@@ -50,7 +50,7 @@ class ImageSet(Protocol):
 class Side:
     """One of the two sets, through the extractor, in a seeded order."""
 
-    images: ImageSet
+    images: IndexedImages
     order: NDArray[np.int64]
     seen: Seen
 
@@ -61,7 +61,7 @@ class Side:
         return Side(self.images, self.order[which], seen)
 
 
-def _shape_of_both(made: ImageSet, real: ImageSet) -> tuple[int, int, int]:
+def _shape_of_both(made: IndexedImages, real: IndexedImages) -> tuple[int, int, int]:
     """The [C, H, W] of two sets that can be compared. Raises InputError for others."""
     if min(len(made), len(real)) < FEWEST_IMAGES:
         raise InputError(
@@ -86,8 +86,8 @@ def _told(shape: tuple[int, ...]) -> str:
 
 
 def compare_sets(
-    made: ImageSet,
-    real: ImageSet,
+    made: IndexedImages,
+    real: IndexedImages,
     look: Extractor,
     params: EvaluateParams,
     origin: Mapping[str, str],
@@ -149,7 +149,7 @@ def _compared(
     ]
 
 
-def _side(images: ImageSet, look: Extractor, params: EvaluateParams, what: str) -> Side:
+def _side(images: IndexedImages, look: Extractor, params: EvaluateParams, what: str) -> Side:
     generator = np.random.default_rng(params.seed)
     order = generator.permutation(len(images))[: params.images]
 

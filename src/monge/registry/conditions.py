@@ -10,7 +10,7 @@ from monge.registry.gate import Figure, Verdict, decide, measured, text
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Finding:
     """Whether one condition holds, and its figures."""
 
     holds: bool
@@ -21,7 +21,7 @@ def judge(
     conditions: Iterable[Condition],
     candidate: Mapping[str, Figure],
     champion: Mapping[str, Figure] | None,
-    floor: Outcome | None = None,
+    floor: Finding | None = None,
 ) -> Verdict:
     """Promote when every condition holds; the reason names all of them, or those that do not.
 
@@ -49,7 +49,7 @@ def judge(
 
 def _outcomes(
     condition: Condition, candidate: Figure, champion: Figure | None, *, alone: bool
-) -> list[Outcome]:
+) -> list[Finding]:
     """Of one condition; `alone` where there is a champion that cannot have this figure."""
     bounds = []
     if condition.at_most is not None:
@@ -57,7 +57,7 @@ def _outcomes(
     if condition.at_least is not None:
         bounds.append(("at least", condition.at_least, -1))
     outcomes = [
-        Outcome(
+        Finding(
             (known := measured(candidate)) is not None and sign * known[0] <= sign * bound,
             f"{condition.metric} {text(candidate)}, {words} {bound:g} was asked",
         )
@@ -65,9 +65,9 @@ def _outcomes(
     ]
     if condition.improvement is not None and alone:
         told = f"{condition.metric} {text(candidate)}, which the champion cannot have"
-        outcomes.append(Outcome(True, told))
+        outcomes.append(Finding(True, told))
     elif condition.improvement is not None:
         verdict = decide(candidate, champion, condition.improvement)
         sentence = verdict.reason.removeprefix("Not promoted: ").removeprefix("Promoted: ")
-        outcomes.append(Outcome(verdict.promote, sentence.removesuffix(".")))
+        outcomes.append(Finding(verdict.promote, sentence.removesuffix(".")))
     return outcomes

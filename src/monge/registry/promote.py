@@ -10,7 +10,7 @@ from typing import Any
 
 from monge.errors import InputError
 from monge.params import PromoteParams
-from monge.registry.conditions import Outcome, judge
+from monge.registry.conditions import Finding, judge
 from monge.registry.gate import Figure, Verdict, read
 from monge.registry.kind import KIND_TAG, Kind, require_kind
 from monge.registry.models import EXPERIMENT, Registry, Version
@@ -40,7 +40,7 @@ def promote(
     tags: Mapping[str, str],
     kind: Kind | None = None,
     rejudge: Callable[[Path], Report],
-    floor: Outcome | None = None,
+    floor: Finding | None = None,
     beside: Mapping[str, bytes] | None = None,
     describe: Callable[[str], str] = str,
     experiment: str = EXPERIMENT,
@@ -107,7 +107,7 @@ def _verdict(
     candidate: Mapping[str, Figure],
     params: PromoteParams,
     rejudge: Callable[[Path], Report],
-    floor: Outcome | None,
+    floor: Finding | None,
 ) -> Verdict:
     """What the gate says of the candidate beside this champion."""
     if params.mode == "off":

@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from monge import __version__
 from monge.server import encoding, problems, v1, v2
 from monge.server.batcher import Batcher
-from monge.server.direct import Direct, busy
+from monge.server.direct import Direct, shortcuts
 from monge.server.drawing import Drawing, Limits
 from monge.server.follow import Follower
 from monge.server.measures import Measured
@@ -72,7 +72,7 @@ def build(
     routers = [v1.router(drawing), encoding.router(drawing), v2.router(drawing)]
     for router in routers:
         app.include_router(router)
-    app.short = busy([route for router in routers for route in router.routes], first.name)
+    app.short = shortcuts([route for router in routers for route in router.routes], first.name)
     _add_figures(app, drawing)
     _add_page(app)
     app.add_middleware(Relative)

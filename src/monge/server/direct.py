@@ -29,7 +29,7 @@ _JSON = (b"content-type", b"application/json")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Busy:
+class Shortcut:
     """A route: its path as the figures have it, its function, and the body that this takes."""
 
     path: str
@@ -38,9 +38,9 @@ class Busy:
     arguments: dict[str, str]
 
 
-def busy(routes: Iterable[BaseRoute], name: str) -> dict[str, Busy]:
+def shortcuts(routes: Iterable[BaseRoute], name: str) -> dict[str, Shortcut]:
     """Those that are posted to and give a Response, by path; `name` is the model's in a path."""
-    found: dict[str, Busy] = {}
+    found: dict[str, Shortcut] = {}
     for route in routes:
         if not isinstance(route, APIRoute) or "POST" not in (route.methods or ()):
             continue
@@ -48,14 +48,14 @@ def busy(routes: Iterable[BaseRoute], name: str) -> dict[str, Busy]:
         if {*route.param_convertors} <= {"name"} and hints["return"] is Response:
             arguments = {"name": name} if route.param_convertors else {}
             path = route.path.format(**arguments)
-            found[path] = Busy(route.path, route.endpoint, hints.get("body"), arguments)
+            found[path] = Shortcut(route.path, route.endpoint, hints.get("body"), arguments)
     return found
 
 
 class Direct(FastAPI):
     """FastAPI, and the short way past it; `measures` hears of what went the short way."""
 
-    short: dict[str, Busy]
+    short: dict[str, Shortcut]
     measures: Measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,7 +84,7 @@ class Direct(FastAPI):
             await super().__call__(scope, _again(told[0], receive), send)
 
 
-async def _answered(route: Busy, request: Request, told: list[bytes]) -> Response:
+async def _answered(route: Shortcut, request: Request, told: list[bytes]) -> Response:
     """Ask the route's function; `told` gets the body. Raises ValidationError for a wrong one."""
     given: dict[str, Any] = {"request": request, **route.arguments}
     try:

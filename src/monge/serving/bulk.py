@@ -37,7 +37,7 @@ _SUFFIXES = {"webdataset": "tar", "parquet": "parquet"}
 _ROWS = 1000  # of a group in a Parquet file
 
 
-class Draws(Protocol):
+class SeedSampler(Protocol):
     """What draws the images of a seed."""
 
     contract: Contract
@@ -128,7 +128,7 @@ def missing(folder: Path, plan: Plan) -> list[int]:
 
 
 def write_shard(
-    sampler: Draws,
+    sampler: SeedSampler,
     folder: Path,
     plan: Plan,
     shard: int,
@@ -152,7 +152,7 @@ def write_shard(
 
 
 def write(
-    sampler: Draws,
+    sampler: SeedSampler,
     folder: Path,
     plan: Plan,
     progress: Callable[[int], object] = lambda images: None,
@@ -179,7 +179,7 @@ class Picture:
 
 
 def _pictures(
-    sampler: Draws, plan: Plan, shard: int, progress: Callable[[int], object]
+    sampler: SeedSampler, plan: Plan, shard: int, progress: Callable[[int], object]
 ) -> Iterator[Picture]:
     first, count = plan.span(shard)
     index = first

@@ -47,7 +47,7 @@ def promote(
 def _promote(params: Params, paths: Paths, force: str | None, key_file: Path | None) -> str:
     """Do it once. It is not begun where the registry does not answer."""
     from monge.evaluation import card, verdict
-    from monge.registry.conditions import Outcome
+    from monge.registry.conditions import Finding
     from monge.registry.kind import Kind
     from monge.registry.logged_model import CARD_FILE
     from monge.registry.models import ENCODER_FILE, Registry
@@ -76,7 +76,7 @@ def _promote(params: Params, paths: Paths, force: str | None, key_file: Path | N
         params.promote,
         run_key=key,
         tags=_tags(params, paths, contract, encoder),
-        floor=Outcome(*verdict.floor(facts.figures, [c.metric for c in params.promote.conditions])),
+        floor=Finding(*verdict.floor(facts.figures, [c.metric for c in params.promote.conditions])),
         kind=Kind.of(contract),
         rejudge=lambda path: rejudged(params, paths, path, facts.figures),
         beside={CARD_FILE: card.card(facts).encode("utf-8"), **encoder, **lineage.beside(kept)},

@@ -12,7 +12,7 @@ from monge.errors import InputError, ParamsError
 from monge.params import Condition, PromoteParams, load
 from monge.registry import Registry, promote, rollback
 from monge.registry.compare import compare, listing
-from monge.registry.conditions import Outcome, judge
+from monge.registry.conditions import Finding, judge
 from monge.registry.gate import Figure
 
 Generator = Callable[[float], Path]
@@ -59,13 +59,13 @@ def test_a_bound_holds_for_the_first_candidate_too_and_never_for_what_is_no_numb
 
 def test_below_the_floor_nothing_is_promoted_and_above_it_the_rest_decides() -> None:
     better = [Condition(metric="frechet", improvement=2.0)]
-    failed = judge(better, GOOD, None, Outcome(False, "not nearer than blurred ones (75 to 60)"))
+    failed = judge(better, GOOD, None, Finding(False, "not nearer than blurred ones (75 to 60)"))
     assert failed.reason == "Not promoted: not nearer than blurred ones (75 to 60)."
     assert not failed.promote
-    held = judge(better, GOOD, STANDING, Outcome(True, "nearer than blurred ones"))
+    held = judge(better, GOOD, STANDING, Finding(True, "nearer than blurred ones"))
     assert held.promote
     assert held.reason.endswith("; nearer than blurred ones.")
-    worse = judge(better, STANDING, GOOD, Outcome(True, "nearer than blurred ones"))
+    worse = judge(better, STANDING, GOOD, Finding(True, "nearer than blurred ones"))
     assert not worse.promote
     assert "blurred" not in worse.reason
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from monge.errors import InputError
 from monge.server import problems
-from monge.server.direct import Direct, busy
+from monge.server.direct import Direct, shortcuts
 from monge.server.measures import Measures
 from tests.running import DIM
 
@@ -108,7 +108,7 @@ def app_of(endpoint) -> Direct:
     app = Direct()
     problems.install(app)
     app.include_router(router)
-    app.short, app.measures = busy(router.routes, "any"), Measures(lambda: 0)
+    app.short, app.measures = shortcuts(router.routes, "any"), Measures(lambda: 0)
     return app
 
 
@@ -128,7 +128,7 @@ def test_only_what_is_posted_to_and_gives_a_response_takes_the_short_way():
         APIRoute("/c/{name}", response, methods=["POST"]),
         APIRoute("/d/{name}/{version}", versioned, methods=["POST"]),
     ]
-    found = busy(routes, "faces")
+    found = shortcuts(routes, "faces")
     assert set(found) == {"/c/faces"}
     assert found["/c/faces"].path == "/c/{name}"
 
