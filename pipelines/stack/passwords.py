@@ -17,12 +17,16 @@ _LEAST = 12
 
 @dataclass(frozen=True)
 class Passwords:
-    """One for each door: PostgreSQL's superuser and our role, the store's key, Prefect's page."""
+    """One for each door: PostgreSQL's superuser and our role, the store's key, Prefect's page.
+
+    `webhooks` is what MLflow encrypts its webhooks' secrets with.
+    """
 
     superuser: str
     database: str
     store: str
     prefect: str
+    webhooks: str
 
     def __repr__(self) -> str:
         return "Passwords(...)"

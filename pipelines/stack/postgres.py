@@ -72,6 +72,14 @@ def programs(state: Path) -> Path:
     )
 
 
+def has_trigrams(state: Path) -> bool:
+    """Whether PostgreSQL's programs come with pg_trgm, which Prefect's tables need.
+
+    Debian's package has it, and the wheel has not.
+    """
+    return _has_trigrams(programs(state))
+
+
 def command(state: Path, port: int) -> tuple[str, ...]:
     """Run the server in the foreground, on loopback alone."""
     return (
@@ -147,14 +155,12 @@ def _make(state: Path, place: Path, as_user: str | None, password: str) -> None:
         str(programs(state) / "initdb"), "-D", str(aside), "-U", "postgres",
         f"--pwfile={secret}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
     ]  # fmt: skip
-    given: dict[str, Any] = {}
     if as_user:
         shutil.chown(secret, as_user)
-        given = {"user": as_user, "group": pwd.getpwnam(as_user).pw_gid, "extra_groups": []}
     try:
         done = subprocess.run(
             words, cwd="/", text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={"PATH": os.defpath, "LC_ALL": "C"}, **given,
+            env={"PATH": os.defpath, "LC_ALL": "C"}, **_as_user(as_user),
         )  # fmt: skip
     finally:
         secret.unlink()
@@ -201,6 +207,21 @@ def _major(place: Path) -> str:
     said = subprocess.run([place / "postgres", "--version"], capture_output=True, text=True).stdout
     found = re.search(r"\) (\d+)", said)
     return found[1] if found else ""
+
+
+@functools.cache
+def _has_trigrams(place: Path) -> bool:
+    words = [str(place / "initdb"), "--show", "-D", os.devnull]
+    said = subprocess.run(words, cwd="/", capture_output=True, text=True, **_as_user(user()))
+    share = re.search(r"^share_path=(.+)$", said.stdout + said.stderr, re.MULTILINE)
+    return bool(share and Path(share[1], "extension", "pg_trgm.control").is_file())
+
+
+def _as_user(name: str | None) -> dict[str, Any]:
+    """What starts a process as another user, where it is to be one."""
+    if name is None:
+        return {}
+    return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
 
 
 def _passable(path: Path) -> bool:

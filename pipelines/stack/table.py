@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import json
@@ -130,6 +131,11 @@ def _mlflow(place: Place, settings: Settings, passwords: Passwords) -> Service:
         "AWS_ACCESS_KEY_ID": store.KEY,
         "AWS_SECRET_ACCESS_KEY": passwords.store,
         "AWS_DEFAULT_REGION": store.REGION,
+        # With a key of each start's own, MLflow could read no webhook after the next one.
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": _fernet_key(passwords.webhooks),
+        # Receivers are on this machine or beside it, and so is whoever can reach this server.
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
     }
     return Service(
         name="mlflow", title="MLflow", environment=environment, folder=place.state,
@@ -142,11 +148,10 @@ def _mlflow(place: Place, settings: Settings, passwords: Passwords) -> Service:
 
 
 def _prefect(place: Place, settings: Settings, passwords: Passwords) -> Service:
-    port, address = settings.prefect_port, postgres.address
+    port = settings.prefect_port
     environment = _SILENT | {
         "PREFECT_HOME": str(place.state / "prefect"),
-        "PREFECT_API_DATABASE_CONNECTION_URL":
-            address(settings.postgres_port, passwords, "prefect", driver="asyncpg"),
+        "PREFECT_API_DATABASE_CONNECTION_URL": _prefect_database(place, settings, passwords),
         "PREFECT_SERVER_API_AUTH_STRING": f"monge:{passwords.prefect}",
         # A place that a killed run held comes free again, also after a restart.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE":
@@ -158,6 +163,24 @@ def _prefect(place: Place, settings: Settings, passwords: Passwords) -> Service:
         address=_url(port), ports=(port,), after=("postgres",), data=place.state / "prefect",
         health=functools.partial(health.answers, f"{_url(port)}/api/health"),
     )  # fmt: skip
+
+
+def prefect_file(place: Place) -> Path | None:
+    """The file of Prefect's database where PostgreSQL cannot hold it; what began so stays so."""
+    file = place.state / "prefect" / "prefect.db"
+    return file if file.exists() or not postgres.has_trigrams(place.state) else None
+
+
+def _prefect_database(place: Place, settings: Settings, passwords: Passwords) -> str:
+    file = prefect_file(place)
+    if file is not None:
+        return f"sqlite+aiosqlite:///{file}"
+    return postgres.address(settings.postgres_port, passwords, "prefect", driver="asyncpg")
+
+
+def _fernet_key(secret: str) -> str:
+    """A secret in the form that Fernet takes: 32 bytes in base64."""
+    return base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()).decode()
 
 
 def _worker(place: Place, settings: Settings, passwords: Passwords) -> Service:

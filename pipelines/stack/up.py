@@ -17,7 +17,7 @@ from monge.errors import EnvironmentFault, MissingExtra, ServiceError
 from pipelines.stack import passwords, ports, process, store, supervisor
 from pipelines.stack.passwords import Passwords, write_private
 from pipelines.stack.settings import Place, Settings, chosen, keep, kept
-from pipelines.stack.table import POOL, Service, clients, table
+from pipelines.stack.table import POOL, Service, clients, prefect_file, table
 
 _NEEDED = ("psycopg2", "boto3", "dvc_s3", "asyncpg", "mlflow", "prefect", "fastapi")
 _TRIES = 4
@@ -49,6 +49,8 @@ def up(
     else:
         os.kill(running, signal.SIGHUP)
     _wait(place, rows, before, timeout_s, say)
+    if file := prefect_file(place):
+        say(f"{'':<12}Prefect's runs are in {file}: this PostgreSQL has no pg_trgm")
     say(store.connect_dvc(place, settings, secret))
     _deploy(place, settings, secret, say)
 

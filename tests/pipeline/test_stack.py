@@ -1,14 +1,20 @@
 """Protects: one command has all servers running, again after every kill, and their data stay."""
 
+import base64
+import hashlib
+import hmac
 import json
 import os
+import queue
 import shutil
 import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -74,6 +80,27 @@ def free_ports(count):
 
 
 @pytest.fixture(scope="module")
+def receiver():
+    """The address of a program that takes webhooks, and what it takes, as it comes."""
+    taken: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self):
+            taken.put((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    served = HTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{served.server_port}/", taken
+    served.shutdown()
+    served.server_close()
+
+
+@pytest.fixture(scope="module")
 def stack():
     """All servers, of a project with tiny parameters, in a folder that any user may pass."""
     folder = Path(tempfile.mkdtemp(prefix="monge-stack-"))
@@ -100,10 +127,40 @@ def marked(stack):
     return found
 
 
+def ask(url, body=None, login=""):
+    """A server's answer to GET, or to POST of a body."""
+    headers = {"Content-Type": "application/json"}
+    if login:
+        headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=60) as answer:
+        return json.load(answer)
+
+
+def mlflow(stack, path, body=None):
+    return ask(f"http://127.0.0.1:{stack.ports['mlflow']}/api/2.0/mlflow/{path}", body)
+
+
+def prefect(stack, path, body=None):
+    lines = (stack.folder / ".monge/servers.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if "=" in line)
+    return ask(f"{given['PREFECT_API_URL']}/{path}", body, given["PREFECT_API_AUTH_STRING"])
+
+
 def versions(stack):
-    url = f"http://127.0.0.1:{stack.ports['mlflow']}/api/2.0/mlflow/model-versions/search"
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        return [each["name"] for each in json.load(answer).get("model_versions", [])]
+    found = mlflow(stack, "model-versions/search").get("model_versions", [])
+    return [each["name"] for each in found]
+
+
+def wait_to_be_told(taken, **wanted):
+    """Until MLflow has sent this, signed with the secret that it was given."""
+    while True:
+        headers, body = taken.get(timeout=60)
+        signed = f"{headers['X-MLflow-Delivery-Id']}.{headers['X-MLflow-Timestamp']}.".encode()
+        code = hmac.new(b"a secret of ours", signed + body, hashlib.sha256).digest()
+        assert headers["X-MLflow-Signature"] == f"v1,{base64.b64encode(code).decode()}"
+        if json.loads(body)["data"] == wanted:
+            return
 
 
 def test_all_servers_come_up_and_a_second_time_nothing_is_restarted(stack):
@@ -123,12 +180,16 @@ def test_all_servers_come_up_and_a_second_time_nothing_is_restarted(stack):
         assert not any(secret in words for secret in secrets), words
 
 
-def test_a_run_uses_them_and_its_champion_is_served(stack, tiny):
+def test_a_run_uses_them_and_its_champion_is_told_and_served(stack, tiny, receiver):
     said = stack.retrain(*tiny).stdout
     assert f"servers of `make up`: MLflow http://127.0.0.1:{stack.ports['mlflow']}" in said
     assert versions(stack) == ["tiny"]
     assert not (stack.folder / "mlflow.db").exists()
+    events = [{"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"}]
+    hook = {"name": "champion", "url": receiver[0], "events": events, "secret": "a secret of ours"}
+    mlflow(stack, "webhooks", hook)
     stack.run("monge", "promote", "--force", "--reason", "tiny, and yet to be served")
+    wait_to_be_told(receiver[1], name="tiny", alias="champion", version="1")
     stack.run("dvc", "push", "--quiet")
     facts = stack.wait(lambda facts: facts["servers"]["service"]["state"] == "up")
     assert facts["champion"] == "tiny version 1"
@@ -143,7 +204,20 @@ def test_a_run_uses_them_and_its_champion_is_served(stack, tiny):
         assert answer.status == 200
 
 
-def test_each_server_that_is_killed_is_started_again(stack):
+def test_their_worker_does_what_a_person_starts_on_prefect_s_page(stack):
+    deployment = prefect(stack, "deployments/name/generate/project-generate")["id"]
+    asked = {"folder": "drawn", "n": 20, "shard_size": 10}
+    body = {"parameters": asked, "state": {"type": "SCHEDULED"}}
+    run = prefect(stack, f"deployments/{deployment}/create_flow_run", body)["id"]
+    deadline = time.monotonic() + 240
+    while (state := prefect(stack, f"flow_runs/{run}")["state"])["type"] != "COMPLETED":
+        assert state["type"] not in ("FAILED", "CRASHED"), state
+        assert time.monotonic() < deadline, state
+        time.sleep(0.5)
+    assert len(list((stack.folder / "drawn").glob("*.tar"))) == 2
+
+
+def test_each_server_that_is_killed_is_started_again(stack, receiver):
     before = stack.pids()
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
@@ -155,6 +229,9 @@ def test_each_server_that_is_killed_is_started_again(stack):
     facts = stack.wait(back)
     assert facts["servers"]["service"]["state"] == "up"
     assert versions(stack) == ["tiny"]
+    # MLflow can still read the secret of the webhook that it had before.
+    mlflow(stack, "registered-models/alias", {"name": "tiny", "alias": "old", "version": "1"})
+    wait_to_be_told(receiver[1], name="tiny", alias="old", version="1")
 
 
 def test_a_killed_supervisor_is_replaced_by_one_that_takes_the_servers_over(stack):

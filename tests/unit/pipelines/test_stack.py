@@ -122,6 +122,34 @@ def test_a_setting_changes_what_depends_on_it_and_nothing_else(place):
     assert "models:/faces@champion" in before["service"].command
 
 
+def test_prefect_has_a_file_where_postgres_lacks_its_extension_and_stays_with_it(
+    place, tmp_path, monkeypatch
+):
+    secret, made = passwords.load(place.state), {}
+    for name, control in (("whole", True), ("bare", False)):
+        programs = tmp_path / name / "bin"
+        programs.mkdir(parents=True)
+        (programs.parent / "extension").mkdir()
+        if control:
+            (programs.parent / "extension" / "pg_trgm.control").touch()
+        (programs / "initdb").write_text(f"#!/bin/sh\necho share_path={programs.parent} >&2\n")
+        (programs / "initdb").chmod(0o755)
+        made[name] = programs
+    monkeypatch.setattr(postgres, "user", lambda: None)
+
+    def address(name):
+        monkeypatch.setattr(postgres, "programs", lambda _: made[name])
+        prefect = table.table(place, Settings(), secret)["prefect"]
+        return prefect.environment["PREFECT_API_DATABASE_CONNECTION_URL"]
+
+    assert address("whole").startswith("postgresql+asyncpg://")
+    file = place.state / "prefect" / "prefect.db"
+    assert address("bare") == f"sqlite+aiosqlite:///{file}"
+    file.parent.mkdir()
+    file.touch()  # what was begun in a file is not left there when another PostgreSQL comes
+    assert address("whole") == f"sqlite+aiosqlite:///{file}"
+
+
 def test_a_pid_file_of_postgres_goes_only_when_it_is_another_program_s(tmp_path):
     file = tmp_path / "postmaster.pid"
     file.write_text(f"{os.getpid()}\n{tmp_path}\n")
