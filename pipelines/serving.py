@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,11 @@ class _Stays(Runner):
 def serve(whose: Owner, when: When) -> int:
     """Run `retrain` when it is due, until stopped. Raises InputError when the name is taken."""
     brief.outages()
-    return asyncio.run(_serve(whose, when, when.told()))
+    with tempfile.TemporaryDirectory(prefix="monge-schedule-") as folder:
+        # For this process alone: in the machine's temporary folder, Prefect's `runner_storage`
+        # belongs to the first user who had a schedule or a worker.
+        tempfile.tempdir = folder
+        return asyncio.run(_serve(whose, when, when.told()))
 
 
 async def _serve(whose: Owner, when: When, told: str) -> int:

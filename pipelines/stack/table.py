@@ -186,14 +186,17 @@ def _fernet_key(secret: str) -> str:
 def _worker(place: Place, settings: Settings, passwords: Passwords) -> Service:
     commands = str(Path(sys.executable).parent)
     path = os.pathsep.join([commands, os.environ.get("PATH", os.defpath)])
+    # In the machine's own, Prefect's `runner_storage` belongs to the first user who had a worker.
+    temporary = place.state / "tmp"
     environment = _SILENT | clients(settings, passwords) | {
-        "PREFECT_HOME": str(place.checkout / ".prefect"), "PATH": path,
+        "PREFECT_HOME": str(place.checkout / ".prefect"), "PATH": path, "TMPDIR": str(temporary),
     }  # fmt: skip
     return Service(
         name="worker", title="worker", environment=environment, folder=place.checkout,
         command=_module("prefect", "worker", "start", "--pool", POOL, "--type", "process",
                         "--name", "make-up", "--limit", str(settings.trainings + 1)),
         address=f"pool {POOL}", after=("prefect", "mlflow"), health=lambda: True, stop_s=60.0,
+        prepare=functools.partial(temporary.mkdir, exist_ok=True),
     )  # fmt: skip
 
 

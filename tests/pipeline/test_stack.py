@@ -181,13 +181,13 @@ def test_all_servers_come_up_and_a_second_time_nothing_is_restarted(stack):
 
 
 def test_a_run_uses_them_and_its_champion_is_told_and_served(stack, tiny, receiver):
+    events = [{"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"}]
+    hook = {"name": "champion", "url": receiver[0], "events": events, "secret": "a secret of ours"}
+    mlflow(stack, "webhooks", hook)
     said = stack.retrain(*tiny).stdout
     assert f"servers of `make up`: MLflow http://127.0.0.1:{stack.ports['mlflow']}" in said
     assert versions(stack) == ["tiny"]
     assert not (stack.folder / "mlflow.db").exists()
-    events = [{"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"}]
-    hook = {"name": "champion", "url": receiver[0], "events": events, "secret": "a secret of ours"}
-    mlflow(stack, "webhooks", hook)
     stack.run("monge", "promote", "--force", "--reason", "tiny, and yet to be served")
     wait_to_be_told(receiver[1], name="tiny", alias="champion", version="1")
     stack.run("dvc", "push", "--quiet")

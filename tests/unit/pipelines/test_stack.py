@@ -122,6 +122,14 @@ def test_a_setting_changes_what_depends_on_it_and_nothing_else(place):
     assert "models:/faces@champion" in before["service"].command
 
 
+def test_the_worker_shares_no_temporary_folder_with_other_users(place):
+    worker = table.table(place, Settings(), passwords.load(place.state))["worker"]
+    worker.prepare()
+    code = "import tempfile; print(tempfile.gettempdir())"
+    said = subprocess.check_output([sys.executable, "-c", code], env=worker.whole_environment())
+    assert Path(said.decode().strip()).is_relative_to(place.state)
+
+
 def test_prefect_has_a_file_where_postgres_lacks_its_extension_and_stays_with_it(
     place, tmp_path, monkeypatch
 ):
