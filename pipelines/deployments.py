@@ -88,7 +88,7 @@ TABLE = (
     ),
     Row(
         "studies",
-        "pipelines/studies.py:studies",
+        "pipelines/studies/flow.py:studies",
         "Tries the papers' claims with this project's own code: a picture, numbers and a verdict "
         "each.",
         tags=("studies",),

@@ -4,7 +4,8 @@
 
 What this very code has found before is not tried again, so that a broken run is taken up by the
 same command. The workers are threads, each with a process of its own at work, or those of a cluster
-that shares the folder.
+that shares the folder. This file is not beside the other flows: Prefect looks for what a flow
+imports in the flow's folder first, and there `studies` would be this one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from monge.errors import MongeError
-from pipelines import child, hooks, runners
+from pipelines import child, hooks, place, runners
 from studies import catalogue, record
 from studies.study import Scale
 
@@ -59,6 +60,11 @@ def studies(
     out: Annotated[str, Field(description="The folder for pictures and numbers.")] = OUT,
 ) -> int:
     """Try the studies that are named, or all; how many runs did not find that the claim holds."""
+    with place.entered(get_run_logger().info):
+        return _tried(names, scale, seeds, out)
+
+
+def _tried(names: list[str] | None, scale: Scale, seeds: int, out: str) -> int:
     chosen = [catalogue.found(name) for name in names or catalogue.NAMES]
     runs = [(name, seed) for name in chosen for seed in range(seeds)]
     futures = [try_claim.submit(name, seed, scale, out) for name, seed in runs]
@@ -105,7 +111,3 @@ def main(arguments: list[str] | None = None) -> int:
     at_work = studies.with_options(task_runner=runner)
     state = at_work(names, scale, asked.seeds, asked.out, return_state=True)
     return 0 if state.is_completed() else 130 if child.stopping else 4
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,7 @@
+"""The studies from a shell: `python -m pipelines.studies`."""
+
+import sys
+
+from pipelines.studies.flow import main
+
+sys.exit(main())
