@@ -54,6 +54,14 @@ def draw(folder: Path, seeds: range) -> None:
         Image.fromarray(pixels).save(folder / f"{seed}.png")
 
 
+def test_the_first_images_of_a_fresh_checkout_are_added(project: Project, fresh: Path) -> None:
+    """Where data/raw has nothing but its note, which git has."""
+    project.run("git", "add", "data/raw/README.md")
+    said = data(project, "add", fresh / "cat").stdout
+    assert "version 1: 4 images" in said
+    assert (project.folder / "data" / "raw" / "README.md").exists()
+
+
 def data(project: Project, *command: object, check: bool = True) -> subprocess.CompletedProcess:
     return project.run("monge", "data", *command, *FOLDER, check=check)
 

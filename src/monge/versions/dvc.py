@@ -54,8 +54,9 @@ class Tracked:
         write_whole(self.file, yaml.safe_dump(document, sort_keys=False).encode("utf-8"))
 
     def add(self) -> str:
-        """Keep what is there now; its hash. Raises EnvironmentFault, Busy."""
-        run(self.root, "add", "--quiet", self.path)
+        """Keep what is there now, out of git; its hash. Raises EnvironmentFault, Busy."""
+        self.leave_git()
+        run(self.root, "add", self.path)
         found = self.hash()
         if found is None:
             raise EnvironmentFault(f"{self.file}: DVC wrote none. Run `dvc add {self.path}`.")
@@ -87,16 +88,16 @@ class Tracked:
         """Put what the file names in its place, from the cache or else from the remote."""
         name = f"{self.path}.dvc"
         try:
-            run(self.root, "checkout", "--quiet", "--force", name)
+            run(self.root, "checkout", "--force", name)
         except EnvironmentFault:
             if not has_remote(self.root):
                 raise
-            run(self.root, "fetch", "--quiet", name)
-            run(self.root, "checkout", "--quiet", "--force", name)
+            run(self.root, "fetch", name)
+            run(self.root, "checkout", "--force", name)
 
     def push(self) -> None:
         """Send what is tracked to the remote. Raises EnvironmentFault."""
-        run(self.root, "push", "--quiet", f"{self.path}.dvc")
+        run(self.root, "push", f"{self.path}.dvc")
 
     def _out(self) -> dict[str, object] | None:
         try:
@@ -113,7 +114,7 @@ class Tracked:
 
 
 def run(root: Path, *arguments: str) -> str:
-    """Run DVC in a folder; what it wrote to its standard output.
+    """Run DVC in a folder; what it wrote to its standard output. With --quiet it would not say why.
 
     Raises Busy when another DVC is at work for very long, EnvironmentFault for what else it says.
     """
@@ -130,7 +131,7 @@ def run(root: Path, *arguments: str) -> str:
         time.sleep(BUSY_POLL_S)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-        reason = told[0].removeprefix("ERROR: ") if told else done.stderr.strip()[-300:]
+        reason = told[0].removeprefix("ERROR:").strip() if told else done.stderr.strip()[-300:]
         raise EnvironmentFault(f"dvc {' '.join(arguments)}: {reason}")
     return done.stdout
 
