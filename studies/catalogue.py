@@ -18,6 +18,8 @@ NAMES = (
     "wgan_gp/value_surfaces",
     "wgan_gp/gradient_norms",
     "wgan_gp/overfitting",
+    "wgan_gp/language",
+    "wgan_gp/speed",
     "goodfellow/optimal_discriminator",
     "weng/divergences",
     "weng/piles",
