@@ -26,6 +26,8 @@ class Training:
 
     `train` is as monge has it where nothing is set, with what a study changes:
     `TrainParams.model_validate({"objective": "wgan-gp", "wgan-gp": {"penalty_weight": 0.1}})`.
+    What follows the share of a training that is done, such as noise that falls to none, goes by
+    its `steps`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Training:
     def iterate(self) -> dict[str, float]:
         """One iteration of the objective; its readings."""
         batches = self.objective.batches_at(self.step)
+        self.noise.progress.fill_(min(self.step / self.train.steps, 1.0))
         readings = self.objective.iterate(
             self.networks, self.optimizers, self._reals(), self.noise, batches
         )

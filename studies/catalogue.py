@@ -20,6 +20,7 @@ NAMES = (
     "wgan_gp/overfitting",
     "wgan_gp/language",
     "wgan_gp/speed",
+    "improved_gan/techniques",
     "goodfellow/optimal_discriminator",
     "weng/divergences",
     "weng/piles",

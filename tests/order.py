@@ -68,6 +68,7 @@ SLOW = (
     "tests/studies/test_wae.py",
     "tests/studies/test_weng.py",
     "tests/studies/test_wgan_gp.py",
+    "tests/studies/test_improved_gan.py",
     "tests/studies/test_arjovsky.py",
 )
 

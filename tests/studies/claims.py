@@ -16,7 +16,8 @@ LONGEST_S = 40.0  # of a processor, beside other tests; 20 where nothing else ru
 
 ONE_SEED = frozenset(
     {"wgan/loss_and_quality", "wgan_gp/overfitting", "weng/sprites", "wae/table",
-     "arjovsky/vanishing_gradient", "wgan_gp/language", "wgan_gp/speed"}
+     "arjovsky/vanishing_gradient", "wgan_gp/language", "wgan_gp/speed",
+     "improved_gan/techniques"}
 )  # fmt: skip
 """Those that take over six seconds, so that all of them together stay under two minutes."""
 
@@ -24,6 +25,11 @@ DOES_NOT_HOLD = {
     "wgan_gp/overfitting": {
         "gap at the end, clipping",
         "gap at the end less that at the start, clipping",
+    },
+    "improved_gan/techniques": {  # the quick size is too short for them
+        f"change of score, {which}, {name}"
+        for which in ("mean of seeds", "least of any seed")
+        for name in ("feature matching", "historical averaging", "label smoothing", "noise")
     },
     "wgan_gp/speed": {
         "score to the GAN's at equal time, penalty, Adam",  # holds at the default size

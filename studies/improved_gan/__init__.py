@@ -1,0 +1,1 @@
+"""Salimans et al. 2016: Improved techniques for training GANs."""
