@@ -49,11 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", choices=get_args(Scale), default="default")
     asked = parser.parse_args(arguments)
     out: Path = asked.out
-    records = {name: _of(name, asked.scale, out) for name in catalogue.NAMES}
-    missing = [name for name, found in records.items() if len(found) < len(SEEDS)]
+    tried = {name: _of(name, asked.scale, out) for name in catalogue.NAMES}
+    records = {name: found for name, found in tried.items() if len(found) == len(SEEDS)}
+    missing = [name for name in tried if name not in records]
     if missing:
         print(f"studies: not every seed was run of {', '.join(missing)}: `make studies` does it.",
               file=sys.stderr)  # fmt: skip
+    if not records:
         return 2
     PAGES.mkdir(parents=True, exist_ok=True)
     for name, found in records.items():
@@ -81,7 +83,9 @@ def written(records: dict[str, list[Record]]) -> str:
             "the machine that made this page.\n"
         )
     scale = next((found[0]["scale"] for found in records.values()), "default")
-    return _HEAD.format(scale=scale) + "\n".join(rows) + "\n\n" + "\n".join(parts)
+    open_ones = [name for name in catalogue.NAMES if name not in records]
+    rest = f"Not on this page yet: {', '.join(open_ones)}.\n\n" if open_ones else ""
+    return _HEAD.format(scale=scale) + "\n".join(rows) + f"\n\n{rest}" + "\n".join(parts)
 
 
 def verdict(found: list[Record]) -> str:

@@ -15,8 +15,9 @@ Fréchet distance is in the features of the product's own classifier, and no FID
 is asked for as a ratio above 1. Sharpness does not decide between the two WAE, which the paper does
 not tell apart.
 
-Reconstructions and sharpness are in the paper's order, and so are the distances of WAE-GAN and the
-VAE after 4,000 steps. WAE-MMD's samples do not fit in: they lie farther from the data than the
+Sharpness is in the paper's order, and so are the distances of WAE-GAN and the VAE after 4,000
+steps, and reconstructions, but for one seed of three, whose WAE-GAN reconstructs worse than its
+VAE. WAE-MMD's samples do not fit in: they lie farther from the data than the
 VAE's, although its reconstructions are the best of the three. The latents that the encoder gives it
 leave parts of the prior empty, as the picture shows, and samples from there are no digits. At the
 quick size all three are near each other, and their order is not yet told.

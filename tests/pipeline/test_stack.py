@@ -1,20 +1,15 @@
 """Protects: one command has all servers running, again after every kill, and their data stay."""
 
 import base64
-import hashlib
-import hmac
 import json
 import os
-import queue
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -80,27 +75,6 @@ def free_ports(count):
 
 
 @pytest.fixture(scope="module")
-def receiver():
-    """The address of a program that takes webhooks, and what it takes, as it comes."""
-    taken: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self):
-            taken.put((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    served = HTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=served.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{served.server_port}/", taken
-    served.shutdown()
-    served.server_close()
-
-
-@pytest.fixture(scope="module")
 def stack():
     """All servers, of a project with tiny parameters, in a folder that any user may pass."""
     folder = Path(tempfile.mkdtemp(prefix="monge-stack-"))
@@ -152,17 +126,6 @@ def versions(stack):
     return [each["name"] for each in found]
 
 
-def wait_to_be_told(taken, **wanted):
-    """Until MLflow has sent this, signed with the secret that it was given."""
-    while True:
-        headers, body = taken.get(timeout=240)
-        signed = f"{headers['X-MLflow-Delivery-Id']}.{headers['X-MLflow-Timestamp']}.".encode()
-        code = hmac.new(b"a secret of ours", signed + body, hashlib.sha256).digest()
-        assert headers["X-MLflow-Signature"] == f"v1,{base64.b64encode(code).decode()}"
-        if json.loads(body)["data"] == wanted:
-            return
-
-
 def test_all_servers_come_up_and_a_second_time_nothing_is_restarted(stack):
     said = stack.command("up")
     for title in ("PostgreSQL", "SeaweedFS", "MLflow", "Prefect", "worker"):
@@ -180,16 +143,16 @@ def test_all_servers_come_up_and_a_second_time_nothing_is_restarted(stack):
         assert not any(secret in words for secret in secrets), words
 
 
-def test_a_run_uses_them_and_its_champion_is_told_and_served(stack, tiny, receiver):
-    events = [{"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"}]
-    hook = {"name": "champion", "url": receiver[0], "events": events, "secret": "a secret of ours"}
-    mlflow(stack, "webhooks", hook)
+def test_a_run_uses_them_and_its_champion_is_served(stack, tiny):
+    # Its secret is encrypted, with a key that has to be kept: the list after a restart tells.
+    events = [{"entity": "PROMPT", "action": "CREATED"}]
+    hook = {"name": "hook", "url": f"http://127.0.0.1:{stack.ports['service']}/", "events": events}
+    mlflow(stack, "webhooks", hook | {"secret": "a secret of ours"})
     said = stack.retrain(*tiny).stdout
     assert f"servers of `make up`: MLflow http://127.0.0.1:{stack.ports['mlflow']}" in said
     assert versions(stack) == ["tiny"]
     assert not (stack.folder / "mlflow.db").exists()
     stack.run("monge", "promote", "--force", "--reason", "tiny, and yet to be served")
-    wait_to_be_told(receiver[1], name="tiny", alias="champion", version="1")
     stack.run("dvc", "push", "--quiet")
     facts = stack.wait(lambda facts: facts["servers"]["service"]["state"] == "up")
     assert facts["champion"] == "tiny version 1"
@@ -217,7 +180,7 @@ def test_their_worker_does_what_a_person_starts_on_prefect_s_page(stack):
     assert len(list((stack.folder / "drawn").glob("*.tar"))) == 2
 
 
-def test_each_server_that_is_killed_is_started_again(stack, receiver):
+def test_each_server_that_is_killed_is_started_again(stack):
     before = stack.pids()
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
@@ -229,9 +192,8 @@ def test_each_server_that_is_killed_is_started_again(stack, receiver):
     facts = stack.wait(back)
     assert facts["servers"]["service"]["state"] == "up"
     assert versions(stack) == ["tiny"]
-    # MLflow can still read the secret of the webhook that it had before.
-    mlflow(stack, "registered-models/alias", {"name": "tiny", "alias": "old", "version": "1"})
-    wait_to_be_told(receiver[1], name="tiny", alias="old", version="1")
+    listed = mlflow(stack, "webhooks")  # answered 500 where the key had changed
+    assert [each["name"] for each in listed["webhooks"]] == ["hook"]
 
 
 def test_a_killed_supervisor_is_replaced_by_one_that_takes_the_servers_over(stack):
