@@ -16,8 +16,9 @@ from typing import Any
 
 from monge.durations import duration
 from monge.errors import InputError, MongeError
+from monge.files import storing
 from studies import catalogue
-from studies.study import Conditions, Scale
+from studies.study import Conditions, Scale, Study
 
 OUT = Path("studies-out")
 
@@ -71,10 +72,7 @@ def _run(asked: argparse.Namespace) -> str:
     """Run it and write what was found; the words for a person."""
     name = catalogue.found(asked.study)
     told = catalogue.told(name)
-    if asked.full and not told.full:
-        raise InputError(f"{name}: its default is the paper's size already. Leave out --full.")
-    if asked.images is not None and not asked.images.exists():
-        raise InputError(f"--images: {asked.images}: no such folder or file.")
+    _check(asked, name, told)
     scale: Scale = "quick" if asked.quick else "full" if asked.full else "default"
     print(f"{name}: {told.claim}", file=sys.stderr)
     from studies import record
@@ -84,6 +82,20 @@ def _run(asked: argparse.Namespace) -> str:
     if asked.track:
         record.log(kept, told, asked.out)
     return record.words(told, kept, asked.out)
+
+
+def _check(asked: argparse.Namespace, name: str, told: Study) -> None:
+    """Refuse now what would fail after minutes, or change nothing. Raises MongeError."""
+    if asked.full and not told.full:
+        raise InputError(f"{name}: its default is the paper's size already. Leave out --full.")
+    if asked.seed < 0:
+        raise InputError(f"--seed: {asked.seed} is none: take 0, 1, 2 and so on.")
+    if asked.images is not None and not told.images:
+        raise InputError(f"{name}: it is not about images, and takes none. Leave out --images.")
+    if asked.images is not None and not asked.images.exists():
+        raise InputError(f"--images: {asked.images}: no such folder or file.")
+    with storing(asked.out):
+        asked.out.mkdir(parents=True, exist_ok=True)
 
 
 def _bar(name: str, iterable: Any, **told: Any) -> Any:

@@ -62,7 +62,6 @@ def kept(name: str, at: Conditions, out: Path) -> Record:
     }  # fmt: skip
     drawn = io.BytesIO()
     found.figure.savefig(drawn, format="png", dpi=110)
-    out.mkdir(parents=True, exist_ok=True)
     write_whole(path.with_suffix(".png"), drawn.getvalue())
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(path, text.encode("utf-8"))

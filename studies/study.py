@@ -26,7 +26,8 @@ class Study:
     """A claim: where it stands, what it says, and how long it takes to try.
 
     `seconds` are those of the quick and of the default size, on two cores. `full` says what the
-    paper's own size needs, where a script has one beyond the default.
+    paper's own size needs, where a script has one beyond the default. `images` is whether it may be
+    tried on images of the user's.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Study:
     claim: str
     seconds: tuple[float, float]
     full: str = ""
+    images: bool = False
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,12 @@ def _row(found: dict[str, Any]) -> dict[str, object]:
     }  # fmt: skip
 
 
+def _count(typed: str) -> int:
+    if not typed.isdecimal() or not int(typed):
+        raise argparse.ArgumentTypeError(f"{typed}: how many, 1 at least")
+    return int(typed)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the flow from a shell; the exit code is 4 where a run could not be ended."""
     parser = argparse.ArgumentParser(
@@ -94,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="the smallest size that shows each")
     size.add_argument("--full", action="store_true", help="the papers' sizes, for a GPU")
-    parser.add_argument("--seeds", type=int, default=1, help="so many seeds of each, from 0")
+    parser.add_argument("--seeds", type=_count, default=1, help="so many seeds of each, from 0")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runner", choices=runners.KINDS, default="threads")
     parser.add_argument("--cluster", default="", metavar="ADDRESS", help="of Dask or Ray")

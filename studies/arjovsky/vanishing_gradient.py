@@ -37,6 +37,7 @@ STUDY = Study(
     claim="Against a discriminator trained from scratch, the original cost loses its gradient by "
     "orders of magnitude; -log D keeps it.",
     seconds=(9, 30),
+    images=True,
 )
 
 EPOCHS = (1, 10, 25)

@@ -50,6 +50,7 @@ STUDY = Study(
     claim="Feature matching, minibatch discrimination, historical averaging, one-sided label "
     "smoothing and noise each raise a GAN's score.",
     seconds=(12, 120),
+    images=True,
 )
 
 PLAIN = "plain GAN"

@@ -46,6 +46,7 @@ STUDY = Study(
     claim="Wasserstein auto-encoders reconstruct better than a VAE and draw sharper samples, which "
     "lie nearer to the data; WAE-GAN's nearest.",
     seconds=(14, 50),
+    images=True,
 )
 
 METHODS = {"vae": "VAE", "wae-mmd": "WAE-MMD", "wae-gan": "WAE-GAN"}

@@ -31,6 +31,7 @@ STUDY = Study(
     source="Weng 2017, figure 10",
     claim="A DCGAN draws better sprites after 21 epochs than after 7, and after 49 than after 21.",
     seconds=(12, 50),
+    images=True,
 )
 
 SPRITES, SIDE = 900, 16

@@ -37,6 +37,7 @@ STUDY = Study(
     claim="The Wasserstein estimate falls as samples get better; the Jensen-Shannon estimate and "
     "the generator's cost of a GAN do not.",
     seconds=(12, 200),
+    images=True,
 )
 
 METHODS: dict[str, dict[str, Any]] = {

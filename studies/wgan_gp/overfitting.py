@@ -44,6 +44,7 @@ STUDY = Study(
     claim="On a thousand digits the critic's loss on the training set and on held-out digits part, "
     "under clipping and under the penalty.",
     seconds=(12, 90),
+    images=True,
 )
 
 METHODS = {

@@ -44,6 +44,7 @@ STUDY = Study(
     claim="At equal iterations and at equal time the gradient penalty scores above weight "
     "clipping, with either optimizer, and about as high as a DCGAN's game.",
     seconds=(10, 160),
+    images=True,
 )
 
 ADAM, RMSPROP, GAN = 1e-3, 5e-4, 2e-3

@@ -80,12 +80,27 @@ def test_a_study_is_found_by_what_people_type(name):
     [
         (["nothing"], "nothing: no such study. `python -m studies` lists them."),
         (["two_gaussians", "--full"], "its default is the paper's size already"),
-        (["two_gaussians", "--images", "/no/such"], "--images: /no/such: no such folder or file."),
+        (["sprites", "--images", "/no/such"], "--images: /no/such: no such folder or file."),
+        (["two_gaussians", "--images", "/no/such"], "it is not about images, and takes none"),
+        (["piles", "--seed", "-1"], "--seed: -1 is none: take 0, 1, 2 and so on."),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_line(typed, said, capsys):
     assert command.main(typed) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(catalogue, "work_of", None)
+    (tmp_path / "file").touch()
+    assert command.main(["piles", "--out", str(tmp_path / "file")]) == 3
+    assert f"{tmp_path / 'file'}: cannot be written (File exists)" in capsys.readouterr().err
+
+
+def test_images_are_for_the_studies_that_use_them():
+    for name in catalogue.NAMES:
+        source = (ROOT / "studies" / f"{name}.py").read_text(encoding="utf-8")
+        assert catalogue.told(name).images == ("digits_or(" in source), name
 
 
 def test_a_random_number_depends_on_the_seed_alone():
