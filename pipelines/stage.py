@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -49,15 +50,15 @@ _DELAYS_S = [float(each) for each in (os.environ.get(AGAIN) or "5,20,60").split(
     task_run_name="{stage}", retries=len(_DELAYS_S), retry_delay_seconds=_DELAYS_S,
     retry_condition_fn=_died, cache_policy=NO_CACHE,
 )  # fmt: skip
-def run_stage(stage: str, parameters: str, unchanged: bool = False) -> Any:
+def run_stage(stage: str, parameters: str, skipped: bool = False) -> Any:
     """One stage in a process of its own: the first four through DVC, which knows if it is stale.
 
-    `parameters` is the file with those of this run; what is known to be unchanged is not started.
+    `parameters` is the file with those of this run; `skipped` is what `unchanged` found to be so.
     """
     log = get_run_logger()
     if child.stopping:
         return Failed(message=STOPPED)
-    if unchanged:
+    if skipped:
         log.info("Stage '%s' didn't change, skipping", stage)
         return None
     command = [*_DVC, "repro", "--single-item", stage] if stage in FILE_STAGES else ["monge", stage]
@@ -73,11 +74,11 @@ def unchanged(parameters: str) -> tuple[str, ...]:
     What DVC cannot say now, it says again, and to a person, when a stage is run.
     """
     ended = child.run([*_DVC, "status", "--json"], lambda _: None, **{PARAMS_FILE: parameters})
-    try:
-        changed = json.loads(ended.tail[-1]) if ended.code == 0 else {*FILE_STAGES}
-    except (ValueError, IndexError):
-        return ()
-    return tuple(takewhile(lambda stage: stage not in changed, FILE_STAGES))
+    with suppress(ValueError, IndexError):  # more than one word of JSON, or none
+        if ended.code == 0:
+            changed = json.loads(ended.tail[-1])
+            return tuple(takewhile(lambda stage: stage not in changed, FILE_STAGES))
+    return ()
 
 
 @task(task_run_name="choose {stage}", cache_policy=NO_CACHE)
