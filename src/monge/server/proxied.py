@@ -23,8 +23,9 @@ _OF_RAY = "/-/"  # its own pages: health and routes
 class Proxied:
     """An ASGI layer of Ray's proxy.
 
-    A replica that dies answers nothing, and Ray says 500 in plain text; here it is 503, which
-    clients know to ask again: the same request has the same images.
+    A replica that dies answers nothing, or the head of an answer alone, and Ray says 500 in plain
+    text or cuts the connection; here it is 503, which clients know to ask again: the same request
+    has the same images.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,14 +36,19 @@ class Proxied:
             await self.app(scope, receive, send)
             return
         began, refused = False, HTTPStatus.INTERNAL_SERVER_ERROR.value
+        head: list[Message] = []  # until there is a body: the replica may die between the two
 
         async def sending(message: Message) -> None:
             nonlocal began, refused
-            if message["type"] == "http.response.start" and _of_ray(message):
-                refused = message["status"]
-            elif began or message["type"] == "http.response.start":
+            if message["type"] == "http.response.start":
+                ours = not _of_ray(message)
+                head[:] = [message] if ours else []
+                refused = refused if ours else message["status"]
+            elif began or head:
+                for each in (*head, message):
+                    await send(each)
                 began = True
-                await send(message)
+                head.clear()
 
         await self.app(scope, receive, sending)
         if not began:

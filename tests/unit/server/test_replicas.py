@@ -127,6 +127,12 @@ async def dies(scope, receive, send):
     """As Ray's proxy does when the replica is gone: no answer at all."""
 
 
+async def dies_on_the_way(scope, receive, send):
+    """As when the replica is gone between the head of its answer and the body."""
+    headers = [(b"content-type", b"image/png"), (b"content-length", b"6")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
 def answers(status: int, kind: str, body: bytes = b"of Ray"):
     async def app(scope, receive, send):
         headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
@@ -147,6 +153,7 @@ async def ask(app, path: str = "/v1/samples") -> httpx.Response:
     ("app", "status", "said"),
     [
         (dies, 503, "the replica that drew this is gone"),
+        (dies_on_the_way, 503, "the replica that drew this is gone"),
         (answers(500, "text/plain"), 503, "the replica that drew this is gone"),
         (answers(503, "text/plain"), 503, "no replica is there"),
         (answers(404, "text/plain"), 503, "no replica is there"),
