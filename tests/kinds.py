@@ -5,11 +5,17 @@ from typing import Any
 _EVERY_OPTION = {"label_smoothing": 0.1, "instance_noise": 0.5, "historical_averaging": 0.1}
 _SPECTRAL = {net: {"critic_norm": "spectral"} for net in ("mlp", "dcgan", "resnet")}
 
+_VIRTUAL = {
+    "mlp": {"generator_norm": "virtual", "critic_initialisation": "he"},
+    "dcgan": {"generator_norm": "virtual", "critic_norm": "none"},
+}
+
 KINDS: dict[str, dict[str, Any]] = {
     "wgan": {"objective": "wgan"},
     "wgan, spectral": {"objective": "wgan", "wgan": {"clip": 0.0}, **_SPECTRAL},
     "wgan-gp": {"objective": "wgan-gp"},
     "wgan-gp, one-sided": {"objective": "wgan-gp", "wgan-gp": {"penalty": "one-sided"}},
+    "wgan-gp, virtual norms": {"objective": "wgan-gp", **_VIRTUAL},
     "wgan-gp, augmented": {"objective": "wgan-gp", "augment": "diffaugment"},
     "rpgan, adaptive": {"objective": "rpgan", "augment": "ada"},
     "rpgan": {"objective": "rpgan", "rpgan": {"penalty_weight_end": 0.1}},

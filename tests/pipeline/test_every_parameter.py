@@ -65,6 +65,8 @@ OTHER: dict[str, Any] = {
     "train.guards.on_vanishing_gradient": "warn", "train.guards.on_exploding_critic": "fail",
     "train.guards.on_collapse": "fail",
     "train.mlp.depth": 2, "train.mlp.width": 5, "train.mlp.critic_width": 6,
+    "train.mlp.generator_norm": "virtual", "train.mlp.critic_initialisation": "he",
+    "train.dcgan.generator_norm": "virtual", "train.dcgan.critic_initialisation": "he",
     "train.mlp.critic_norm": "spectral", "train.mlp.minibatch_kernels": 2,
     "train.dcgan.minibatch_kernels": 2, "train.dcgan.features": 2,
     "train.dcgan.critic_features": 3,

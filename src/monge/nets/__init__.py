@@ -9,7 +9,10 @@ from torch import nn
 from monge.errors import InputError
 from monge.nets import dcgan, mlp, resnet
 from monge.nets.latents import LatentDiscriminator
+from monge.nets.virtual import at_rest
 from monge.params import TrainParams, gaussian
+
+__all__ = ["FAMILIES", "at_rest", "build", "encoded", "inputs", "takes_labels"]
 
 Shape = tuple[int, int, int]
 Build = Callable[[TrainParams, Shape, int], nn.Module]
@@ -34,7 +37,8 @@ def build(role: str, train: TrainParams, image_shape: Shape, classes: int = 0) -
 
 
 def _dcgan_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
-    return dcgan.Generator(train.latent_dim, image_shape, train.dcgan.features, classes=classes)
+    z, f, norm = train.latent_dim, train.dcgan.features, train.dcgan.generator_norm
+    return dcgan.Generator(z, image_shape, f, classes=classes, norm=norm)
 
 
 def _plain_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
@@ -44,19 +48,20 @@ def _plain_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn
 
 def _dcgan_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
     features, how = _beside(train), train.dcgan
-    return dcgan.Critic(image_shape, features, how.critic_norm, classes, how.minibatch_kernels)
+    norm, kernels, initial = how.critic_norm, how.minibatch_kernels, how.critic_initialisation
+    return dcgan.Critic(image_shape, features, norm, classes, kernels, initial)
 
 
 def _mlp_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
-    z, depth, width = train.latent_dim, train.mlp.depth, train.mlp.width
-    return mlp.Generator(z, image_shape, depth, width, classes)
+    z, how = train.latent_dim, train.mlp
+    return mlp.Generator(z, image_shape, how.depth, how.width, classes, how.generator_norm)
 
 
 def _mlp_critic(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:
     width = train.mlp.critic_width or train.mlp.width
     how = train.mlp
-    norm, kernels = how.critic_norm, how.minibatch_kernels
-    return mlp.Critic(image_shape, how.depth, width, norm, classes, kernels)
+    norm, kernels, initial = how.critic_norm, how.minibatch_kernels, how.critic_initialisation
+    return mlp.Critic(image_shape, how.depth, width, norm, classes, kernels, initial)
 
 
 def _resnet_generator(train: TrainParams, image_shape: Shape, classes: int) -> nn.Module:

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from monge import sizes
-from monge.nets import spectral
+from monge.nets import initial, spectral, virtual
 from monge.nets.labels import joined, score
 from monge.nets.minibatch import MinibatchDiscrimination
 
 CriticNorm = Literal["instance", "batch", "spectral", "none"]
+_SLOPE = 0.2
+"""Of a critic's rectifiers below 0."""
 
 
 def _doublings(image_shape: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
@@ -73,8 +75,11 @@ class Generator(nn.Module):
     """Latents [n, z] to images [n, C, H, W] in [-1, 1].
 
     `plain` is the ablation of Arjovsky et al. 2017, figure 6: no batch norm and the same number of
-    filters (2f) in every layer. With `classes`, latents come with labels [n].
+    filters (2f) in every layer. `norm` is batch, or virtual: by a reference batch. With `classes`,
+    latents come with labels [n].
     """
+
+    reference: Tensor | None
 
     def __init__(
         self,
@@ -84,31 +89,37 @@ class Generator(nn.Module):
         *,
         plain: bool = False,
         classes: int = 0,
+        norm: Literal["batch", "virtual"] = "batch",
     ) -> None:
         super().__init__()
         self.classes = classes
+        normed = nn.BatchNorm2d if norm == "batch" else virtual.VirtualBatchNorm
         doublings, smallest = _doublings(image_shape)
         widths = [2 * features * (1 if plain else 2**k) for k in reversed(range(doublings))]
         layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim + classes, 1, 1))]
         inputs, kernel, stride, padding = latent_dim + classes, smallest, 1, 0
         for width in widths:
             layers.append(Upsample(inputs, width, kernel, stride, padding, bias=plain))
-            layers += [nn.ReLU()] if plain else [nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [nn.ReLU()] if plain else [normed(width), nn.ReLU()]
             inputs, kernel, stride, padding = width, (4, 4), 2, 1
         layers += [nn.ConvTranspose2d(inputs, image_shape[0], 4, 2, 1), nn.Tanh()]
         self.net = nn.Sequential(*layers)
         self.apply(_initialise)
+        virtually = norm == "virtual" and not plain
+        reference = virtual.drawn(latent_dim, classes) if virtually else None
+        self.register_buffer("reference", reference)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.net(joined(latents, labels, self.classes))
-        return images
+        rows = joined(latents, labels, self.classes)
+        return virtual.through(self.net, rows, self.reference)
 
 
 class Critic(nn.Module):
     """Images [n, C, H, W] to scores [n]: no norm on the first layer, no sigmoid at the end.
 
-    With `kernels` it sees how alike a batch's images are. With `classes`, images come with labels
-    [n].
+    With `kernels` it sees how alike a batch's images are. `initialisation` is small, as the
+    generator's, or he, which needs no norm to keep the scale. With `classes`, images come with
+    labels [n].
     """
 
     def __init__(
@@ -118,14 +129,18 @@ class Critic(nn.Module):
         norm: CriticNorm = "instance",
         classes: int = 0,
         kernels: int = 0,
+        initialisation: initial.Initialisation = "small",
     ) -> None:
         super().__init__()
         doublings, smallest = _doublings(image_shape)
-        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], features, 4, 2, 1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(image_shape[0], features, 4, 2, 1),
+            nn.LeakyReLU(_SLOPE),
+        ]
         for k in range(1, doublings):
             inputs, width = features * 2 ** (k - 1), features * 2**k
             layers.append(nn.Conv2d(inputs, width, 4, 2, 1, bias=norm in ("none", "spectral")))
-            layers += [*_norm(norm, width), nn.LeakyReLU(0.2)]
+            layers += [*_norm(norm, width), nn.LeakyReLU(_SLOPE)]
         width = features * 2 ** (doublings - 1)
         if kernels:  # of the smallest maps as one vector; the last layer is then that of an mlp
             inputs = width * math.prod(smallest)
@@ -135,6 +150,8 @@ class Critic(nn.Module):
             layers += [nn.Conv2d(width, 1 + classes, smallest, 2, 0), nn.Flatten()]
         self.net = nn.Sequential(*layers)
         self.apply(_initialise)
+        if initialisation == "he":
+            initial.he(self.net, _SLOPE)
         if norm == "spectral":
             spectral.hold(self)
 

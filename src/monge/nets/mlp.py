@@ -1,4 +1,4 @@
-"""Multilayer perceptrons: no convolution, no norm, nothing that knows about images.
+"""Multilayer perceptrons: no convolution, no norm by default, nothing that knows about images.
 
 Arjovsky et al. 2017, figure 7, use a generator of 4 ReLU layers of 512 units to show that the
 objective, not the architecture, carries the training.
@@ -11,15 +11,17 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from monge.nets import spectral
+from monge.nets import initial, spectral, virtual
 from monge.nets.labels import joined, score
 from monge.nets.minibatch import MinibatchDiscrimination
 
 
-def _hidden(inputs: int, depth: int, width: int) -> list[nn.Module]:
+def _hidden(inputs: int, depth: int, width: int, norm: str = "none") -> list[nn.Module]:
     layers: list[nn.Module] = []
     for _ in range(depth):
-        layers += [nn.Linear(inputs, width), nn.ReLU()]
+        layers.append(nn.Linear(inputs, width, bias=norm == "none"))
+        layers += [virtual.VirtualBatchNorm(width)] if norm == "virtual" else []
+        layers.append(nn.ReLU())
         inputs = width
     return layers
 
@@ -27,8 +29,10 @@ def _hidden(inputs: int, depth: int, width: int) -> list[nn.Module]:
 class Generator(nn.Module):
     """Latents [n, z] to images [n, C, H, W] in [-1, 1]: `depth` ReLU layers of `width`, tanh.
 
-    With `classes`, latents come with labels [n].
+    `norm` is none, or virtual: by a reference batch. With `classes`, latents come with labels [n].
     """
+
+    reference: Tensor | None
 
     def __init__(
         self,
@@ -37,25 +41,29 @@ class Generator(nn.Module):
         depth: int,
         width: int,
         classes: int = 0,
+        norm: Literal["none", "virtual"] = "none",
     ) -> None:
         super().__init__()
         self.classes = classes
         self.net = nn.Sequential(
-            *_hidden(latent_dim + classes, depth, width),
+            *_hidden(latent_dim + classes, depth, width, norm),
             nn.Linear(width, math.prod(image_shape)),
             nn.Tanh(),
             nn.Unflatten(1, image_shape),
         )
+        reference = virtual.drawn(latent_dim, classes) if norm == "virtual" else None
+        self.register_buffer("reference", reference)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.net(joined(latents, labels, self.classes))
-        return images
+        rows = joined(latents, labels, self.classes)
+        return virtual.through(self.net, rows, self.reference)
 
 
 class Critic(nn.Module):
     """Images [n, C, H, W] to scores [n]: `depth` ReLU layers of `width`, no sigmoid.
 
-    `norm` is none or spectral. With `kernels` it sees how alike a batch's images are. With
+    `norm` is none or spectral. With `kernels` it sees how alike a batch's images are.
+    `initialisation` is small, torch's own, or he, which keeps the scale from layer to layer. With
     `classes`, images come with labels [n].
     """
 
@@ -67,6 +75,7 @@ class Critic(nn.Module):
         norm: Literal["none", "spectral"] = "none",
         classes: int = 0,
         kernels: int = 0,
+        initialisation: initial.Initialisation = "small",
     ) -> None:
         super().__init__()
         self.net = nn.Sequential(
@@ -75,6 +84,8 @@ class Critic(nn.Module):
             *([MinibatchDiscrimination(width, kernels)] if kernels else []),
             nn.Linear(width + kernels, 1 + classes),
         )
+        if initialisation == "he":
+            initial.he(self.net, 0.0)
         if norm == "spectral":
             spectral.hold(self)
 

@@ -23,7 +23,9 @@ class MlpParams(Section):
     depth: Annotated[int, Field(ge=1, le=64)] = 4
     width: Annotated[int, Field(ge=1, le=65536)] = 512
     critic_width: Annotated[int, Field(ge=0, le=65536)] = 0
+    generator_norm: Literal["none", "virtual"] = "none"
     critic_norm: Literal["none", "spectral"] = "none"
+    critic_initialisation: Literal["small", "he"] = "small"
     minibatch_kernels: Annotated[int, Field(ge=0, le=4096)] = 0
 
 
@@ -32,7 +34,9 @@ class DcganParams(Section):
 
     features: Annotated[int, Field(ge=1, le=1024)] = 64
     critic_features: Annotated[int, Field(ge=0, le=1024)] = 0
+    generator_norm: Literal["batch", "virtual"] = "batch"
     critic_norm: Literal["instance", "batch", "spectral", "none"] = "instance"
+    critic_initialisation: Literal["small", "he"] = "small"
     minibatch_kernels: Annotated[int, Field(ge=0, le=4096)] = 0
 
 

@@ -33,7 +33,7 @@ def impossible_pairs(params: Params) -> list[str]:
             f"{tying}: compares all images of a batch, which cannot be summed up from its "
             "parts. Set train.accumulate: 1 and train.devices: 1."
         )
-    problems += _of_the_size(params)
+    problems += _of_the_size(params) + _of_the_plain(train)
     problems += _of_the_encoder(train) + _of_the_method(train) + _of_the_shell(params)
     parts = train.accumulate * train.devices
     if train.batch_size % parts:
@@ -60,6 +60,16 @@ def impossible_pairs(params: Params) -> list[str]:
             f"got {evaluate.images}. Raise the one or lower the other."
         )
     return problems
+
+
+def _of_the_plain(train: TrainParams) -> list[str]:
+    """What the generator without norms does not go with."""
+    if train.net != "dcgan-plain" or train.dcgan.generator_norm == "batch":
+        return []
+    return [
+        f"train.dcgan.generator_norm: {train.dcgan.generator_norm}: dcgan-plain is the generator "
+        "without norms. Set it to batch, which only dcgan reads, or train.net: dcgan."
+    ]
 
 
 def _of_the_size(params: Params) -> list[str]:

@@ -213,7 +213,10 @@ def _best(folder: Path, last: Checkpoint) -> tuple[Checkpoint, str]:
 def _network(
     role: str, train: TrainParams, dataset: PackedDataset, found: Checkpoint, weights: str
 ) -> nn.Module | None:
-    """A role's network out of a checkpoint, averaged or raw; None where the method has none."""
+    """A role's network out of a checkpoint, averaged or raw; None where the method has none.
+
+    Virtual batch norms are fixed by the statistics of just these weights.
+    """
     names = {role: name for name, role in AVERAGED.items()} if weights == "averaged" else {}
     prefix = names.get(role, role) + "."
     tensors = {
@@ -225,6 +228,7 @@ def _network(
         return None
     network = nets.build(role, train, dataset.image_shape, labels.count(train, dataset))
     network.load_state_dict(tensors)
+    nets.at_rest(network)
     return network.eval()
 
 

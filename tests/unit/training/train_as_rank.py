@@ -33,10 +33,11 @@ def main():
     dataset = PackedDataset.open(Path(sys.argv[1]))
     ranks, kept = join(CPU), {}
     for net, objective_name, norm in CASES:
+        generator_norm = "virtual" if (net, objective_name) == ("mlp", "wgan-gp") else "none"
         train = TrainParams.model_validate(
             {
                 "net": net, "objective": objective_name, "batch_size": 16, "latent_dim": 8,
-                "mlp": {"depth": 2, "width": 32}, "flip": True,
+                "mlp": {"depth": 2, "width": 32, "generator_norm": generator_norm}, "flip": True,
                 "dcgan": {"features": 4, "critic_norm": norm},
                 "resnet": {"features": 4},
                 "gan": {"instance_noise": 0.5, "label_smoothing": 0.1},
