@@ -29,7 +29,7 @@ VERSION = 1
 TRAINING = ("monge.training.loop.train", "monge.data.packed.PackedDataset")
 """Where a training's code begins: its loop, and the images that are handed to it."""
 
-NETWORKS = ("monge.nets.build", "monge.nets.at_rest")
+NETWORKS = ("monge.nets.build", "monge.nets.virtual.at_rest")
 
 LOOKING = frozenset({
     # What is told, and where it is kept.

@@ -175,7 +175,7 @@ def test_two_classes_that_look_the_same_are_not_one(root):
     [
         ("objectives/wgan.py", "-self.clip)", "-2 * self.clip)", ("mlp", "wgan"), MLP),
         ("objectives/wgan_gp.py", "norms - 1.0", "norms - 2.0", ("mlp", "wgan-gp"), DCGAN),
-        ("nets/dcgan.py", "nn.LeakyReLU(0.2)]\n", "nn.LeakyReLU()]\n", ("dcgan", "wgan"), MLP),
+        ("nets/dcgan.py", "_SLOPE = 0.2", "_SLOPE = 0.1", ("dcgan", "wgan"), MLP),
         ("nets/mlp.py", "nn.ReLU()", "nn.ELU()", ("mlp", "wgan"), DCGAN),
         ("nets/__init__.py", "plain=True", "plain=False", ("dcgan-plain", "wgan"), DCGAN),
     ],
