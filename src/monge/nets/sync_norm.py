@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def _summed(sums: Tensor) -> Tensor:
-    """The sum over the ranks; differentiable."""
-    from torch.distributed.nn import functional
+class _Summed(torch.autograd.Function):
+    """The sum over the ranks of a tensor; the gradient of each share is the sum of theirs."""
 
-    total: Tensor = functional.all_reduce(sums)  # type: ignore[no-untyped-call]
+    @staticmethod
+    def forward(_: Any, share: Tensor) -> Tensor:
+        total = share.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return summed(gradient)
+
+
+def summed(share: Tensor) -> Tensor:
+    """The sum over the ranks, differentiable as often as one likes."""
+    total: Tensor = _Summed.apply(share)
     return total
 
 
@@ -27,9 +41,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         over = (0, 2, 3)
         count = input.numel() // input.shape[1] * dist.get_world_size()
-        mean = _summed(input.sum(over)) / count
+        mean = summed(input.sum(over)) / count
         centred = input - mean.view(1, -1, 1, 1)
-        variance = _summed(centred.square().sum(over)) / count
+        variance = summed(centred.square().sum(over)) / count
         self._follow(mean.detach(), variance.detach() * (count / (count - 1)))
         scale = torch.rsqrt(variance + self.eps)
         if not self.affine:

@@ -1,6 +1,6 @@
 """Virtual batch norm: a generator's layers are normed by one batch that never changes.
 
-Salimans et al. 2016, section 3.4. Before training a batch of latents is drawn, the reference. It
+Salimans et al. 2016, section 3.5. Before training a batch of latents is drawn, the reference. It
 goes through the network in front of every other batch, with the weights of the moment, and at each
 norm its mean m and variance v, for each channel, norm all rows: (x - m) / sqrt(v + eps), times a
 scale and plus an offset that are trained. So no image depends on those it is made with, and

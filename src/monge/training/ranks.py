@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from monge.errors import TrainingError
-from monge.nets.sync_norm import SyncBatchNorm2d
+from monge.nets.sync_norm import SyncBatchNorm2d, summed
 from monge.training.state import TrainingState
 
 PATIENCE = timedelta(minutes=30)
@@ -61,12 +61,9 @@ class Ranks:
 
     def gather(self, rows: Tensor) -> Tensor:
         """The rows of all ranks in their order, from one's own; differentiable."""
-        from torch.distributed.nn import functional
-
         places = [torch.zeros_like(rows)] * self.world
         places[self.rank] = rows
-        gathered: Tensor = functional.all_reduce(torch.cat(places))  # type: ignore[no-untyped-call]
-        return gathered
+        return summed(torch.cat(places))
 
     def mean(self, readings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The readings of the whole batch from those of its shares; on the device."""
