@@ -1,6 +1,6 @@
 """Kill a small training again and again, and tell what is left. Run as a program.
 
-    python tests/faults/kill_training.py PREPARED FOLDER KILLS SEED NET OBJECTIVE [DATA]
+    python tests/faults/kill_training.py PREPARED FOLDER KILLS SEED NET OBJECTIVE
 
 torch is imported once; each attempt is a forked child that is SIGKILLed at a random moment, every
 other time while it is writing a checkpoint, until there are so many kills, and one of them left a
@@ -21,18 +21,16 @@ from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import loop, quality
 
-STEPS = {"mlp": 300, "dcgan": 120, "dcgan-plain": 120}
+STEPS = {"mlp": 300, "dcgan": 120}
 
 
-def parameters(net, objective, data):
+def parameters(net, objective):
     return TrainParams.model_validate(
         {
-            "net": net, "objective": objective, "data": data, "steps": STEPS[net], "batch_size": 8,
+            "net": net, "objective": objective, "steps": STEPS[net], "batch_size": 8,
             "latent_dim": 4, "threads": 1, "log_every": 3, "grid_every": 1000,
             "checkpoint_every": 5, "keep_checkpoints": 2, "quality_every": 7,
             "mlp": {"depth": 2, "width": 32}, "dcgan": {"features": 4},
-            "gan": {"instance_noise": 0.5, "historical_averaging": 0.1},
-            "rpgan": {"penalty_weight_end": 0.1},
         }
     )  # fmt: skip
 
@@ -88,11 +86,8 @@ def kill_once(params, dataset, folder, dice, mid_checkpoint):
 
 
 def main():
-    prepared, folder, kills, seed, net, objective, *data = sys.argv[1:]
-    params, dataset = (
-        parameters(net, objective, *(data or ["auto"])),
-        PackedDataset.open(Path(prepared)),
-    )
+    prepared, folder, kills, seed, net, objective = sys.argv[1:]
+    params, dataset = parameters(net, objective), PackedDataset.open(Path(prepared))
     dice, killed, mid, was_running = random.Random(int(seed)), 0, 0, True
     while was_running and (killed < int(kills) or mid < min(1, int(kills))):
         was_running, half = kill_once(params, dataset, Path(folder), dice, killed % 2 == 1)
