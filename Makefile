@@ -48,9 +48,9 @@ status: .venv/ready ## What runs, since when, where, and what it is at.
 	@$(BIN)/python -m pipelines.stack status $(if $(JSON),--json)
 
 # A file's tests stay in one process: they share what its fixtures start. tests/order.py: which first.
-PYTEST = $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder $(TESTS)
+PYTEST = $(BIN)/python -m pytest -n $(or $(WORKERS),3) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-test: .venv/ready lint ## Lint, types, floors, and every test. TESTS=path selects some; WORKERS=2.
+test: .venv/ready lint ## Lint, types, floors, and every test. TESTS=path selects some; WORKERS=3.
 	@.ci/chromium $(TESTS)
 	@.ci/proxies $(TESTS)
 	@$(PYTEST)

@@ -71,7 +71,7 @@ class Server:
         return self.ask(f"/deployments/{number}/create_flow_run", body)["id"]
 
     def wait_for(self, run, *types):
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 400
         while time.monotonic() < deadline:
             state = self.ask(f"/flow_runs/{run}")["state"]
             if state["type"] in types:
@@ -265,7 +265,7 @@ def newest(state):
 
 
 def wait_for_checkpoint(state, process, step):
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         if newest(state) >= step:
             return
