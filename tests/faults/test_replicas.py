@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from monge.registry import Registry
-from monge.server.replicas import HEADER
+from monge.server.replicas.replica import HEADER
 from monge.serving.sampler import Sampler
 from tests.faults.processes import command, family, listening, runs
 from tests.running import write

@@ -28,7 +28,7 @@ REMEMBERING = ("train", "evaluate", "promote", "rollback", "models", "compare", 
 """The commands that ask or tell MLflow, whatever they are given."""
 
 RANK = os.environ.get("RANK", "0")
-"""Which of several processes that train together this is; the first one speaks."""
+"""The rank among several processes that train together; the first one speaks."""
 
 ParamsFile = Annotated[
     Path, typer.Option("--params", help="The parameter file; its folder is the project's.")

@@ -49,7 +49,7 @@ def sbom(
 
 
 def _licence(component: dict[str, Any]) -> str:
-    """What a component says of its licence: an expression, names, or nothing."""
+    """Read what a component says of its licence: an expression, names, or nothing."""
     found = []
     for item in component.get("licenses", []):
         named = item.get("license", {})

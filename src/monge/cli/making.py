@@ -16,7 +16,7 @@ from monge.sizes import resolution
 
 
 class IfChanged(StrEnum):
-    """What `monge train` does with checkpoints of another training."""
+    """The choices for checkpoints of another training."""
 
     refuse = "refuse"
     fresh = "fresh"
@@ -135,7 +135,7 @@ def metrics(
         Path | None, typer.Option("-o", "--output", help="Also as JSON, with every protocol.")
     ] = None,
 ) -> None:
-    """How far apart two sets of images are, by every figure there is."""
+    """Measure how far apart two sets of images are, by every figure there is."""
     asked = colour.value if colour else None
     try:
         wanted = None if size is None else resolution(int(size) if size.isdecimal() else size)

@@ -32,7 +32,7 @@ class Provider(StrEnum):
 
 
 class Shards(StrEnum):
-    """How a folder of shards is written."""
+    """The format of a folder of shards."""
 
     webdataset = "webdataset"
     parquet = "parquet"
@@ -210,7 +210,7 @@ def inspect(
     ],
     provider: Where = Provider.auto,
 ) -> None:
-    """What a generator file, or a picture of one, says of itself; how fast the file is here."""
+    """Show what a generator file, or its picture, says of itself, and how fast the file is here."""
     from monge.serving.marks import is_picture
 
     if is_picture(model):

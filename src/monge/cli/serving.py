@@ -112,7 +112,7 @@ def serve(
 ) -> None:
     """Answer requests for images over HTTP, until a signal."""
     signatures.require(verify)
-    from monge.server.drawing import Limits
+    from monge.server.service import Limits
     from monge.server.settings import Patience, Settings
 
     limits = Limits(images=max_images, queue_images=queue_images, timeout_s=timeout_s)
@@ -144,8 +144,8 @@ def _by_replicas(
     gpus: float | None,
 ) -> None:
     """Let several processes serve, by Ray."""
-    from monge.server.cluster import serve as run
-    from monge.server.replicas import Replicas
+    from monge.server.replicas.cluster import serve as run
+    from monge.server.replicas.replica import Replicas
 
     wanted = Replicas(
         least=least, most=most, requests=requests or 32,

@@ -14,15 +14,16 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from monge import __version__
-from monge.server import encoding, problems, v1, v2
-from monge.server.batcher import Batcher
-from monge.server.direct import Direct, shortcuts
-from monge.server.drawing import Drawing, Limits
+from monge.server import problems
+from monge.server.batching.batcher import Batcher
 from monge.server.follow import Follower
-from monge.server.measures import Measured
-from monge.server.methods import Methods
+from monge.server.middleware.methods import Methods
+from monge.server.middleware.redirects import Relative
 from monge.server.models import Model, Models, open_model, warm_up
-from monge.server.relative import Relative
+from monge.server.prometheus import Measured
+from monge.server.routes import latents, v1, v2
+from monge.server.routes.fast_path import FastPath, shortcuts
+from monge.server.service import Limits, Service
 from monge.serving.origin import look_up
 from monge.serving.reasons import reason
 
@@ -41,22 +42,22 @@ def build(
 ) -> FastAPI:
     """Build an ASGI application that serves `first`, and follows the registry address `follow`.
 
-    It answers `ready` once the model is warm. `app.state.drawing` is what its routes use, and what
+    It answers `ready` once the model is warm. `app.state.service` is what its routes use, and what
     is told when the model does not draw.
     """
-    drawing = Drawing(Models(first), limits or Limits())
+    service = Service(Models(first), limits or Limits())
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        drawing.batcher = Batcher(drawing.limits.queue_images, drawing.measures.drew)
-        life = asyncio.create_task(_live(drawing, follow, poll_s, threads, batches, marks))
+        service.batcher = Batcher(service.limits.queue_images, service.measures.drew)
+        life = asyncio.create_task(_live(service, follow, poll_s, threads, batches, marks))
         yield
-        drawing.ready = False
+        service.ready = False
         life.cancel()
         await asyncio.gather(life, return_exceptions=True)
-        await drawing.batcher.close()
+        await service.batcher.close()
 
-    app = Direct(
+    app = FastPath(
         title="monge",
         version=__version__,
         description="Images from a generator: the same ones for the same seed.",
@@ -66,14 +67,14 @@ def build(
         docs_url=None,  # they load their scripts from elsewhere; /page/api.html does not
         redoc_url=None,
     )
-    app.state.drawing = drawing
-    app.measures = drawing.measures
+    app.state.service = service
+    app.measures = service.measures
     problems.install(app)
-    routers = [v1.router(drawing), encoding.router(drawing), v2.router(drawing)]
+    routers = [v1.router(service), latents.router(service), v2.router(service)]
     for router in routers:
         app.include_router(router)
     app.short = shortcuts([route for router in routers for route in router.routes], first.name)
-    _add_figures(app, drawing)
+    _add_figures(app, service)
     _add_page(app)
     app.add_middleware(Relative)
     app.add_middleware(Methods, routes=app.routes)
@@ -81,7 +82,7 @@ def build(
 
 
 async def _live(
-    drawing: Drawing,
+    service: Service,
     follow: str | None,
     poll_s: float,
     threads: int,
@@ -89,29 +90,29 @@ async def _live(
     marks: bool,
 ) -> None:
     """Warm up, then follow the alias."""
-    model = drawing.models.current
+    model = service.models.current
     try:
         await asyncio.to_thread(warm_up, model)
     except Exception as error:
-        drawing.unready = f"{model.name} does not draw: {reason(error)}"
-        log.error("%s", drawing.unready)
-        drawing.failed(error)
+        service.unready = f"{model.name} does not draw: {reason(error)}"
+        log.error("%s", service.unready)
+        service.failed(error)
         return
-    drawing.measures.answers_now(*model.facts.values())
-    drawing.ready = True
+    service.measures.answers_now(*model.facts.values())
+    service.ready = True
     if follow is not None:
         provider = model.sampler.provider
         await Follower(
-            drawing.models,
-            drawing.measures,
+            service.models,
+            service.measures,
             poll_s,
             lambda: look_up(follow),
             lambda: open_model(follow, provider, threads, batches, marks),
         ).run()
 
 
-def _add_figures(app: FastAPI, drawing: Drawing) -> None:
-    measures = drawing.measures
+def _add_figures(app: FastAPI, service: Service) -> None:
+    measures = service.measures
 
     @app.get(
         "/metrics",

@@ -1,4 +1,4 @@
-"""How long a client may take and how many there may be, which uvicorn leaves open.
+"""Limits the time that a client may take, and the number of clients, which uvicorn leaves open.
 
 Every connection knows what it waits for and since when, and twice a second all of them are looked
 at: no request has a timer of its own. Where there are more than fit, the one that has waited
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Waits(Enum):
-    """What a connection waits for."""
+    """The things that a connection waits for."""
 
     HEAD = "the head of a request"
     BODY = "the body of a request"
@@ -46,7 +46,7 @@ class Waits(Enum):
     CLOSE = "being closed"
 
 
-class House:
+class ConnectionTable:
     """All connections of a service, at most `most`."""
 
     def __init__(self, patience: Patience, most: int) -> None:
@@ -56,7 +56,7 @@ class House:
         self._seldom = Seldom(log)
 
     def enter(self, new: Connection) -> None:
-        """Take one in; where the house is full, close the longest idle one, or refuse this one."""
+        """Take one in; where the table is full, close the longest idle one, or refuse this one."""
         self.connections.add(new)
         if len(self.connections) <= self.most:
             return
@@ -92,25 +92,25 @@ class House:
 class Connection(HttpToolsProtocol):
     """One client's connection: uvicorn's, which knows what it waits for."""
 
-    def __init__(self, *given: Any, house: House, **named: Any) -> None:
+    def __init__(self, *given: Any, table: ConnectionTable, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.house, self.waits, self.since_s = house, Waits.HEAD, self.loop.time()
+        self.table, self.waits, self.since_s = table, Waits.HEAD, self.loop.time()
         self._head_bytes = self._body_bytes = 0
         self._written: tuple[float, int] | None = None  # since when the client takes, and how much
 
     @property
     def idle(self) -> bool:
-        """Whether it holds its place without having asked for anything."""
+        """Tell whether it holds its place without having asked for anything."""
         return self.waits in (Waits.HEAD, Waits.NEXT, Waits.CLOSE)
 
     @property
     def asked(self) -> bool:
-        """Whether a request waits for its answer."""
+        """Tell whether a request waits for its answer."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def look(self, now_s: float) -> None:
         """End what takes longer than it may."""
-        waited_s, may = now_s - self.since_s, self.house.patience
+        waited_s, may = now_s - self.since_s, self.table.patience
         if self.waits is Waits.HEAD and waited_s > may.header_s:
             if self._head_bytes:
                 self._late("head", may.header_s)
@@ -170,10 +170,10 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.house.enter(self)
+        self.table.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.house.connections.discard(self)
+        self.table.connections.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -226,15 +226,15 @@ class Connection(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which keeps house and ends in time.
+    """uvicorn's server, which minds its connections and ends in time.
 
     What was accepted has `drain_s` to be answered after a signal. `failure` is why it ended by
     itself.
     """
 
-    def __init__(self, config: uvicorn.Config, house: House, drain_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, table: ConnectionTable, drain_s: float) -> None:
         super().__init__(config)
-        self.house, self.drain_s = house, drain_s
+        self.table, self.drain_s = table, drain_s
         self.failure: Exception | None = None
         self._last = threading.Timer(drain_s + _LAST_S, self._leave)
         self._last.daemon = True
@@ -251,9 +251,9 @@ class Server(uvicorn.Server):
 
     def last_words(self) -> str:
         """Say what became of what was accepted."""
-        if not self.house.unanswered:
+        if not self.table.unanswered:
             return "what was accepted has been answered"
-        left = self.house.unanswered
+        left = self.table.unanswered
         return f"of what was accepted, {left} could not be answered in {self.drain_s:g} s: 503"
 
     async def on_tick(self, counter: int) -> bool:
@@ -263,7 +263,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
-        late = loop.call_later(self.drain_s, self.house.give_up)
+        late = loop.call_later(self.drain_s, self.table.give_up)
         self._last.start()
         looking = loop.create_task(self._go_on_looking())
         try:
@@ -278,7 +278,7 @@ class Server(uvicorn.Server):
             self._look()
 
     def _look(self) -> None:
-        self.house.look(asyncio.get_running_loop().time())
+        self.table.look(asyncio.get_running_loop().time())
 
     def _leave(self) -> None:
         """End the process, whatever its threads still compute for nobody."""

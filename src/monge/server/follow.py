@@ -8,8 +8,8 @@ import random
 from collections.abc import Callable
 
 from monge.errors import MongeError, ServiceError
-from monge.server.measures import Measures
 from monge.server.models import Model, Models, warm_up
+from monge.server.prometheus import Measures
 from monge.serving.origin import Found
 
 _MOST_S = 300.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from monge.errors import ModelFileError
-from monge.server.rows import Rows, gathered
+from monge.server.batching.inputs import Rows, gathered
 from monge.serving import origin
 from monge.serving.encoder import Encoder, belonging, encoder_of
 from monge.serving.marks import Marker
@@ -40,7 +40,7 @@ class Model:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it draws in a thread of its own, which other models may keep busy."""
+        """Tell whether it draws in a thread of its own, which other models may keep busy."""
         return bool(self.sampler.batches)
 
     def draw(self, parts: Sequence[Rows]) -> Images:
@@ -50,7 +50,7 @@ class Model:
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """What an answer says in its headers."""
+        """Name the model, as an answer's headers do."""
         return {
             "Monge-Model-Name": self.name,
             "Monge-Model-Version": self.version,
@@ -106,7 +106,7 @@ def warm_up(model: Model) -> None:
 
 
 class Models:
-    """Which model answers. `current` is read once a request, so that one request has one model."""
+    """Holds the model that answers: `current` is read once a request, which thus has one model."""
 
     def __init__(self, first: Model) -> None:
         self.current = first

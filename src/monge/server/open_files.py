@@ -1,4 +1,4 @@
-"""How many connections the system lets a service have."""
+"""The number of connections that the system lets a service have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client did wrong, or the service could not do, as one line of JSON (RFC 9457)."""
+"""Says what a client did wrong, or the service could not do, in a line of JSON (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 def _is_json(kind: str) -> bool:
-    """Whether FastAPI reads a body of this media type as JSON."""
+    """Tell whether FastAPI reads a body of this media type as JSON."""
     return kind == "application/json" or (kind.startswith("application/") and kind[-5:] == "+json")
 
 

@@ -10,14 +10,14 @@ from typing import Any, cast
 
 import uvicorn
 
-from monge.server.access import Access
-from monge.server.admission import address, admission, listening
-from monge.server.connections import KEEP_ALIVE_S, Connection, House, Server
+from monge.server.connections import KEEP_ALIVE_S, Connection, ConnectionTable, Server
+from monge.server.middleware.access import Access
+from monge.server.middleware.admission import address, admission, listening
 from monge.server.open_files import room
 from monge.server.settings import Settings
 
 DRAIN_S = 25
-"""What was accepted has at most so long to be answered after a signal: Kubernetes waits 30 s."""
+"""The longest that an accepted request waits after a signal: Kubernetes waits 30 s."""
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def serve(model: str, settings: Settings) -> None:
             marks=said.marks,
         )  # fmt: skip
         server = _server(Access(app, wanted), said)
-        app.state.drawing.failed = server.fail
+        app.state.service.failed = server.fail
         log.info(
             "%s version %s on %s (%s)",
             first.name, first.version, address(said.host, listener.getsockname()[1]),
@@ -57,10 +57,10 @@ def serve(model: str, settings: Settings) -> None:
 def _server(app: Access, settings: Settings) -> Server:
     """Set uvicorn up: our connections, our log, and nobody's forwarded headers but a proxy's."""
     most, backlog = room(settings.patience.connections)
-    house = House(settings.patience, most)
+    table = ConnectionTable(settings.patience, most)
     config = uvicorn.Config(
         app,
-        http=cast(Any, partial(Connection, house=house)),
+        http=cast(Any, partial(Connection, table=table)),
         ws="none",
         log_config=None,
         access_log=False,
@@ -72,7 +72,7 @@ def _server(app: Access, settings: Settings) -> Server:
         lifespan="on",
     )
     config.load()
-    return Server(config, house, min(settings.limits.timeout_s, DRAIN_S))
+    return Server(config, table, min(settings.limits.timeout_s, DRAIN_S))
 
 
 def _settle() -> None:

@@ -1,4 +1,4 @@
-"""What `monge serve` is told: one object that goes from the command to whatever serves."""
+"""The settings of `monge serve`: one object that goes from the command to whatever serves."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monge.errors import InputError
-from monge.server.drawing import Limits
+from monge.server.service import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How many seconds a client may take for each part of a request, and how many may be there.
+    """The seconds that a client may take for each part of a request, and the number of clients.
 
     A body that comes, and an answer that is taken, with 64 KiB a second or more have as long as
     that takes.
@@ -27,7 +27,7 @@ class Patience:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where it listens, whom it admits, what a request may take, and how it draws.
+    """The address, whom the service admits, what a request may take, and how images are drawn.
 
     `allowed_hosts` are the names under which a proxy passes requests on, `trusted_proxies` the
     addresses or networks whose `X-Forwarded-For` is believed, and `root_path` is the prefix that a

@@ -26,7 +26,7 @@ METHOD_PARAMS, NET_PARAMS = "src/monge/params/methods.py", "src/monge/params/net
 LOWER, SOURCES = "src/monge/export/lower.py", "src/monge/data/sources.py"
 PREPARE_PARAMS, PREPARE = "src/monge/params/prepare.py", "src/monge/data/prepare.py"
 CATALOGUE, FIGURES = "src/monge/evaluation/catalogue.py", "docs/reference/figures.md"
-SERVING, DRAWING = "src/monge/cli/serving.py", "src/monge/server/drawing.py"
+SERVING, DRAWING = "src/monge/cli/serving.py", "src/monge/server/service.py"
 
 EDITS = {
     "method": [

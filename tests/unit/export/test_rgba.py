@@ -17,8 +17,8 @@ from monge.metrics.pretrained import coloured
 from monge.metrics.pyramid import as_seen
 from monge.objectives.augment import DRAWS, transformed
 from monge.params import EvaluateParams, TrainParams
-from monge.server.bodies import Samples
-from monge.server.v1 import encode
+from monge.server.routes.bodies import Samples
+from monge.server.routes.v1 import encode
 from monge.serving import pictures
 from monge.serving.sampler import Sampler
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monge.errors import InputError
-from monge.server.admission import admission, listening
+from monge.server.middleware.admission import admission, listening
 from monge.server.settings import Settings
 
 LOCAL = ["127.0.0.1", "127.0.0.2", "127.1", "127.255.255.254", "localhost", "0x7f.1", "2130706433"]

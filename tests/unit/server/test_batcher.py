@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from monge.errors import Late, QueueFull
-from monge.server import pace
-from monge.server.batcher import Batcher
+from monge.server.batching import latency
+from monge.server.batching.batcher import Batcher
 
 
 class Model:
@@ -136,8 +136,8 @@ def test_quick_batches_are_drawn_in_the_event_loop_and_slow_ones_never():
 
 
 def test_one_slow_batch_sends_the_next_to_a_thread_and_a_quick_one_there_comes_back(monkeypatch):
-    monkeypatch.setattr(pace, "AT_ONCE_S", 0.25)
-    monkeypatch.setattr(pace, "GUESS_S", 1.0)
+    monkeypatch.setattr(latency, "AT_ONCE_S", 0.25)
+    monkeypatch.setattr(latency, "GUESS_S", 1.0)
     model, here = Model(batch_size=64), threading.get_ident()
 
     async def where(batcher: Batcher) -> bool:

@@ -10,8 +10,8 @@ import pytest
 
 from monge.errors import InputError, ServiceError
 from monge.server.follow import Follower
-from monge.server.measures import Measures
 from monge.server.models import Model, Models, open_model
+from monge.server.prometheus import Measures
 from monge.serving.origin import Found
 from monge.serving.sampler import Sampler
 from tests.running import write

@@ -15,12 +15,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 
 from monge.errors import InputError
 from monge.server.app import build
-from monge.server.drawing import Limits
 from monge.server.models import open_model
 from monge.server.problems import problem
-from monge.server.proxied import Proxied
-from monge.server.replicas import Labelled, Named, Replicas, options
+from monge.server.replicas.ray_proxy import Proxied
+from monge.server.replicas.replica import LabelledRegistry, ReplicaHeader, Replicas, options
 from monge.server.run import DRAIN_S
+from monge.server.service import Limits
 
 OF_RAY = pytest.mark.filterwarnings("ignore:Using extra keyword arguments:DeprecationWarning")
 
@@ -81,9 +81,9 @@ def test_what_a_replica_answers_can_go_to_rays_proxy(model, form):
             "query_string": b"", "headers": [(b"content-type", b"application/json")],
         }  # fmt: skip
         async with app.router.lifespan_context(app):
-            while not app.state.drawing.ready:
+            while not app.state.service.ready:
                 await asyncio.sleep(0.01)
-            await Named(app, "replica")(scope, receive, send)
+            await ReplicaHeader(app, "replica")(scope, receive, send)
 
     asyncio.run(ask())
     assert sent[0]["status"] == 200
@@ -185,7 +185,7 @@ def test_what_a_replica_says_goes_through_as_it_is(app, path):
 
 
 def test_an_answer_names_its_replica():
-    answer = asyncio.run(ask(Named(answers(200, "image/png"), "a1b2")))
+    answer = asyncio.run(ask(ReplicaHeader(answers(200, "image/png"), "a1b2")))
     assert answer.headers["monge-replica"] == "a1b2"
 
 
@@ -193,7 +193,7 @@ def test_figures_keep_their_labels_and_get_the_replicas():
     inner = CollectorRegistry()
     Counter("asked", "Asked.", ["route"], registry=inner).labels("/").inc(3)
     Histogram("took", "Took.", registry=inner, buckets=(1.0,)).observe(0.5)
-    text = generate_latest(Labelled(inner, replica="a1b2")).decode()
+    text = generate_latest(LabelledRegistry(inner, replica="a1b2")).decode()
     assert 'asked_total{replica="a1b2",route="/"} 3.0' in text
     assert 'took_bucket{le="1.0",replica="a1b2"} 1.0' in text
     assert "replica" not in generate_latest(inner).decode()
@@ -202,10 +202,10 @@ def test_figures_keep_their_labels_and_get_the_replicas():
 def test_settings_can_travel_to_a_replica_by_value():
     import pickle
 
-    from monge.server.admission import Admission
-    from monge.server.replicas import Copied
+    from monge.server.middleware.admission import Admission
+    from monge.server.replicas.replica import ReplicaSettings
 
-    settings = Copied(
+    settings = ReplicaSettings(
         model="models:/faces@champion", provider="cpu", threads=1, limits=Limits(), poll_s=1.0,
         admission=Admission(hosts=("localhost",)),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 import tritonclient.http as triton
 
 from monge.latents import latents
-from monge.server.v2 import JSON_LENGTH
+from monge.server.routes.v2 import JSON_LENGTH
 from monge.serving.sampler import Sampler
 from tests.running import DIM, SHAPE
 

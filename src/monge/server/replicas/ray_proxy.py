@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from monge.server.problems import MEDIA_TYPE, problem
 
 ENVIRONMENT = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
-IMPORT_PATH = "monge.server.proxied.layers"
+IMPORT_PATH = "monge.server.replicas.ray_proxy.layers"
 
 _OF_RAY = "/-/"  # its own pages: health and routes
 
@@ -61,7 +61,7 @@ def layers() -> list[Middleware]:
 
 
 def _of_ray(start: Message) -> bool:
-    """Whether a refusal is not one of ours, which are all of one media type."""
+    """Tell whether a refusal is not one of ours, which are all of one media type."""
     kind = Headers(raw=start["headers"]).get("content-type", "")
     return start["status"] >= HTTPStatus.BAD_REQUEST and kind != MEDIA_TYPE
 

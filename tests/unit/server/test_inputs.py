@@ -8,7 +8,7 @@ import pytest
 from monge.contract import Contract
 from monge.labels import drawn
 from monge.latents import latents
-from monge.server.rows import Numbered, Rows, gathered
+from monge.server.batching.inputs import Numbered, Rows, gathered
 
 DIM = 10
 BROUGHT = np.arange(2 * DIM, dtype=np.float32).reshape(2, DIM)

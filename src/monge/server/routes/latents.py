@@ -19,13 +19,13 @@ from starlette.exceptions import HTTPException
 from monge.data.decode import decode_chunk
 from monge.data.fitted import recipe
 from monge.errors import InputError, Late, QueueFull
-from monge.server.drawing import Drawing, Limits
+from monge.server.service import Limits, Service
 from monge.serving.encoder import Encoder
 from monge.serving.latents_file import LatentsFile
 from monge.serving.sampler import Latents
 
 MOST_PIXELS = 50_000_000
-"""Of one picture: a telephone's."""
+"""The pixels of one picture: a telephone's."""
 
 _MOST_WAITING = 32
 _ZIP = b"PK\x03\x04"  # no picture begins like this
@@ -72,10 +72,10 @@ _ANSWERED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def router(drawing: Drawing) -> APIRouter:
+def router(service: Service) -> APIRouter:
     """Build the route."""
     routes = APIRouter(prefix="/v1", tags=["images"])
-    turns = Turns(drawing.limits.timeout_s)
+    turns = Turns(service.limits.timeout_s)
 
     @routes.post("/latents", response_class=Response, responses=_ANSWERED, openapi_extra=_DESCRIBED)
     async def latents(request: Request) -> Response:
@@ -85,7 +85,7 @@ def router(drawing: Drawing) -> APIRouter:
         generator that the latents belong to, and no other draws them; `format=npz` gives what
         `monge sample --latents` reads. 404 where the generator has no encoder.
         """
-        model = drawing.model()
+        model = service.model()
         if model.encoder is None:
             raise HTTPException(
                 HTTPStatus.NOT_FOUND,
@@ -94,7 +94,7 @@ def router(drawing: Drawing) -> APIRouter:
             )
         wanted, encoder = _format(request), model.encoder
         body = await request.body()
-        names, found = await turns.encoded(encoder, body, drawing.limits)
+        names, found = await turns.encoded(encoder, body, service.limits)
         of = encoder.contract.generator
         answer = (
             Response(LatentsFile(found, of, names).to_bytes(), media_type="application/x-npz")
@@ -203,7 +203,7 @@ def _files(body: bytes, limits: Limits) -> list[tuple[str, bytes]]:
 
 
 def _is_picture(member: zipfile.ZipInfo) -> bool:
-    """Whether it is a file that a person put there, not a folder or a system's own note."""
+    """Tell whether it is a file that a person put there, not a folder or a system's own note."""
     last = member.filename.rpartition("/")[2]
     return last not in ("", "Thumbs.db") and not last.startswith(".")
 

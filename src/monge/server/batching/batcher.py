@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from monge.errors import QueueFull
-from monge.server.jobs import Job, Part
-from monge.server.pace import Pace
-from monge.server.rows import Draws, Rows
+from monge.server.batching.inputs import Draws, Rows
+from monge.server.batching.jobs import Job, Part
+from monge.server.batching.latency import LatencyEstimate
 from monge.serving.sampler import Images
 
 _TOGETHER = 2  # batches under way, where as much waits as fills one
@@ -39,7 +39,7 @@ class Batcher:
         self._untaken, self._under_way, self._called = 0, 0, False
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(_TOGETHER, "draw")
-        self._pace = Pace()
+        self._latency = LatencyEstimate()
 
     def draw(self, model: Draws, rows: Rows, timeout_s: float) -> asyncio.Future[Images]:
         """Images of rows, uint8 [n, H, W, C], all by `model`; cancel it when nobody waits any more.
@@ -47,7 +47,7 @@ class Batcher:
         Raises QueueFull at once, Late after `timeout_s`.
         """
         if self.waiting and self.waiting + len(rows) > self.queue_images:
-            raise QueueFull(self.waiting, max(1.0, self.waiting * self._pace.image_s))
+            raise QueueFull(self.waiting, max(1.0, self.waiting * self._latency.image_s))
         job = Job.start(model, rows, timeout_s)
         self._jobs.append(job)
         self.waiting += job.left
@@ -75,9 +75,9 @@ class Batcher:
             return
         model, rows = parts[0].job.model, [part.rows for part in parts]
         alone = not (self._jobs or self._under_way or model.elsewhere)
-        if self._pace.quick(model, _size(parts)) and alone:
+        if self._latency.quick(model, _size(parts)) and alone:
             images, seconds = _timed(model, rows)
-            self._pace.learn(model, _size(parts), seconds, here=True)
+            self._latency.learn(model, _size(parts), seconds, here=True)
             self._end(parts, images, seconds)
             return
         try:
@@ -115,7 +115,7 @@ class Batcher:
     def _back(self, parts: list[Part], drawing: asyncio.Future[_Drawn]) -> None:
         self._under_way -= 1
         images, seconds = drawing.result()
-        self._pace.learn(parts[0].job.model, _size(parts), seconds, here=False)
+        self._latency.learn(parts[0].job.model, _size(parts), seconds, here=False)
         try:
             self._begin()  # before the answers are written: nobody's drawing waits for that
         finally:

@@ -1,4 +1,4 @@
-"""What the service tells Prometheus."""
+"""The service's figures for Prometheus."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Measures:
             "monge_batch_images", "Images a batch.", buckets=_BATCHES, registry=own
         )
         self.drawing = Histogram(
-            "monge_batch_seconds", "Drawing a batch.", buckets=_SECONDS, registry=own
+            "monge_batch_seconds", "Service a batch.", buckets=_SECONDS, registry=own
         )
         self.model = Gauge(
             "monge_model", "1 for the model that answers.",

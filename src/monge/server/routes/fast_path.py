@@ -22,8 +22,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from monge.errors import MongeError
 from monge.server import problems
-from monge.server.measures import Measures
 from monge.server.problems import ClientGone
+from monge.server.prometheus import Measures
 
 _JSON = (b"content-type", b"application/json")
 
@@ -52,7 +52,7 @@ def shortcuts(routes: Iterable[BaseRoute], name: str) -> dict[str, Shortcut]:
     return found
 
 
-class Direct(FastAPI):
+class FastPath(FastAPI):
     """FastAPI, and the short way past it; `measures` hears of what went the short way."""
 
     short: dict[str, Shortcut]

@@ -1,4 +1,4 @@
-"""What the bodies of requests for images may say, checked, and what is drawn for them."""
+"""The bodies of requests for images, checked, and the rows that are drawn for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from monge.errors import InputError
 from monge.labels import MAX_LABELS, chosen
 from monge.latents import MAX_DIM, MAX_TRUNCATION, MIN_TRUNCATION, latents, slerp
-from monge.server.rows import Numbered, Rows
+from monge.server.batching.inputs import Numbered, Rows
 from monge.serving.sampler import Latents, Sampler
 
 Whole64 = Annotated[int, Field(ge=0, lt=2**64, strict=True)]
@@ -31,7 +31,7 @@ _MOST_NOTED = 4096  # values of latents in a mark
 
 
 class Delivery(BaseModel):
-    """How the images are to come: as one grid, as a zip of pictures, or as an array.
+    """The form that the images are wanted in: one grid, a zip of pictures, or an array.
 
     `raw` is uint8 [n, H, W, C] in rows; `npz` holds the same array under `images`.
     """
@@ -82,12 +82,12 @@ class Samples(Delivery):
 
     @property
     def count(self) -> int:
-        """How many images."""
+        """Count the images."""
         given = self.seeds if self.latents is None else self.latents
         return (self.n or 1) if given is None else len(given)
 
     def recipe(self, i: int | None) -> dict[str, Any]:
-        """What image i was made from, or all of them (None), as its mark has it."""
+        """Say what image i was made from, or all of them (None), as its mark has it."""
         given = {"truncation": self.truncation, "labels": self.labels}
         if i is None:
             names = ("n", "seed", "first", "seeds", "latents")
@@ -148,7 +148,7 @@ class Interpolation(Delivery):
     generator: Hash | None = None
 
     def recipe(self, i: int | None) -> dict[str, Any]:
-        """What image i of the walk was made from, or all of it (None)."""
+        """Say what image i of the walk was made from, or all of it (None)."""
         ends = {
             name: _few(end.model_dump(exclude_defaults=True))
             for name, end in (("start", self.start), ("end", self.end))
@@ -176,7 +176,7 @@ class Interpolation(Delivery):
 
 
 def _few(given: dict[str, Any]) -> dict[str, Any]:
-    """What is said, and nothing where latents would fill more than a mark holds."""
+    """Keep what is said, and nothing where latents would fill more than a mark holds."""
     rows = given.get("latents")
     if rows and isinstance(rows[0], list) and len(rows) * len(rows[0]) > _MOST_NOTED:
         return {}

@@ -29,7 +29,7 @@ class Relative:
 
 
 def _slashed(path: str, query: bytes) -> bytes:
-    """Where a path with another end lies, seen from the path: `../a` from `a/`, `a/` from `a`."""
+    """Find a path with another end, seen from the path: `../a` from `a/`, `a/` from `a`."""
     last = quote(path.rstrip("/").rpartition("/")[2])
     where = f"../{last}" if path.endswith("/") else f"{last}/"
     return where.encode() + (b"?" + query if query else b"")

@@ -1,4 +1,4 @@
-"""Who may ask, how often, and how much they may send: decided before anything is read."""
+"""Decides who may ask, how often, and how much they may send, before anything is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from monge.server.admission import Admission, named
+from monge.server.middleware.admission import Admission, named
 from monge.server.problems import problem
 
 OPEN = ("/", "/page", "/docs", "/v2/health/live", "/v2/health/ready")

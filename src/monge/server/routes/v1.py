@@ -14,10 +14,10 @@ from fastapi import APIRouter, Request, Response
 from PIL import Image
 
 from monge.errors import InputError
-from monge.server.bodies import Interpolation, Samples
-from monge.server.drawing import Drawing, computed
+from monge.server.batching.inputs import Rows
 from monge.server.models import Model
-from monge.server.rows import Rows
+from monge.server.routes.bodies import Interpolation, Samples
+from monge.server.service import Service, computed
 from monge.serving import pictures
 from monge.serving.marks import Marker, save
 from monge.serving.sampler import Images
@@ -29,7 +29,7 @@ _TYPES = {
 }  # fmt: skip
 
 
-def router(drawing: Drawing) -> APIRouter:
+def router(service: Service) -> APIRouter:
     """Build the routes."""
     routes = APIRouter(prefix="/v1", tags=["images"])
     answers: dict[int | str, dict[str, Any]] = {
@@ -38,8 +38,8 @@ def router(drawing: Drawing) -> APIRouter:
 
     @routes.get("/model")
     async def model() -> dict[str, Any]:
-        """What answers now, and its contract."""
-        now = drawing.model()
+        """Name the model that answers now, with its contract."""
+        now = service.model()
         return {
             "name": now.name,
             "version": now.version,
@@ -48,32 +48,32 @@ def router(drawing: Drawing) -> APIRouter:
             "batches": list(now.sampler.batches),
             "encoder": now.encoder is not None,
             "contract": dataclasses.asdict(now.sampler.contract),
-            "limits": dataclasses.asdict(drawing.limits),
+            "limits": dataclasses.asdict(service.limits),
         }
 
     @routes.post("/samples", response_class=Response, responses=answers)
     async def samples(body: Samples, request: Request) -> Response:
         """Images of a seed: the same ones for the same seed, whatever else is asked meanwhile."""
-        began_s, model = time.perf_counter(), drawing.model()
-        drawing.check(model, body.count)
+        began_s, model = time.perf_counter(), service.model()
+        service.check(model, body.count)
         rows = body.rows(model.sampler)
-        return await _answer(drawing, request, model, rows, body, body.columns, began_s)
+        return await _answer(service, request, model, rows, body, body.columns, began_s)
 
     @routes.post("/interpolations", response_class=Response, responses=answers)
     async def interpolations(body: Interpolation, request: Request) -> Response:
         """A walk between two images, in a row."""
-        began_s, model = time.perf_counter(), drawing.model()
-        drawing.check(model, body.steps)
+        began_s, model = time.perf_counter(), service.model()
+        service.check(model, body.steps)
         dim = model.sampler.contract.latent_dim
         rows = await computed(body.steps * dim, lambda: body.rows(model.sampler))
         columns = body.columns or min(body.steps, 1024)
-        return await _answer(drawing, request, model, rows, body, columns, began_s)
+        return await _answer(service, request, model, rows, body, columns, began_s)
 
     return routes
 
 
 async def _answer(
-    drawing: Drawing,
+    service: Service,
     request: Request,
     model: Model,
     rows: Rows,
@@ -82,12 +82,12 @@ async def _answer(
     began_s: float,
 ) -> Response:
     """Draw, encode, and tell beside the images what they are."""
-    images = await drawing.draw(request, model, rows)
+    images = await service.draw(request, model, rows)
     ready_s = time.perf_counter()
     # A grid enlarges small images: what is compressed is more than what was drawn.
     values = 0 if wanted.format == "raw" else 16 * images.size
     content, kind = await computed(values, lambda: encode(images, wanted, columns, model.marker))
-    if len(content) > drawing.limits.result_bytes:
+    if len(content) > service.limits.result_bytes:
         raise InputError(f"the answer would be {len(content)} bytes; ask for fewer images.")
     answer = Response(content, media_type=kind)
     answer.raw_headers += [*model.raw_facts, *_facts(images, began_s, ready_s)]

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from monge.errors import DeviceError, InputError, MissingExtra, MongeError, ServiceError
-from monge.server import proxied
-from monge.server.admission import TOKEN, address, admission, listening
-from monge.server.replicas import Copied, Replicas, application
+from monge.server.middleware.admission import TOKEN, address, admission, listening
+from monge.server.replicas import ray_proxy
+from monge.server.replicas.replica import Replicas, ReplicaSettings, application
 from monge.server.run import DRAIN_S, ended
 from monge.server.settings import Settings
 
@@ -42,7 +42,7 @@ _PATIENT = {
 _CLOSED = {
     "RAY_AUTH_MODE": "token",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a Ray of one machine: everything on loopback
-    proxied.ENVIRONMENT: proxied.IMPORT_PATH,
+    ray_proxy.ENVIRONMENT: ray_proxy.IMPORT_PATH,
 }
 
 Result = TypeVar("Result")
@@ -83,7 +83,7 @@ def serve(model: str, replicas: Replicas, settings: Settings) -> None:
     if provider == "auto" and not replicas.gpus:
         provider = "cpu"  # Ray hides no GPU: all replicas would take the first one
         log.info("the replicas draw on the CPU; --provider cuda gives each a GPU")
-    copied = Copied(
+    copied = ReplicaSettings(
         model=_absolute(model), provider=provider, threads=replicas.threads, limits=said.limits,
         poll_s=said.poll_s, admission=wanted, batches=said.batches, marks=said.marks,
     )  # fmt: skip
@@ -183,7 +183,7 @@ def _start_here(replicas: Replicas, folder: Path) -> None:
         )
 
 
-def _deploy(replicas: Replicas, copied: Copied, host: str, port: int, there: bool) -> None:
+def _deploy(replicas: Replicas, copied: ReplicaSettings, host: str, port: int, there: bool) -> None:
     from ray import serve
 
     quiet = {"log_level": "WARNING", "enable_access_log": False}

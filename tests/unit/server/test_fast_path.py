@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from monge.errors import InputError
 from monge.server import problems
-from monge.server.direct import Direct, shortcuts
-from monge.server.measures import Measures
+from monge.server.prometheus import Measures
+from monge.server.routes.fast_path import FastPath, shortcuts
 from tests.running import DIM
 
 SHORT = {"content-type": "application/json"}
@@ -101,11 +101,11 @@ def test_a_client_that_leaves_while_it_sends_is_counted_and_no_failure(caplog):
     assert caplog.text == ""
 
 
-def app_of(endpoint) -> Direct:
+def app_of(endpoint) -> FastPath:
     """Build an application of one busy route."""
     router = APIRouter()
     router.post("/busy")(endpoint)
-    app = Direct()
+    app = FastPath()
     problems.install(app)
     app.include_router(router)
     app.short, app.measures = shortcuts(router.routes, "any"), Measures(lambda: 0)
@@ -133,7 +133,7 @@ def test_only_what_is_posted_to_and_gives_a_response_takes_the_short_way():
     assert found["/c/faces"].path == "/c/{name}"
 
 
-def post(app: Direct, **headers: str) -> httpx.Response:
+def post(app: FastPath, **headers: str) -> httpx.Response:
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:

@@ -1,4 +1,4 @@
-"""What a batch is made from: images by their numbers, or latents that a client brought."""
+"""The rows of a batch: images by their numbers, or latents that a client brought."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monge.serving.sampler import Images, Latents
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Numbered:
-    """Of seeds[r] the image indices[r], for each row r, and the share of the normal it is from."""
+    """Names images by number: of seeds[r] the image indices[r], with its share of the normal."""
 
     seeds: NDArray[np.uint64]
     indices: NDArray[np.uint64]
@@ -47,7 +47,7 @@ class Numbered:
         return Numbered(self.seeds[part], self.indices[part], self.kept[part])
 
     def labels(self, wanted: Wanted | None, contract: Contract) -> Labels | None:
-        """As wanted, or those that seed and index give; None where the generator takes none."""
+        """Give those wanted, or those of seed and index; None where the generator takes none."""
         if wanted is not None:
             return chosen(wanted, len(self), contract.label_shares, contract.classes)
         if not contract.conditional:
@@ -57,7 +57,7 @@ class Numbered:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Rows:
-    """What a request's images are made from, and their labels [n] for a conditional generator."""
+    """The rows of a request's images, with labels [n] for a conditional generator."""
 
     made_from: Numbered | Latents
     labels: Labels | None = None
@@ -70,7 +70,7 @@ class Rows:
 
 
 class Draws(Protocol):
-    """What draws rows, in batches of the size that it likes.
+    """Draws rows, in batches of the size that it likes.
 
     `elsewhere` tells that it waits for a device: whoever draws then must be able to wait.
     """

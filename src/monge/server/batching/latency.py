@@ -1,8 +1,8 @@
-"""Whether a batch is quick enough for the event loop: learned while a model draws."""
+"""The latency of a batch, learned while a model draws: a quick one is drawn in the event loop."""
 
 from __future__ import annotations
 
-from monge.server.rows import Draws
+from monge.server.batching.inputs import Draws
 
 AT_ONCE_S = 0.001
 """A batch that takes no longer is quick: handing it to a thread and back takes as long."""
@@ -11,15 +11,15 @@ GUESS_S = 0.01
 """For an image of a model that has not drawn yet."""
 
 
-class Pace:
-    """Of one model at a time; it begins anew with each."""
+class LatencyEstimate:
+    """Estimates the seconds that an image of one model takes; it begins anew with each model."""
 
     def __init__(self) -> None:
         self.image_s = GUESS_S
         self._model: Draws | None = None
 
     def quick(self, model: Draws, images: int) -> bool:
-        """Whether so many images may be drawn at once."""
+        """Tell whether so many images may be drawn at once."""
         if model is not self._model:
             self._model, self.image_s = model, GUESS_S
         return images * self.image_s <= AT_ONCE_S

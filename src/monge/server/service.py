@@ -11,11 +11,11 @@ from typing import TypeVar
 from fastapi import Request
 
 from monge.errors import InputError, NotReady
-from monge.server.batcher import Batcher
-from monge.server.measures import Measures
+from monge.server.batching.batcher import Batcher
+from monge.server.batching.inputs import Rows
 from monge.server.models import Model, Models
 from monge.server.problems import ClientGone
-from monge.server.rows import Rows
+from monge.server.prometheus import Measures
 from monge.serving.sampler import Images
 
 Result = TypeVar("Result")
@@ -26,7 +26,7 @@ _FEW_VALUES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one request may take."""
+    """The most that one request may take."""
 
     images: int = 1024
     result_bytes: int = 64 << 20
@@ -35,8 +35,8 @@ class Limits:
     body_bytes: int = 8 << 20
 
 
-class Drawing:
-    """What the routes need: the model, the batcher, and the limits."""
+class Service:
+    """Everything that the routes need: the model, the batcher, and the limits."""
 
     def __init__(self, models: Models, limits: Limits) -> None:
         self.models, self.limits = models, limits

@@ -1,4 +1,4 @@
-"""Who may reach the service: the address it takes, the names it answers to, the token it wants."""
+"""The address that the service takes, the names that it answers to, and the token that it wants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[?[0-9a-f:.]+\]?"
 
 @dataclass(frozen=True, kw_only=True)
 class Admission:
-    """What the layer in front of the application goes by.
+    """The rules of the layer in front of the application.
 
     `token` None asks for none. `hosts` None lets every name pass; else a request's Host must be one
     of them or this machine's own, so that no web page reaches a service on loopback under a name of
@@ -38,7 +38,7 @@ class Admission:
     root_path: str = ""
 
     def admits(self, host: str) -> bool:
-        """Whether a request may name this Host, with or without a port."""
+        """Tell whether a request may name this Host, with or without a port."""
         if self.hosts is None:
             return True
         name = named(host)
@@ -115,12 +115,12 @@ def _patterns(wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_own(name: str) -> bool:
-    """Whether a name can only be this machine: nobody else's name leads to one of these."""
+    """Tell whether a name can only be this machine: nobody else's name leads to one of these."""
     return name in _OWN_NAMES or _is_loopback(name)
 
 
 def _is_loopback(name: str) -> bool:
-    """Whether it is a loopback address in any spelling: 127.0.0.2, 127.1, ::1, ::ffff:127.0.0.1."""
+    """Tell a loopback address in any spelling: 127.0.0.2, 127.1, ::1, ::ffff:127.0.0.1."""
     if _NUMBERS.fullmatch(name):
         try:
             return socket.inet_aton(name)[0] == 127
@@ -134,7 +134,7 @@ def _is_loopback(name: str) -> bool:
 
 
 def _is_local(host: str) -> bool:
-    """Whether everything that an option's host leads to is on loopback."""
+    """Tell whether everything that an option's host leads to is on loopback."""
     if _is_loopback(named(host)):
         return True
     return all(_is_loopback(str(where[0])) for _, where in _resolved(host, 0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from monge.errors import Late
-from monge.server.rows import Draws, Rows
+from monge.server.batching.inputs import Draws, Rows
 from monge.serving.sampler import Images
 
 
@@ -35,7 +35,7 @@ class Job:
 
     @property
     def left(self) -> int:
-        """How many of its rows nobody has taken."""
+        """Count its rows that nobody has taken."""
         return self.count - self.taken
 
     def take(self, most: int) -> Part:

@@ -19,9 +19,9 @@ from starlette.exceptions import HTTPException
 
 from monge import __version__
 from monge.errors import InputError
-from monge.server.drawing import Drawing, computed
+from monge.server.batching.inputs import Rows
 from monge.server.models import Model
-from monge.server.rows import Rows
+from monge.server.service import Service, computed
 from monge.serving.sampler import Images
 
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -30,19 +30,19 @@ _INPUT, _LABELS, _OUTPUT = "latents", "labels", "images"
 _TYPES = {_INPUT: ("FP32", np.float32), _LABELS: ("INT64", np.int64)}
 
 
-def router(drawing: Drawing) -> APIRouter:
+def router(service: Service) -> APIRouter:
     """Build the routes."""
     routes = APIRouter(prefix="/v2", tags=["open inference protocol"])
-    _add_health(routes, drawing)
-    _add_model(routes, drawing)
-    _add_infer(routes, drawing)
+    _add_health(routes, service)
+    _add_model(routes, service)
+    _add_infer(routes, service)
     return routes
 
 
-def _add_health(routes: APIRouter, drawing: Drawing) -> None:
+def _add_health(routes: APIRouter, service: Service) -> None:
     @routes.get("")
     async def server() -> dict[str, Any]:
-        """What serves."""
+        """Name the server."""
         return {"name": "monge", "version": __version__, "extensions": ["binary_tensor_data"]}
 
     @routes.get("/health/live")
@@ -53,16 +53,16 @@ def _add_health(routes: APIRouter, drawing: Drawing) -> None:
     @routes.get("/health/ready")
     async def ready() -> dict[str, bool]:
         """The model is warm: 503 before that, and while shutting down."""
-        drawing.model()
+        service.model()
         return {"ready": True}
 
 
-def _add_model(routes: APIRouter, drawing: Drawing) -> None:
+def _add_model(routes: APIRouter, service: Service) -> None:
     @routes.get("/models/{name}")
     @routes.get("/models/{name}/versions/{version}")
     async def metadata(name: str, version: str | None = None) -> dict[str, Any]:
         """The model's inputs and outputs."""
-        model = _model(drawing, name, version)
+        model = _model(service, name, version)
         contract = model.sampler.contract
         return {
             "name": model.name,
@@ -80,11 +80,11 @@ def _add_model(routes: APIRouter, drawing: Drawing) -> None:
     @routes.get("/models/{name}/ready")
     @routes.get("/models/{name}/versions/{version}/ready")
     async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
-        """Whether this model answers."""
-        return {"name": _model(drawing, name, version).name, "ready": True}
+        """Tell whether this model answers."""
+        return {"name": _model(service, name, version).name, "ready": True}
 
 
-def _add_infer(routes: APIRouter, drawing: Drawing) -> None:
+def _add_infer(routes: APIRouter, service: Service) -> None:
     answers: dict[int | str, dict[str, Any]] = {
         200: {"content": {"application/json": {}, "application/octet-stream": {}}}
     }
@@ -95,24 +95,24 @@ def _add_infer(routes: APIRouter, drawing: Drawing) -> None:
     )
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         """Draw the images of given latents."""
-        model = _model(drawing, name, version)
+        model = _model(service, name, version)
         body = await request.body()
         told = request.headers.get(JSON_LENGTH)
         document, tail = await computed(len(body), lambda: _document(body, told))
         given = await computed(len(body), lambda: _inputs(document, tail))
-        drawing.check(model, len(given[_INPUT]))
+        service.check(model, len(given[_INPUT]))
         # Here, so that nobody else's batch is spoilt.
         latents = model.sampler.checked(given[_INPUT])
         labels = model.sampler.checked_labels(given.get(_LABELS), len(latents))
-        images = await drawing.draw(request, model, Rows(latents, labels))
+        images = await service.draw(request, model, Rows(latents, labels))
         binary = _wants_bytes(document)
         told_id = document.get("id")
         return await computed(images.size, lambda: _answer(model, told_id, images, binary))
 
 
-def _model(drawing: Drawing, name: str, version: str | None) -> Model:
+def _model(service: Service, name: str, version: str | None) -> Model:
     """The model that answers, when it is the one that was named. Raises a refusal otherwise."""
-    model = drawing.model()
+    model = service.model()
     if name != model.name or version not in (None, model.version):
         raise HTTPException(404, f"here is {model.name} version {model.version}.")
     return model
@@ -192,7 +192,7 @@ def _from_list(name: str, data: Any, shape: list[int], dtype: np.dtype[Any]) -> 
 
 
 def _wants_bytes(document: dict[str, Any]) -> bool:
-    """Whether the one output is asked for as bytes."""
+    """Tell whether the one output is asked for as bytes."""
     wanted = _parameters(document).get("binary_data_output", False)
     outputs = document.get("outputs")
     if outputs is None:

@@ -16,9 +16,9 @@ from PIL import Image
 
 from monge.errors import InputError, Late, QueueFull
 from monge.latents import slerp
-from monge.server import encoding
-from monge.server.drawing import Limits
 from monge.server.models import open_model, warm_up
+from monge.server.routes.latents import Turns
+from monge.server.service import Limits
 from monge.serving.encoder import Encoder
 from monge.serving.latents_file import LatentsFile
 from monge.serving.sampler import Sampler
@@ -237,7 +237,7 @@ def test_requests_take_turns_and_no_more_wait_than_may(way_back):
 
     async def many():
         slow: Any = Slow(way_back)
-        turns = encoding.Turns(30.0)
+        turns = Turns(30.0)
         asked = [asyncio.ensure_future(turns.encoded(slow, body, Limits())) for _ in range(33)]
         await asyncio.sleep(0.2)
         with pytest.raises(QueueFull):
@@ -256,7 +256,7 @@ def test_requests_take_turns_and_no_more_wait_than_may(way_back):
 def test_who_waits_too_long_is_told(way_back):
     async def two():
         slow: Any = Slow(way_back)
-        turns = encoding.Turns(0.2)
+        turns = Turns(0.2)
         first = asyncio.ensure_future(turns.encoded(slow, file_of(COLOURS[0]), Limits()))
         await asyncio.sleep(0.05)
         began_s = time.monotonic()

@@ -18,12 +18,12 @@ from prometheus_client import CollectorRegistry, Metric
 
 from monge.credentials import Formatter
 from monge.errors import InputError
-from monge.server.access import Access
-from monge.server.admission import Admission
 from monge.server.app import build
-from monge.server.drawing import Drawing, Limits
+from monge.server.middleware.access import Access
+from monge.server.middleware.admission import Admission
 from monge.server.models import open_model, warm_up
 from monge.server.run import DRAIN_S, followed
+from monge.server.service import Limits, Service
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,7 +34,7 @@ HEADER = "Monge-Replica"
 
 @dataclass(frozen=True, kw_only=True)
 class Replicas:
-    """How many there are, and what each of them has.
+    """The number of replicas, and the share of the machine that each of them has.
 
     Between `least` and `most`, so many that each has about `requests` in progress. `gpus` may be a
     part of one; `threads` are its cores.
@@ -55,8 +55,8 @@ class Replicas:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copied:
-    """What each replica is told: its part of the settings, as it travels to its process."""
+class ReplicaSettings:
+    """The part of the settings that each replica is told, as it travels to its process."""
 
     model: str
     provider: str
@@ -106,7 +106,7 @@ def options(wanted: Replicas, limits: Limits, environment: dict[str, str]) -> di
 class Replica:
     """One copy of the service, in a process that Ray started. It is used by Ray Serve only."""
 
-    def __init__(self, settings: Copied) -> None:
+    def __init__(self, settings: ReplicaSettings) -> None:
         from ray import serve
 
         _speak()
@@ -120,7 +120,7 @@ class Replica:
             settings.marks,
         )
         warm_up(self.model)  # here, so that what is wrong with it is Ray's to report
-        self.drawing: Drawing
+        self.service: Service
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build what answers: the application behind the same layer as ever."""
@@ -130,18 +130,18 @@ class Replica:
             follow=followed(said.model), poll_s=said.poll_s, threads=said.threads,
             batches=said.batches, marks=said.marks,
         )  # fmt: skip
-        self.drawing = app.state.drawing
-        measures = self.drawing.measures
-        measures.registry = Labelled(measures.registry, replica=self.name)
-        return Named(Access(app, said.admission), self.name)
+        self.service = app.state.service
+        measures = self.service.measures
+        measures.registry = LabelledRegistry(measures.registry, replica=self.name)
+        return ReplicaHeader(Access(app, said.admission), self.name)
 
     async def check_health(self) -> None:
         """Wait until it answers; Ray sends nothing before, and ends it if that takes too long."""
-        while not self.drawing.ready:
+        while not self.service.ready:
             await asyncio.sleep(0.02)
 
 
-class Named:
+class ReplicaHeader:
     """An ASGI layer: says which replica answered, in messages that can go to Ray's proxy."""
 
     def __init__(self, app: ASGIApp, name: str) -> None:
@@ -158,7 +158,7 @@ class Named:
         await self.app(scope, receive, sending)
 
 
-class Labelled(CollectorRegistry):
+class LabelledRegistry(CollectorRegistry):
     """Another registry's figures, each with a label more.
 
     A scrape reaches one replica or another: by their label their counters stay apart.
@@ -177,7 +177,7 @@ class Labelled(CollectorRegistry):
             yield metric
 
 
-def application(wanted: Replicas, settings: Copied, environment: dict[str, str]) -> Any:
+def application(wanted: Replicas, settings: ReplicaSettings, environment: dict[str, str]) -> Any:
     """Build the Ray Serve application: what `serve.run` takes."""
     from ray import serve
 

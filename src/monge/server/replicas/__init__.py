@@ -1,0 +1,1 @@
+"""`monge serve --replicas`: several processes on Ray, and the proxy in front of them."""
