@@ -61,7 +61,7 @@ class Adaptation:
 
     @torch.no_grad()
     def _mean_scores(self, state: TrainingState) -> tuple[Tensor, Tensor, Tensor]:
-        """Of training, held-out and generated images."""
+        """Average the scores of training, held-out and generated images."""
         generator, opponent = state.networks.values()
         chance = state.noise.chance.expand(IMAGES)
         with ExitStack() as stack:

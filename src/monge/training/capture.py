@@ -1,4 +1,4 @@
-"""How an iteration is launched: call by call, or recorded once and replayed by the GPU.
+"""Launches an iteration: call by call, or recorded once and replayed by the GPU.
 
 A small network on a GPU waits for Python: an iteration is hundreds of kernels of some
 microseconds. A CUDA graph holds them all and is launched by one call; recording it costs about as

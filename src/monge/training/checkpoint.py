@@ -108,12 +108,12 @@ def only(path: Path) -> Checkpoint | None:
 
 
 def is_one(path: Path) -> bool:
-    """Whether a path is named like a checkpoint, and not like a folder of them."""
+    """Tell whether a path is named like a checkpoint, and not like a folder of them."""
     return _NAME.fullmatch(path.name) is not None
 
 
 def exists(folder: Path) -> bool:
-    """Whether `folder` holds any checkpoint, damaged ones counted."""
+    """Tell whether `folder` holds any checkpoint, damaged ones counted."""
     return bool(_checkpoints(folder))
 
 

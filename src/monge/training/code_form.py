@@ -109,14 +109,14 @@ class _Writer:
             self.node(node)
 
     def _says_only(self, node: ast.If) -> bool:
-        """Whether it is a question that nothing but words depends on."""
+        """Tell whether it is a question that nothing but words depends on."""
         writer = _Writer(self.sources, self.names.fork())
         for statement in (*node.body, *node.orelse):
             writer._statement(statement)
         return not writer.form.tokens and is_quiet(self.names, node.test)
 
     def _doings(self, node: ast.AST) -> None:
-        """Of words, write the calls in them that may do something beside."""
+        """Write the calls within words that may do something beside."""
         if acts(self.names, node) or (isinstance(node, _UNTOLD) and not is_quiet(self.names, node)):
             self.node(node)
             return

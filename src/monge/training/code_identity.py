@@ -1,4 +1,4 @@
-"""What identifies the code of a training: the definitions that decide its bits, by what they do.
+"""Identifies the code of a training by what the definitions that decide its bits do.
 
 From `loop.train` on every definition that is referred to is read and brought to a normal form
 (code_form), in which nothing is left of its name, its place and its words. Numbered in the order
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from monge.params import TrainParams
 
 VERSION = 1
-"""Of the rules in these files: identities of two versions cannot be compared."""
+"""The version of the rules in these files: identities of two versions cannot be compared."""
 
 TRAINING = ("monge.training.loop.train", "monge.data.packed.PackedDataset")
-"""Where a training's code begins: its loop, and the images that are handed to it."""
+"""The beginnings of a training's code: its loop, and the images that are handed to it."""
 
 NETWORKS = ("monge.nets.build", "monge.nets.virtual.at_rest")
 
@@ -70,7 +70,7 @@ class CodeIdentity:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> CodeIdentity:
-        """What `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        """Read what `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
         parts = {str(name): str(part) for name, part in document["parts"].items()}
         return cls(str(document["digest"]), parts, int(document["version"]))
 
@@ -181,7 +181,7 @@ def _follow(roots: Sequence[str], forms: dict[str, Form], sources: Sources) -> N
 
 
 def _at_import(sources: Sources, name: str) -> list[str]:
-    """What importing a module does beside defining: statements, and the package's decorators."""
+    """List what importing a module does beside defining: statements, the package's decorators."""
     module = sources.known(name)
     found = [f"{name}.{TOP_LEVEL}"] if TOP_LEVEL in module.definitions else []
     for defined, statements in module.definitions.items():
@@ -201,7 +201,7 @@ def _part(path: str, each: Form, named: set[str]) -> str:
 
 
 def _digest(forms: Mapping[str, Form], named: set[str]) -> str:
-    """Of everything, with a number for each definition."""
+    """Hash all forms, with a number for each definition."""
     places = {path: f"definition {place}" for place, path in enumerate(forms)}
     for token in (token for each in forms.values() for token in each.tokens):
         if isinstance(token, Reference):

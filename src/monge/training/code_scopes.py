@@ -1,4 +1,4 @@
-"""Which names a function, a class or a comprehension binds, and what a name stands for in it."""
+"""The names that a function, a class or a comprehension binds, and the meaning of each in it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Names:
 
     @property
     def in_class(self) -> bool:
-        """Whether this is the body of a class."""
+        """Tell whether this is the body of a class."""
         return bool(self._scopes) and self._scopes[-1].is_class
 
     def binding(self, name: str) -> Scope | None:
@@ -69,7 +69,7 @@ class Names:
         return None
 
     def meaning(self, node: ast.expr) -> Meaning | None:
-        """What a dotted name stands for; None for what is local, and for other expressions."""
+        """Find what a dotted name stands for; None for a local one, and for other expressions."""
         names = chain(node)
         if not names:
             return None

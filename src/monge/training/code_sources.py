@@ -19,7 +19,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 class Meaning(NamedTuple):
-    """What a dotted name stands for: something in the package or outside, and attributes of it."""
+    """The meaning of a dotted name: something in the package or outside, and attributes of it."""
 
     kind: Literal["definition", "looking", "outside"]
     path: str
@@ -28,7 +28,7 @@ class Meaning(NamedTuple):
 
 @dataclass
 class Module:
-    """What the top level of one file binds, and the modules of the package that it imports."""
+    """The names that one file binds at its top level, and the package's modules that it imports."""
 
     name: str
     is_package: bool
@@ -139,7 +139,7 @@ class Sources:
                     yield from self._imported(child, module)
 
     def is_looking(self, path: str) -> bool:
-        """Whether a name, or what it is in, is not followed."""
+        """Tell whether a name, or what it is in, is not followed."""
         parts = path.split(".")
         return any(".".join(parts[:n]) in self.looking for n in range(1, len(parts) + 1))
 
@@ -160,7 +160,7 @@ class Sources:
         return [*found]
 
     def look_up(self, module: str, names: Sequence[str]) -> Meaning:
-        """What a dotted name means at the top level of a module; a built-in is outside."""
+        """Find a dotted name's meaning at the top level of a module; a built-in is outside."""
         known, (first, *rest) = self.module(module), names
         if known is not None:
             if first in known.definitions:
@@ -174,12 +174,12 @@ class Sources:
         return Meaning("outside", ".".join(names))
 
     def means(self, module: str, node: ast.expr) -> Meaning:
-        """What an expression at the top level of a module, or the function it calls, stands for."""
+        """Find what an expression at a module's top level stands for, or the function it calls."""
         names = chain(node.func if isinstance(node, ast.Call) else node)
         return self.look_up(module, names) if names else Meaning("outside", "")
 
     def find(self, path: str) -> Meaning:
-        """Where a dotted path leads: imported names are followed to their definitions."""
+        """Follow a dotted path to where it leads, through imported names to their definitions."""
         parts = path.split(".")
         if parts[0] != PACKAGE:
             return Meaning("outside", path)
@@ -243,14 +243,14 @@ def stored(statement: ast.AST) -> Iterator[str]:
 
 
 def is_nothing(statement: ast.stmt) -> bool:
-    """Whether a statement does nothing: a docstring, `pass`, a declaration."""
+    """Tell whether a statement does nothing: a docstring, `pass`, a declaration."""
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Constant)
     return isinstance(statement, ast.Pass | ast.Global | ast.Nonlocal)
 
 
 def is_for_types(statement: ast.If) -> bool:
-    """Whether it is `if TYPE_CHECKING`, which never runs."""
+    """Tell whether it is `if TYPE_CHECKING`, which never runs."""
     test = statement.test
     name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
     return name == "TYPE_CHECKING"

@@ -1,4 +1,4 @@
-"""Which code only speaks: what is logged, and the words of an error."""
+"""Tells the code that only speaks: what is logged, and the words of an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DOING = ast.Call | ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom
 
 
 def is_spoken(sources: Sources, meaning: Meaning) -> bool:
-    """Whether calling it only speaks: `log.info`, `warnings.warn`."""
+    """Tell whether calling it only speaks: `log.info`, `warnings.warn`."""
     path, attributes = meaning.path, meaning.attributes
     if meaning.kind == "outside":
         source, _, level = path.rpartition(".")
@@ -31,7 +31,7 @@ def _makes_logger(sources: Sources, path: str, statement: ast.stmt) -> bool:
 
 
 def is_exception(sources: Sources, meaning: Meaning) -> bool:
-    """Whether it is a class of exceptions: one that is built in, or derives from one."""
+    """Tell whether it is a class of exceptions: one that is built in, or derives from one."""
     if meaning.kind == "outside":
         found = getattr(builtins, meaning.path, None)
         return isinstance(found, type) and issubclass(found, BaseException)
@@ -48,7 +48,7 @@ def is_exception(sources: Sources, meaning: Meaning) -> bool:
 
 
 def is_harmless(sources: Sources, meaning: Meaning, depth: int = 4) -> bool:
-    """Whether calling it gives a value and does nothing else, as far as can be seen at once."""
+    """Tell whether a call gives a value and does nothing else, as far as can be seen at once."""
     if meaning.kind != "definition":
         return meaning.kind == "looking" or meaning.path in _HARMLESS
     here = meaning.path.rpartition(".")[0]
@@ -69,7 +69,7 @@ def is_harmless(sources: Sources, meaning: Meaning, depth: int = 4) -> bool:
 
 
 def are_words(node: ast.expr) -> bool:
-    """Whether an expression is a text written here, perhaps with figures put in."""
+    """Tell whether an expression is a text written here, perhaps with figures put in."""
     if isinstance(node, ast.BinOp):
         return isinstance(node.op, ast.Add | ast.Mod) and are_words(node.left)
     return isinstance(node, ast.JoinedStr) or (
@@ -78,12 +78,12 @@ def are_words(node: ast.expr) -> bool:
 
 
 def is_quiet(names: Names, node: ast.AST) -> bool:
-    """Whether an expression gives a value and does nothing else."""
+    """Tell whether an expression gives a value and does nothing else."""
     return not any(acts(names, inner) for inner in ast.walk(node))
 
 
 def acts(names: Names, node: ast.AST) -> bool:
-    """Whether an expression by itself, not what is in it, may do more than give a value."""
+    """Tell whether an expression by itself, not what is in it, may do more than give a value."""
     if not isinstance(node, ast.Call):
         return isinstance(node, _DOING)
     meaning = names.meaning(node.func)

@@ -1,4 +1,4 @@
-"""What training takes: wall time, and energy where the machine counts it."""
+"""The cost of training: wall time, and energy where the machine counts it."""
 
 from __future__ import annotations
 

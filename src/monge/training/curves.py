@@ -1,4 +1,4 @@
-"""What is measured beside an iteration's own readings, at log steps only.
+"""Measures, at log steps only, what an iteration's own readings do not tell.
 
 None of it uses the training's random numbers or leaves a trace in its networks, so that looking
 changes no bit of it.
@@ -30,7 +30,7 @@ _LATENT_SEED = 4049  # not the grids', the looks' nor the judge's
 
 
 class Curves:
-    """What the method measures on held-out images, and the sizes of weights and gradients."""
+    """Measures the method's figures on held-out images, and the sizes of weights and gradients."""
 
     def __init__(self, train: TrainParams, dataset: PackedDataset, device: torch.device) -> None:
         self.train, self.device = train, device

@@ -1,4 +1,4 @@
-"""Which device and how many threads a training uses; what `auto` took is announced."""
+"""Chooses the device and the number of threads; what `auto` took is announced."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def _own(device: str) -> str:
-    """Of several processes on a machine each takes the GPU of its own number."""
+    """Give each of several processes on a machine the GPU of its own number."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" and several else device
 

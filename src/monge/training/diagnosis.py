@@ -1,4 +1,4 @@
-"""What to tell a person whose training has gone wrong, whatever its method: what was seen, and why.
+"""Tells a person whose training has gone wrong, by any method, what was seen, and why.
 
 What is a method's own trouble, the method says itself (objectives/watch.py).
 """

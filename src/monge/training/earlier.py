@@ -26,7 +26,7 @@ _STATE = re.compile(r"step-(\d{8,})/state\.json")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 Listed = dict[str, Path]
-"""Where DVC's cache keeps the files of a folder, by their names in it."""
+"""The paths in DVC's cache of the files of a folder, by their names in it."""
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""How this training's iterations are computed: in parts, in which precision, on how many ranks."""
+"""Computes this training's iterations: in parts, in a precision, on a number of ranks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monge.training.ranks import Ranks
 
 
 def execution(train: TrainParams, device: torch.device, ranks: Ranks) -> Execution:
-    """What `objectives.build` is to know of it."""
+    """Gather what `objectives.build` is to know of it."""
     precision = fast(train.precision, device)
     if ranks.world == 1:
         return Execution(train.accumulate, precision)

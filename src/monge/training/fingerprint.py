@@ -1,4 +1,4 @@
-"""What makes two trainings the same: the parameters that matter and the dataset."""
+"""Tells when two trainings are the same, by the parameters that matter and the dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fingerprint(train: TrainParams, dataset: PackedDataset) -> dict[str, Any]:
 
 
 def deciding(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the section `train`, dotted: what decides the weights; unused sections are left out.
+    """Pick what decides the weights from `train`, dotted; unused sections are left out.
 
     `steps` counts only when the learning rate or the method's losses change towards it: otherwise
     more steps continue the same training. `quality_every` counts, for it decides which checkpoint

@@ -1,4 +1,4 @@
-"""What networks are made of and what training them takes in memory, found without computing.
+"""The layers of networks and the memory that training them takes, found without computing.
 
 Everything here runs on torch's meta device, where tensors have a shape and no numbers.
 """
@@ -25,7 +25,7 @@ from monge.training.state import AVERAGED
 Networks = dict[str, nn.Module]
 
 _HELD = {"parametrizations"}
-"""What a layer has for a child when its weight is computed from another (spectral norm)."""
+"""The children that a layer has when its weight is computed from another (spectral norm)."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ def layers(network: nn.Module, inputs: tuple[int, ...], classes: int = 0) -> lis
 
 
 def _computes(module: nn.Module) -> bool:
-    """Whether it is a layer: what holds layers alone has no weights of its own."""
+    """Tell whether it is a layer: what holds layers alone has no weights of its own."""
     own = next(module.parameters(recurse=False), None)
     return own is not None or set(dict(module.named_children())) <= _HELD
 
 
 def footprint(train: TrainParams, image_shape: tuple[int, int, int], classes: int = 0) -> Footprint:
-    """What a training with these parameters takes."""
+    """Add up what a training with these parameters takes."""
     built = networks(train, image_shape, classes)
     objective = objectives.build(train)
     sizes = {role: _bytes(net.state_dict().values()) for role, net in built.items()}
@@ -113,7 +113,7 @@ def footprint(train: TrainParams, image_shape: tuple[int, int, int], classes: in
 
 
 def _moments(objective: Objective) -> int:
-    """How many numbers as large as a weight the optimizer keeps for each: found by a step."""
+    """Count the numbers as large as a weight that the optimizer keeps for each, by a step."""
     linear = nn.Linear(64, 64, bias=False, device="meta").to_empty(device="cpu")  # draws no numbers
     optimizers = objective.optimizers(dict.fromkeys(objective.roles, linear))
     linear.weight.grad = torch.zeros(64, 64)

@@ -65,7 +65,7 @@ class Grids:
             self._animate()
 
     def _is_frame(self, step: int) -> bool:
-        """Whether a grid is one of `FRAMES` that are evenly spread."""
+        """Tell whether a grid is one of `FRAMES` that are evenly spread."""
         grids = -(-self.train.steps // self.train.grid_every)
         stride = -(-grids // FRAMES)
         return step // self.train.grid_every % stride == 0 or step == self.train.steps

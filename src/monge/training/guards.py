@@ -57,7 +57,7 @@ class Guards:
         self._last_finite = ""
 
     def rate_factor(self, step: int) -> float:
-        """What the learning rate is multiplied with at `step`: half from a divergence on."""
+        """Give the factor of the learning rate at `step`: half from a divergence on."""
         return 0.5 if self._halved_from is not None and step >= self._halved_from else 1.0
 
     def watch(self, state: TrainingState, readings: Mapping[str, Tensor]) -> None:
@@ -125,7 +125,7 @@ class Guards:
         return _mean_distance(_spread_out(self._images))
 
     def _lasts(self, trouble: str, seen: bool, step: int, size: float = 0.0) -> bool:
-        """Whether it has been seen for `patience` steps on end, in which `size` did not double."""
+        """Tell whether it was seen for `patience` steps on end, in which `size` did not double."""
         if not seen:
             self._seen.pop(trouble, None)
             self._warned.discard(trouble)

@@ -58,7 +58,7 @@ class History:
 
 
 def _last_values(path: Path, name: str) -> list[float]:
-    """What the running median is of when the next row comes; nothing from a damaged file."""
+    """Read the values that the next row's median is of; nothing from a damaged file."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", errors="replace", newline="") as file:

@@ -22,7 +22,7 @@ class StopRequest:
         return self.signal_name is not None
 
     def interrupted(self, step: int, steps: int) -> Interrupted:
-        """What to raise once everything is saved."""
+        """Make the error to raise once everything is saved."""
         by = self.signal_name or "a signal to another rank"
         return Interrupted(
             f"stopped by {by} at step {step} of {steps}; the checkpoint is saved, and "

@@ -1,4 +1,4 @@
-"""What a training tells while it runs: a curve on disk, figures and grids to the run, progress."""
+"""Tells of a training while it runs: a curve on disk, figures and grids to the run, progress."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from monge.params import TrainParams
 
 
 class Inputs(NamedTuple):
-    """What a generator draws from: latents [n, z] and, where it is conditional, labels [n]."""
+    """The inputs of a generator: latents [n, z] and, where it is conditional, labels [n]."""
 
     latents: Tensor
     labels: Tensor | None
@@ -38,7 +38,7 @@ class Inputs(NamedTuple):
 
 
 def count(train: TrainParams, dataset: PackedDataset) -> int:
-    """How many labels the networks take. Raises InputError for images that have none."""
+    """Count the labels that the networks take. Raises InputError for images that have none."""
     if not train.conditional:
         return 0
     classes = len(dataset.class_names)
@@ -56,7 +56,7 @@ def count(train: TrainParams, dataset: PackedDataset) -> int:
 
 
 def shares(train: TrainParams, dataset: PackedDataset) -> tuple[float, ...]:
-    """Which share of the training images has each label; empty without labels."""
+    """Share out the training images by label, as parts of 1; empty without labels."""
     classes = count(train, dataset)
     if not classes:
         return ()

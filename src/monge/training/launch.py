@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def is_wanted(devices: int) -> bool:
-    """Whether this process is to start others: several are asked for and none has been started."""
+    """Tell whether to start other processes: several are asked for, and none has been started."""
     return devices > 1 and "WORLD_SIZE" not in os.environ
 
 
 def is_first() -> bool:
-    """Whether this process is the one of its group that writes and speaks."""
+    """Tell whether this process is the one of its group that writes and speaks."""
     return os.environ.get("RANK", "0") == "0"
 
 

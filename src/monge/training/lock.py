@@ -35,7 +35,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def holder(path: Path) -> int | None:
-    """Which process holds the lock, without touching it; None when none does, or not on Linux."""
+    """Find the process that holds the lock, untouched; None when none does, or not on Linux."""
     try:
         status = path.stat()
         held = Path("/proc/locks").read_text("ascii").splitlines()

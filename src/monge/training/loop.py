@@ -28,7 +28,7 @@ from monge.training.writer import CheckpointWriter
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a training stands when it returns."""
+    """The place where a training stands when it returns."""
 
     step: int
     resumed_from: int

@@ -1,4 +1,4 @@
-"""How near a training's images are to the real ones: 100% is noise, 0% is other real images.
+"""Tells how near a training's images are to the real ones: 100% is noise, 0% other real images.
 
 The share is of the way between the two on a logarithmic scale, because a distance falls by the same
 factor, and not by the same amount, from one improvement that an eye can see to the next.
@@ -39,7 +39,7 @@ class Nearness:
         self.dataset, self.held_out = dataset, held_out
 
     def share_left(self, figure: float) -> float:
-        """What is left of the way from noise to the real images: 1 is noise, 0 the real ones."""
+        """Give the share left of the way from noise (1) to the real images (0)."""
         noise, real = self._ends
         if not 0.0 < real < noise:
             return math.nan

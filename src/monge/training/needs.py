@@ -1,4 +1,4 @@
-"""What a training and the stages after it need of a dataset: asked before the first step."""
+"""Asks, before the first step, for what a training and the stages after it need of a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training would do, without doing it: networks, memory, time, disk. Nothing is written.
+"""Plans a training without doing it: networks, memory, time, disk. Nothing is written.
 
 The time is measured: a few iterations of a training that is thrown away, on real images, with the
 same code as the training's. They take no lock, so that one may look while another training runs.
@@ -30,7 +30,7 @@ from monge.training.timing import Timing, timed
 
 @dataclass(frozen=True)
 class Start:
-    """Where the training would begin: a step, and a sentence about it."""
+    """The place where the training would begin: a step, and a sentence about it."""
 
     step: int
     sentence: str
@@ -76,7 +76,7 @@ def describe(
 def begin(
     train: TrainParams, dataset: PackedDataset, folder: Path, *, fresh: bool, if_changed: str
 ) -> Start:
-    """Where `monge train` would begin. Raises InputError when it cannot take `init_from`."""
+    """Find where `monge train` would begin. Raises InputError when it cannot take `init_from`."""
     found = checkpoint.latest(folder)
     changed = resume.changes(found, train, dataset) if found else []
     afresh = fresh or bool(changed and if_changed == "fresh")

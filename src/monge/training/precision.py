@@ -1,4 +1,4 @@
-"""Which precision the networks compute in; what `auto` took is announced.
+"""The precision that the networks compute in; what `auto` took is announced.
 
 The weights, the optimizers, the losses and the gradient penalty are float32 in every mode. `tf32`
 lets a GPU's matrix units round the factors of its products to 10 bits; `bf16` gives them 8 in the

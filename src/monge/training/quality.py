@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Look(NamedTuple):
-    """What was found after `step` iterations; lower is better."""
+    """The figure that was found after `step` iterations; lower is better."""
 
     step: int
     figure: float
@@ -114,7 +114,7 @@ class Quality:
 
     @functools.cached_property
     def _held_out(self) -> list[Gaussian]:
-        """Of images from all over the split, which may be in the order of its classes."""
+        """Describe images from all over the split, which may be in the order of its classes."""
         count = min(IMAGES, len(self._images))
         if count < FEW:
             log.warning(

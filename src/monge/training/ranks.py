@@ -26,7 +26,7 @@ from monge.nets.sync_norm import SyncBatchNorm2d, summed
 from monge.training.state import TrainingState
 
 PATIENCE = timedelta(minutes=30)
-"""How long a rank waits for another that says nothing, which a long checkpoint may explain."""
+"""The time that a rank waits for one that says nothing, as in a long checkpoint."""
 
 COMPARED_EVERY = 100
 
@@ -41,12 +41,12 @@ class Ranks:
 
     @property
     def share(self) -> tuple[int, int]:
-        """Which part of each batch is this rank's: (part, parts)."""
+        """Name the part of each batch that is this rank's: (part, parts)."""
         return self.rank, self.world
 
     @property
     def first(self) -> bool:
-        """Whether this is the rank that writes."""
+        """Tell whether this is the rank that writes."""
         return self.rank == 0
 
     def average(self, network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""What a training says of itself, beside its checkpoints and inside each: `training.json`.
+"""Records what a training says of itself, beside and inside its checkpoints: `training.json`.
 
     key        the name under which it is tracked, chosen once
     code       the identity of the code that decides its bits, and of its networks alone

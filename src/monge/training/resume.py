@@ -97,7 +97,7 @@ def refuse_other(
 
 
 def changes(found: Checkpoint, train: TrainParams, dataset: PackedDataset) -> list[str]:
-    """What makes a checkpoint one of another training, a line each; none if it is of this one."""
+    """List what makes a checkpoint one of another training, a line each; none if of this one."""
     changed = _settings_changes(found, train, dataset)
     other = code_changes(found, train)
     return [*changed, f"code: {_listed(other)}"] if other else changed
@@ -144,7 +144,7 @@ def _listed(names: list[str]) -> str:
 
 
 def is_other(train: TrainParams, dataset: PackedDataset, folder: Path) -> bool:
-    """Whether `folder` holds checkpoints of another training; says in the log what differs."""
+    """Tell whether `folder` holds checkpoints of another training; the log says what differs."""
     found = checkpoint.latest(folder)
     changed = changes(found, train, dataset) if found else []
     if changed:
@@ -244,7 +244,7 @@ def look_ahead(train: TrainParams, dataset: PackedDataset, folder: Path, *, afre
 
 
 def set_aside_folder(folder: Path) -> Path:
-    """Where the checkpoints of the training before are kept: one generation, not versioned."""
+    """Name the folder of the training before, which keeps one generation, not versioned."""
     return folder.with_name(folder.name + ".replaced")
 
 

@@ -1,4 +1,4 @@
-"""What follows the step: a resumed training needs no memory of it, as it is computed from there."""
+"""Computes what follows the step alone, so that a resumed training needs no memory of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DECAYS: dict[str, Callable[[float], float]] = {
     "exponential": lambda progress: 0.01**progress,
     "steps": lambda progress: 1.0 if progress < 0.3 else 0.5 if progress < 0.5 else 0.1,
 }
-"""What a rate is multiplied with at a share of `train.steps`: linear to zero; the two of the code
+"""The factors of a rate at a share of `train.steps`: linear to zero; the two of the code
 of Tolstikhin et al. 2018, smooth to a hundredth, or halved at 30 of 100 epochs and a fifth of that
 from 50 on (they are called manual_smooth and manual there)."""
 

@@ -18,7 +18,7 @@ from monge.training import labels
 from monge.training.average import Average
 
 AVERAGED = {"averaged": "generator", "averaged_encoder": "encoder"}
-"""What an average is called in a checkpoint, and the role whose weights it follows: what ships."""
+"""The averages' names in a checkpoint, and the role whose weights each follows: what ships."""
 
 
 class TrainingState:
@@ -74,7 +74,7 @@ class TrainingState:
 
     @property
     def weights(self) -> int:
-        """How many weights all trained networks have."""
+        """Count the weights of all trained networks."""
         return sum(p.numel() for net in self.networks.values() for p in net.parameters())
 
     @property

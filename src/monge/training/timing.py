@@ -1,4 +1,4 @@
-"""How long an iteration takes here: a few of them, timed in a training that is thrown away."""
+"""Times an iteration here: a few of them, in a training that is thrown away."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TIMED_S = 10.0
 
 @dataclass(frozen=True)
 class Timing:
-    """What an iteration takes, and what that was found from: `20 iterations timed`."""
+    """The seconds of an iteration, and what they were found from: `20 iterations timed`."""
 
     each_s: float
     found_from: str
     peak_bytes: int | None = None
-    """Of the GPU's memory, as torch counted it."""
+    """The GPU's memory, as torch counted it."""
 
 
 class _Enough(Exception):
@@ -51,7 +51,7 @@ class _Reals:
 
     @property
     def over(self) -> bool:
-        """Whether the time is up."""
+        """Tell whether the time is up."""
         return time.monotonic() > self.until_s
 
     def __iter__(self) -> _Reals:

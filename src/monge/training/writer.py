@@ -1,4 +1,4 @@
-"""When a checkpoint is due, and a thread that writes it while the training goes on."""
+"""Tells when a checkpoint is due, and writes it in a thread while the training goes on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CheckpointWriter:
         self._last_s = time.monotonic()
 
     def due(self, step: int) -> bool:
-        """Whether the state after `step` is to be kept."""
+        """Tell whether the state after `step` is to be kept."""
         minutes = (time.monotonic() - self._last_s) / 60.0
         return (
             step % self.train.checkpoint_every == 0
