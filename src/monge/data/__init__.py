@@ -1,1 +1,1 @@
-"""Where images come from, how they are packed, and the packed format that everything reads."""
+"""The sources of images, their packing, and the packed format that everything reads."""

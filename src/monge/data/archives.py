@@ -71,7 +71,7 @@ def _refuse_others(shown: str, head: bytes) -> None:
 
 
 def _is_tar(head: bytes) -> bool:
-    """Whether these bytes are a tar's first header, which begins with a name: of any letters."""
+    """Tell whether these bytes are a tar's first header, which begins with a name of any kind."""
     try:
         tarfile.TarInfo.frombuf(head[:_BLOCK], "utf-8", "surrogateescape")
     except tarfile.TarError:
@@ -80,7 +80,7 @@ def _is_tar(head: bytes) -> bool:
 
 
 def _first_bytes(path: Path, head: bytes) -> bytes:
-    """What is compressed in a file begins with; nothing where that is damaged, as will be said."""
+    """Read the beginning of what is compressed; nothing where it is damaged, as will be said."""
     try:
         with _decompressed(path, head) as file:
             return file.read(HEAD_BYTES)
@@ -140,7 +140,7 @@ def _refuse_closed(member: zipfile.ZipInfo, gate: Gate) -> None:
 
 
 def _link_target(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
-    """Where a link in a zip leads, which is its content; one of an absurd length leads out."""
+    """Read where a link in a zip leads, its content; one of an absurd length leads out."""
     if member.file_size > _LONGEST_PATH:
         return "/"
     return file.read(member).decode("utf-8", "replace")
@@ -227,7 +227,7 @@ def _tar_bytes(archive_file: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _blocks(member: tarfile.TarInfo) -> int:
-    """How many bytes a member has in the archive, filled up to whole blocks; a link has none."""
+    """Count a member's bytes in the archive, filled up to whole blocks; a link has none."""
     if not member.isreg():
         return 0
     chunks: Any = member.sparse  # (offset, bytes) of what is no hole

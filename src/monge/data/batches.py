@@ -192,7 +192,7 @@ def _sent(array: NDArray[np.int64], device: torch.device) -> Tensor:
 
 
 def _stays(split: Split, wanted: str, device: torch.device, budget_bytes: int | None) -> bool:
-    """Whether the split is kept on the device; says so, and why, in the log."""
+    """Tell whether the split is kept on the device; the log says so, and why."""
     size = int(np.prod(split.shape))
     free = free_bytes(device)
     budget = int(free * RESIDENT_SHARE) if budget_bytes is None else budget_bytes

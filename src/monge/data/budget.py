@@ -1,4 +1,4 @@
-"""How much memory is free, on a GPU or for this process on this machine."""
+"""Finds the memory that is free, on a GPU or for this process on this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _machine(root: Path) -> int:
 
 
 def _containers(root: Path) -> list[int]:
-    """What each control group (version 2) around the process leaves; cached file pages are free."""
+    """List what each control group (version 2) of the process leaves; cached pages are free."""
     try:
         lines = (root / "proc/self/cgroup").read_text("utf-8").splitlines()
     except OSError:

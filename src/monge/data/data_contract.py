@@ -13,7 +13,7 @@ from monge.params import ContractParams
 
 @dataclass
 class Measured:
-    """What the contract speaks of, counted while the images are packed.
+    """The numbers that the contract speaks of, counted while the images are packed.
 
     `classes` counts the images of each, to train on and held out together; `small` has images with
     a side below the bound, `near` those that look like another one.

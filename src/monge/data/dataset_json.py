@@ -36,5 +36,5 @@ def read(text: bytes) -> dict[str, str] | None:
 
 
 def _is_path(name: str) -> bool:
-    """Whether it is a file's, with an ending, and not the name of a class as in other tools'."""
+    """Tell whether it is a file's, with an ending, and not a class's as in other tools'."""
     return "." in name.rpartition("/")[2]

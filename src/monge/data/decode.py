@@ -51,7 +51,7 @@ CONVERSION = {
 }
 
 KEPT = "kept; resized premultiplied, black where it is 0, which padding is"
-"""What becomes of alpha where the opacity is a channel."""
+"""The treatment of alpha where the opacity is a channel."""
 
 
 _UPRIGHT = {
@@ -68,14 +68,14 @@ _JPEG_MARGIN = 4
 
 
 CHANNELS = {"grey": 1, "rgb": 3, "rgba": 4}
-"""How many there are in a packed image, by `prepare.colour`."""
+"""The number of channels in a packed image, by `prepare.colour`."""
 
 COLOUR_OF = {channels: colour for colour, channels in CHANNELS.items()}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What every image becomes; `size` is as `prepare.resolution` has it, `background` #rrggbb."""
+    """The form of every packed image: `size` as in `prepare.resolution`, `background` #rrggbb."""
 
     size: int | str
     colour: str
@@ -179,17 +179,17 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _is_on_its_side(image: Image.Image) -> bool:
-    """Whether its orientation will swap width and height."""
+    """Tell whether its orientation will swap width and height."""
     return image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
 
 
 def _has_frames(image: Image.Image) -> bool:
-    """Whether it has pages or frames behind the first; an MPO's others are its own previews."""
+    """Tell whether it has pages or frames behind the first; an MPO's are its own previews."""
     return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
 def _shows_through(image: Image.Image) -> bool:
-    """Whether any pixel is transparent, in part or wholly."""
+    """Tell whether any pixel is transparent, in part or wholly."""
     if image.mode == "La":  # Pillow has no other way from premultiplied grey
         image = image.convert("LA")
     if not image.has_transparency_data:
@@ -198,7 +198,7 @@ def _shows_through(image: Image.Image) -> bool:
 
 
 def _is_coloured(image: Image.Image) -> bool:
-    """Whether any part of it has a colour, as a person sees it."""
+    """Tell whether any part of it has a colour, as a person sees it."""
     if image.mode in ("1", "L", "LA", "La") or levels.is_deep(image):
         return False
     flat = image.convert("RGB") if image.mode in ("P", "PA") else image

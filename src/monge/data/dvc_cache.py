@@ -1,4 +1,4 @@
-"""Where DVC keeps files: with `cache.type symlink` a folder that it tracks is links into there."""
+"""Finds DVC's store: with `cache.type symlink` a folder that it tracks is links into there."""
 
 from __future__ import annotations
 

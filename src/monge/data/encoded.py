@@ -31,7 +31,7 @@ _PLAINER = {
     "unrecognized data stream contents when reading image file": _DAMAGED,
     "could not create decoder object": f"{_DAMAGED} or truncated",
 }  # fmt: skip
-"""What decoders say, in the words of others of them."""
+"""The messages of some decoders, in the words of others."""
 
 
 @dataclass(frozen=True)

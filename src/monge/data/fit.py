@@ -36,7 +36,7 @@ def padded(image: Image.Image, width: int, height: int, background: str) -> Imag
 
 
 def _is_wider(image: Image.Image, width: int, height: int) -> bool:
-    """Whether an image is wider for its height than the shape that it is brought to."""
+    """Tell whether an image is wider for its height than the shape that it is brought to."""
     return image.width * height > image.height * width
 
 

@@ -12,7 +12,7 @@ from monge.data.decode import COLOUR_OF, Recipe
 def recipe(
     image_shape: tuple[int, int, int], preparation: Mapping[str, Any], max_pixels: int
 ) -> Recipe:
-    """How a picture becomes uint8 of `image_shape` (H, W, C), by what an encoder's contract says.
+    """Find the way from a picture to uint8 of `image_shape` (H, W, C) in an encoder's contract.
 
     What the contract leaves out is as in `prepare`'s defaults; `max_pixels` are of one picture.
     """

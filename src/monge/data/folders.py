@@ -1,4 +1,4 @@
-"""What the names of folders say of the images in them: which split, which class, or neither.
+"""Reads the names of folders for the images in them: a split, a class, or neither.
 
 People lay their images out in many ways: folders around everything, splits under many names,
 classes below or above them, a page or a shard between, a logo beside it all. From the outside in:
@@ -34,7 +34,7 @@ Parts = tuple[str, ...]
 
 @dataclass
 class Meaning:
-    """What was read, by the place of a path: None where the folders do not say."""
+    """The meaning that was read, by the place of a path: None where the folders do not say."""
 
     classes: list[str | None]
     held_out: list[bool | None]
@@ -42,7 +42,7 @@ class Meaning:
     """The path within its split, from which who is held out is chosen."""
     left_out: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    """What was done that a person should know, a sentence each."""
+    """The decisions that a person should know of, a sentence each."""
 
 
 def meaning(paths: Sequence[str], *, classes: bool = True) -> Meaning:
@@ -214,7 +214,7 @@ def _unite(found: Meaning) -> None:
 
 
 def _returns_below(parts: dict[int, Parts]) -> bool:
-    """Whether the second folders are the classes: there everywhere, several, and alike."""
+    """Tell whether the second folders are the classes: there everywhere, several, and alike."""
     below: dict[str, set[str]] = defaultdict(set)
     for each in parts.values():
         if len(each) < 3:

@@ -21,7 +21,7 @@ _ANSWER = "a message of a server, in place of a file that is not there"
 
 
 class Foreign(NamedTuple):
-    """What a file is, and what to do about it."""
+    """The kind of a file that is no image, and what to do about it."""
 
     what: str
     way: str
@@ -74,7 +74,7 @@ def known(head: bytes) -> Foreign | None:
 
 
 def _of_boxes(brand: bytes) -> Foreign | None:
-    """Of what begins with a box `ftyp` (ISO/IEC 14496-12): pictures of phones, and videos."""
+    """Name what begins with a box `ftyp` (ISO/IEC 14496-12): pictures of phones, and videos."""
     if brand in _PHONES:
         return Foreign("a HEIC image", _CONVERT)
     if brand == b"crx ":

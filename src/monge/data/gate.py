@@ -1,4 +1,4 @@
-"""What of an archive is let in: images, by member; and what condemns it, by its name."""
+"""Lets images of an archive in, by member, and finds what condemns the archive, by its name."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Gate:
             raise self.unsafe(name, f"claims {size_bytes} bytes, over {MAX_FILE_BYTES}")
 
     def taken(self, name: str, content: bytes | Unreadable) -> bool:
-        """Whether a member that was read is an image; what it is else is noted."""
+        """Tell whether a member that was read is an image; anything else is noted."""
         path = PurePosixPath(name)
         if path.name == dataset_json.NAME and isinstance(content, bytes):
             note_labels(content, path, self.source)

@@ -33,7 +33,7 @@ _SMALL = 32 * 32
 
 
 class _Scans(NamedTuple):
-    """What a file's markers tell: where the one stands that ends it, and what came before."""
+    """The findings in a file's markers: the place of the one that ends it, and what came before."""
 
     end: int | None
     pixels: int

@@ -1,4 +1,4 @@
-"""What the folders of a set of images mean: splits, classes, and who is held out."""
+"""Reads splits, classes, and who is held out, from the folders of a set of images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Layout:
     notes: list[str] = field(default_factory=list)
 
     def rows(self, split: SplitName) -> NDArray[np.int64]:
-        """Which images are in a split, in their order."""
+        """Find the images of a split, in their order."""
         chosen = self.held_out == (split == "validation")
         chosen[list(self.left_out)] = False
         return np.flatnonzero(chosen).astype(np.int64)
@@ -91,7 +91,7 @@ def organise(
 
 
 def _meant(paths: Sequence[str], classes: bool, given: Mapping[str, str] | None) -> Meaning:
-    """What the folders mean, or of classes what `given` says."""
+    """Read the folders' meaning, or that of classes from `given`."""
     if given and not any(path in given for path in paths):
         given = None  # it is of something else
     within = [additions.split(path)[1] for path in paths]
@@ -166,7 +166,7 @@ def _hold_out(
 
 
 def _shares(counts: Counter[int], fraction: float) -> dict[int, int]:
-    """How many of each class are held out: largest remainders, leaving each class one to train."""
+    """Share out those held out by class: largest remainders, leaving each class one to train."""
     total = sum(counts.values())
     wanted = min(max(1, round(fraction * total)), total - 1)
     shares = {group: min(int(fraction * count), count - 1) for group, count in counts.items()}

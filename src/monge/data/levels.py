@@ -29,7 +29,7 @@ class ScaleError(Exception):
 
 @dataclass(frozen=True)
 class Scale:
-    """What a number in a file means, from its headers; `white` is None for floats.
+    """The meaning of a number in a file, from its headers; `white` is None for floats.
 
     `unit` is a number in the file by the one that Pillow gives. `transparent` is the number, or
     the three, of the pixels that are not there, as Pillow gives them.

@@ -1,4 +1,4 @@
-"""What a source of images lists: its images by name, and the files that are none."""
+"""Lists a source: its images by name, and the files that are none."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Source:
     skipped: Counter[str] = field(default_factory=Counter)
     labels: dict[str, str] = field(default_factory=dict)
     sharded: bool = False
-    """Whether there is a dataset.json: its folders are shards, with labels or without."""
+    """A sign that there is a dataset.json: the folders are shards, with labels or without."""
 
 
 def shown_name(path: Path, root: Path) -> str:
@@ -104,7 +104,7 @@ def note_hidden(path: PurePosixPath, source: Source, *, is_folder: bool = False)
 
 
 def ending(path: PurePosixPath) -> str:
-    """What a file's name ends in, as `.png`; empty where that says nothing."""
+    """Give the ending of a file's name, as `.png`; empty where that says nothing."""
     suffix = path.suffix.lower()
     return suffix if _ENDING.fullmatch(suffix) else ""
 

@@ -1,4 +1,4 @@
-"""Which images a batch holds and which of them are mirrored: a function of the batch's number."""
+"""Finds the images of a batch, and which of them are mirrored, from the batch's number alone."""
 
 from __future__ import annotations
 

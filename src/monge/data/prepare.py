@@ -81,7 +81,7 @@ def prepare(params: PrepareParams, root: Path, downloads: Path, out: Path) -> Pa
 
 @dataclass
 class _Arrivals:
-    """What came out of decoding, in whatever order.
+    """Collects what came out of decoding, in whatever order.
 
     Each good path's row, each bad one's reason, and what is doubtful.
     """
@@ -211,7 +211,7 @@ def _listed(reasons: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _per_class(layout: Layout, names: list[str]) -> dict[str, int]:
-    """How many images each class has, to train on and held out."""
+    """Count the images of each class, to train on and held out."""
     if layout.labels is None:
         return {}
     kept = np.concatenate([layout.labels[layout.rows(split)] for split in SPLITS])

@@ -76,7 +76,7 @@ class SplitFiles:
                 )
 
     def _located(self, indices: NDArray[np.int64]) -> Iterator[tuple[_Shard, int]]:
-        """Where each image is: its file and its first byte."""
+        """Find where each image is: its file and its first byte."""
         owners = np.searchsorted(self._ends, indices, side="right")
         positions = self._origins[owners] + indices * self.image_bytes
         shards = self._shards

@@ -1,4 +1,4 @@
-"""What is doubtful about images that could be read: noted one by one, told in a line a kind."""
+"""Notes what is doubtful about images that could be read, and tells it in a line a kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _THIN = 8
 
 @dataclass(frozen=True)
 class Traits:
-    """What makes an image a doubtful one.
+    """The traits that make an image a doubtful one.
 
     `flat`: all that is packed of it is one colour. `dim`: it uses under an eighth of the levels
     there are; `peak` is then the largest number in the file, or 0 where that is near white.

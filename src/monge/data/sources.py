@@ -1,4 +1,4 @@
-"""Where images come from: the digits that scikit-learn ships, a folder, an archive, torchvision."""
+"""Lists where images come from: scikit-learn's digits, a folder, an archive, torchvision."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _is_image(relative: PurePosixPath, path: str, escapes: bool) -> bool:
 
 
 def _leaves(path: str, top: str, caches: Sequence[str], theirs: Sequence[str]) -> bool:
-    """Whether a link leads out; `theirs` are caches that are named where the images came from."""
+    """Tell whether a link leads out; `theirs` are caches named where the images came from."""
     try:
         target = os.path.realpath(path)
     except OSError:  # such as a process's own file, once that has ended

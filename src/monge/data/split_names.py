@@ -29,7 +29,7 @@ _UNLABELLED = re.compile(r"unlabell?ed|unsup(?:ervised)?|no[ _-]?labels?")
 
 
 def split_of(name: str) -> bool | None:
-    """Whether a folder's name is a held-out split's (True) or a training split's (False)."""
+    """Tell a folder of held-out images (True) from one to train on (False) by its name."""
     plain = unicodedata.normalize("NFC", name)
     paired = _PAIRED.fullmatch(plain)
     for form in (plain, paired[1] if paired else ""):
@@ -46,5 +46,5 @@ def side_of(name: str) -> str:
 
 
 def is_unlabelled(name: str) -> bool:
-    """Whether a folder's name says that what is in it has no labels."""
+    """Tell whether a folder's name says that what is in it has no labels."""
     return _UNLABELLED.fullmatch(name.casefold()) is not None

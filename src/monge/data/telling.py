@@ -1,4 +1,4 @@
-"""What a person should know of what was packed, in one short block."""
+"""Tells a person what was packed, in one short block."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Oddities:
 
 
 def _keys(images: NDArray[np.uint8]) -> list[bytes]:
-    """Which of 8 by 9 places are lighter than the one before: alike for images that look alike."""
+    """Mark which of 8 by 9 places are lighter than the one before: alike for alike images."""
     rows = np.linspace(0, images.shape[2] - 1, _SIDE).round().astype(np.int64)
     columns = np.linspace(0, images.shape[3] - 1, _SIDE + 1).round().astype(np.int64)
     grey = images[:, :, rows][:, :, :, columns].mean(axis=1)

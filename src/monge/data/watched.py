@@ -1,4 +1,4 @@
-"""What DVC will not watch in a folder of images, found before it fails half-way without a name."""
+"""Finds what DVC will not watch in a folder, before it fails half-way without a name."""
 
 from __future__ import annotations
 
