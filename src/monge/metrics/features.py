@@ -49,11 +49,11 @@ class Extractor(Protocol):
         """Features and probabilities in one pass."""
 
     def resizer(self, image_shape: tuple[int, int, int]) -> str:
-        """What happens to images of this (C, H, W) first, for a protocol."""
+        """Name what happens to images of this (C, H, W) first, for a protocol."""
 
 
 class ImageSet(Protocol):
-    """What an extractor needs of a split of a packed dataset."""
+    """The part of a split of a packed dataset that an extractor needs."""
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
@@ -105,7 +105,7 @@ class TorchExtractor:
             return found, torch.softmax(scores.double(), dim=1).numpy()
 
     def resizer(self, image_shape: tuple[int, int, int]) -> str:
-        """What happens to images of this (C, H, W) first, for a protocol."""
+        """Name what happens to images of this (C, H, W) first, for a protocol."""
         return self._resizer or resizer(image_shape)
 
 

@@ -55,7 +55,7 @@ class InceptionExtractor:
         log.info("Inception's features are computed on %s", self._device)
 
     def resizer(self, image_shape: tuple[int, int, int]) -> str:
-        """What happens to images of this (C, H, W), for a protocol."""
+        """Name what happens to images of this (C, H, W), for a protocol."""
         return "bilinear to 299 as in TensorFlow 1"
 
     def features(self, images: Images) -> Floats:

@@ -84,7 +84,7 @@ def mmd_squared(x: NDArray[Any], y: NDArray[Any], kernel: Kernel) -> float:
 def permutation_p_value(
     x: NDArray[Any], y: NDArray[Any], kernel: Kernel, permutations: int, seed: int
 ) -> float:
-    """How often a random split of all points has an MMD² as large as this one; valid for any n, m.
+    """Estimate how often a random split of all points has as large an MMD²; for any n, m.
 
     (1 + how many) / (1 + permutations), so never 0. Holds one matrix [n + m, n + m].
     """

@@ -26,7 +26,7 @@ K = 5
 
 @dataclass(frozen=True)
 class Overlap:
-    """How far two supports cover each other; all 1 for the same distribution and many points.
+    """The mutual cover of two supports; all 1 for the same distribution and many points.
 
     `precision` and `recall`: share of generated images within the balls of real ones, and of real
     within those of generated (Kynkäänniemi et al. 2019). `density`: how many real balls a
@@ -107,7 +107,7 @@ def diversity(points: Points) -> float:
 
 
 def copying(made: Floats, held_out: Floats) -> tuple[float, float]:
-    """How often a generated image is nearer to the training images than a held-out one; p-value.
+    """Test how often a generated image is nearer to training ones than a held-out one; p-value.
 
     Both [n]: distances to the nearest training image; equal ones count half. 0.5 is fair, 1 says
     that all are copies. The p-value is that of the one-sided Mann-Whitney test: small says "closer

@@ -1,4 +1,4 @@
-"""How fast the feature classifier goes through its schedule, so that its training is bounded."""
+"""Keeps the feature classifier's training within a time, by its pace through the schedule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LATEST = 32
 
 
 class Pace:
-    """How many places of the schedule each step takes, so that the training ends in time.
+    """The places of the schedule that each step takes, so that the training ends in time.
 
     One each, always the same bits, where all steps fit into the limit at the pace of the latest
     ones. The first steps, slow ones, are not timed. `clock` is for tests.
@@ -36,7 +36,7 @@ class Pace:
 
     @property
     def done(self) -> bool:
-        """Whether the schedule is at its end."""
+        """Tell whether the schedule is at its end."""
         return self._position >= self._steps
 
     def places(self) -> int:

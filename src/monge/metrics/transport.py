@@ -36,7 +36,7 @@ class Matching:
 
     @property
     def gap(self) -> float:
-        """How much the cost exceeds the bound; rounding aside, 0."""
+        """Give the excess of the cost over the bound; rounding aside, 0."""
         return self.cost - self.dual
 
 
