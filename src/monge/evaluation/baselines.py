@@ -1,4 +1,4 @@
-"""What every data set can be compared with: images that no generator should be worse than.
+"""The baselines of every data set: images that no generator should be worse than.
 
 Three sets are made of the reference images alone, without a network, and are judged in the place of
 the generated ones. A distance says little by itself; beside theirs it says whether a generator has
@@ -43,7 +43,7 @@ class Baselines:
 
     @property
     def samples(self) -> Mapping[str, Callable[[int, int], Images]]:
-        """By name: (first, count) -> uint8 [count, C, H, W]."""
+        """List them by name: (first, count) -> uint8 [count, C, H, W]."""
         return {MEAN: self._mean_images, NOISE: self._noise, BLURRED: self._blurred}
 
     @cached_property

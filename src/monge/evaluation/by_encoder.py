@@ -1,4 +1,4 @@
-"""Whether images come back: figures and pictures of a generator that has an encoder."""
+"""Tests whether images come back: figures and pictures of a generator that has an encoder."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _errors(images: Images, others: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _mean_image(dataset: PackedDataset) -> NDArray[np.float64]:
-    """Of training images from all over the split: [H, W, C]."""
+    """Average training images from all over the split: [H, W, C]."""
     count = min(10 * MOST, len(dataset.train))
     places = np.linspace(0, len(dataset.train) - 1, count, dtype=np.int64)
     mean: NDArray[np.float64] = shown(dataset.train.take(places)).mean(axis=0)

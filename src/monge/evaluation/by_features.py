@@ -198,7 +198,7 @@ def _compared(
 
 
 def _failures(evidence: Evidence, views: Views) -> Images:
-    """Of the first subset the images whose features are farthest from any real one's.
+    """Pick those of the first subset whose features are farthest from any real image's.
 
     The distance to the nearest neighbour estimates the density there: these have the lowest.
     """

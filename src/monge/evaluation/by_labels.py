@@ -1,4 +1,4 @@
-"""Whether a conditional generator draws what it is asked for."""
+"""Tests whether a conditional generator draws what it is asked for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def label_figures(
     real: Sequence[Floats],
     protocol: Mapping[str, Any],
 ) -> dict[str, Figure]:
-    """How often the classifier sees the label that was asked for; empty without labels.
+    """Count how often the classifier sees the label that was asked for; empty without labels.
 
     `generated` and `real` are its probabilities [n, classes] of the subsets of both. The floor is
     how often it sees the label of a held-out image. Shmelkov et al. 2018 call it GAN-test; with

@@ -57,7 +57,7 @@ def card(facts: Facts) -> str:
 
 
 def _eyes(facts: Facts) -> str:
-    """Which figures of the literature these are, and which they are not."""
+    """Say which figures of the literature these are, and which they are not."""
     if "fid" in facts.figures:
         return "FID, KID and Inception score are on few images a subset: see their protocols."
     return "The features are not Inception's: no figure here is a FID, a KID or an Inception score."

@@ -28,7 +28,7 @@ class Entry:
     better: Better
     meaning: str
     of_images: Callable[[Images, Images], float] | None = None
-    """What computes it of generated and of real images, both uint8 [n, C, H, W]; None where it
+    """The function of generated and of real images, both uint8 [n, C, H, W]; None where it
     comes from by_features, by_pixels or by_labels."""
 
 

@@ -64,7 +64,7 @@ def see(
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is asked of two sets of features: kernel width, and how many points the slow parts take.
+    """The terms of comparing two sets of features: kernel width, and points for the slow parts.
 
     `square` is the squared distance that the kernels' widths come from.
     """
@@ -106,7 +106,7 @@ class Comparison:
         }
 
     def particulars(self, size: int) -> dict[str, dict[str, Any]]:
-        """What the protocols of some figures say beyond the others'."""
+        """List what the protocols of some figures say beyond the others'."""
         balls = {"neighbours": min(neighbourhoods.K, size - 1), "compared_images": size}
         exact = {"compared_images": min(self.transport_size, size)}
         kernel = {"compared_images": size, "kernel_square": self.square}

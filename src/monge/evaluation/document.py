@@ -64,7 +64,7 @@ def read(path: Path) -> dict[str, Entry]:
 
 
 def made(path: Path) -> dict[str, Any]:
-    """What `to_bytes` was told beside the figures; empty where it was told nothing."""
+    """Read what `to_bytes` was told beside the figures; empty where it was told nothing."""
     try:
         (found,) = json.loads(path.read_text(encoding="utf-8"))[_MADE]
         return dict(found)

@@ -1,4 +1,4 @@
-"""Which images a judgement looks at, how many, and in which subsets."""
+"""Chooses the images that a judgement looks at, their number, and their subsets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report tells beside its figures: of what, on what, by whom decided, at what cost."""
+"""The facts of a report beside its figures: of what, on what, by whom decided, at what cost."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ class Facts:
 
     @property
     def code(self) -> str:
-        """Which code trained it and, where it is another, which exported it; a sentence's half."""
+        """Name the code that trained it and, where another exported it, that; a sentence's half."""
         trained = _told(self.contract.git_revision)
         exported = self.contract.export_revision
         return f"trained at {trained}" + (f", exported at {_told(exported)}" if exported else "")
 
     @property
     def disagreement(self) -> str:
-        """Which distances call the pictures near and which far; empty where they agree."""
+        """Name the distances that call the pictures near, and those that call them far, if any."""
         return verdict.disagreement(self.figures)
 
     @property
@@ -91,7 +91,7 @@ class Facts:
 
     @property
     def _opponent(self) -> dict[str, int]:
-        """Who plays against the generator, and how many steps it takes in each iteration."""
+        """Name the generator's opponent, and the steps that it takes in each iteration."""
         trained = self.contract.parameters
         section = trained.get(trained.get("objective", ""), {})
         steps = {role: section.get(f"{role}_steps") for role in ("critic", "discriminator")}
@@ -134,7 +134,7 @@ def gather(
 
 
 def _verdict(paths: Paths, model_hash: str) -> str:
-    """What the gate said of this very file, if it did."""
+    """Read what the gate said of this very file, if it did."""
     decided = _json(paths.promotion)
     if decided.get("model_hash") != model_hash:
         return UNDECIDED

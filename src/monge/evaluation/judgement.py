@@ -1,4 +1,4 @@
-"""What a judgement holds: figures with their protocol, and what the pictures need."""
+"""A judgement: figures with their protocol, and what the pictures need."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ClassShares:
 
 @dataclass(frozen=True)
 class Returned:
-    """Of a generator with an encoder: images, their reconstructions, walks, and latents.
+    """Results of a generator with an encoder: images, reconstructions, walks, and latents.
 
     uint8 [n, H, W, C] twice, uint8 [rows, steps, H, W, C], float32 [m, latent_dim] of held-out
     images and of the prior.

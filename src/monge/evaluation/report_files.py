@@ -1,4 +1,4 @@
-"""What a judgement leaves on disk: `metrics.json` and the folder of pictures."""
+"""Writes a judgement to disk: `metrics.json` and the folder of pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a distance means in words: where it lies between the baselines and the real pictures."""
+"""Puts a distance into words: where it lies between the baselines and the real pictures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LINEAR = ("wasserstein1_features", "wasserstein2_features", "sliced_wasserstein
 
 
 class Floor(NamedTuple):
-    """Whether the deciding figure is nearer to the real pictures than all baselines, and how."""
+    """Tells whether the deciding figure is nearer to the real pictures than all baselines."""
 
     holds: bool
     sentence: str
@@ -135,7 +135,7 @@ def disagreement(figures: Mapping[str, Entry]) -> str:
 
 
 def _nearest(entry: Entry) -> tuple[str, float]:
-    """What the nearest baseline is called, and its distance."""
+    """Find the nearest baseline's name, and its distance."""
     known, real = dict(entry["baselines"]), entry.get("floor", 0.0)
     if known.get(NOISE, np.inf) - real < TEXTURE * (max(known.values()) - real):
         del known[NOISE]
