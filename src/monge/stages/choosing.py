@@ -30,13 +30,13 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+]+:/", re.I)
 log = logging.getLogger(__name__)
 
 AFTERWARDS_S = 60.0
-"""What the chain takes after the training, about: export, judging, promotion."""
+"""The time of the chain after the training, about: export, judging, promotion."""
 
 CLASSIFIER_S = 60.0
-"""What the features of labelled images take more, the first time."""
+"""The time that the features of labelled images take more, the first time."""
 
 TRAINING_SHARE = 0.9
-"""Of the time that is left: looks at the quality, pictures and checkpoints take the rest."""
+"""The training's share of what is left: looks, pictures and checkpoints take the rest."""
 
 LEAST_TRAINING_S = 30.0
 
@@ -271,7 +271,7 @@ def _path(images: Path, place: Path) -> str:
 
 
 def _is_known(home: Path, name: str) -> bool:
-    """Whether the registry has a model of that name. Raises ServiceError."""
+    """Tell whether the registry has a model of that name. Raises ServiceError."""
     from monge.registry.names import known_names
 
     return name in known_names(home)

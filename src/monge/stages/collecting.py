@@ -1,4 +1,4 @@
-"""What a person does with the images themselves: add to them, list their versions, go back."""
+"""Works on the images themselves for a person: adds to them, lists their versions, goes back."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _ignored(tracked: Tracked) -> str:
 
 
 def _has_images(place: Path) -> bool:
-    """Whether there is more than a note such as README.md."""
+    """Tell whether there is more than a note such as README.md."""
     if not place.is_dir():
         return place.is_file()
     return any(file.suffix != ".md" for file in place.rglob("*") if file.is_file())

@@ -1,4 +1,4 @@
-"""What `dvc.lock` says made each output, beside what the outputs say themselves.
+"""Reads from `dvc.lock` what made each output, beside what the outputs say themselves.
 
 DVC writes the command of a stage, which has all its parameters, when the stage has ended. What it
 cannot see is a lock that was made to say something else: `dvc commit --force` after an edit, a
@@ -32,7 +32,7 @@ Section = dict[str, Any]
 
 
 def runs_this() -> bool:
-    """Whether it is DVC that runs this command, and writes `dvc.lock` after it."""
+    """Tell whether it is DVC that runs this command, and writes `dvc.lock` after it."""
     return _BY_DVC in os.environ
 
 
@@ -80,7 +80,7 @@ def hashes(paths: Paths, stage: str, names: Iterable[str]) -> dict[str, str]:
 
 
 def is_of_model(paths: Paths) -> bool:
-    """Whether the generator file is the one that the lock's export made."""
+    """Tell whether the generator file is the one that the lock's export made."""
     name = paths.model.relative_to(paths.root).as_posix()
     kept = hashes(paths, "export", (name,)).get(name)
     return kept == hashlib.md5(paths.model.read_bytes(), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""Where the images of `monge metrics A B` come from: folders, archives, packed sets, generators."""
+"""Opens the images of `monge metrics A B`: folders, archives, packed sets, generators."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def drawer(params: Params, paths: Paths) -> Drawer:
 
 
 def _are_same(sampler: Sampler, network: torch.nn.Module, device: torch.device) -> bool:
-    """Whether both draw the same: latents of another checkpoint's generator are another's."""
+    """Tell whether both draw the same: latents of another generator are another's."""
     latents, labels = sampler.latents(_COMPARED), sampler.labels(_COMPARED)
     with torch.no_grad():
         asked = None if labels is None else torch.from_numpy(labels).to(device)

@@ -93,7 +93,7 @@ def require_report_of(figures: Mapping[str, Any], model_hash: str, paths: Paths)
 
 
 def gather_facts(params: Params, paths: Paths, sampler: Sampler) -> Facts:
-    """What the report tells, read from the project's files."""
+    """Read what the report tells from the project's files."""
     from monge.evaluation.facts import gather
 
     parameters = params.model_dump(by_alias=True, mode="json")

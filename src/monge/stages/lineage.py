@@ -1,4 +1,4 @@
-"""What brings a generator back: code, parameters and data, whatever was committed when.
+"""Keeps what brings a generator back: code, parameters and data, whatever was committed when.
 
 The files are kept with the run and with the registered version. The revision is that of the tree
 that `dvc.lock` was written in, with its difference from the commit; the lock names the data by the
@@ -93,7 +93,7 @@ def data_hashes(params: Params, paths: Paths) -> dict[str, str]:
 
 
 def data_tags(params: Params, paths: Paths) -> dict[str, str]:
-    """What a run and a version say of their data: DVC's hashes, and the commit that has it.
+    """List what a run and a version say of their data: DVC's hashes, and the commit that has it.
 
     The commit is the last one that changed the images, or the file by which DVC versions them,
     with a mark where they were changed since. `monge.experiment` is DVC's name for an experiment.

@@ -111,7 +111,7 @@ def _follow(params: Params, paths: Paths) -> Outcome:
 
 
 def launch(params: Params, paths: Paths, *, arguments: Sequence[str]) -> int | None:
-    """Where `train.devices` asks for several processes, run `monge` with `arguments` in each.
+    """Run `monge` with `arguments` in each of the processes that `train.devices` asks for.
 
     The exit code; None where one process is enough, or this is one of several.
     """
@@ -125,7 +125,7 @@ def launch(params: Params, paths: Paths, *, arguments: Sequence[str]) -> int | N
 def plan(
     params: Params, paths: Paths, *, fresh: bool = False, if_changed: IfChanged = "refuse"
 ) -> Iterator[str]:
-    """What `train` would do and take, in lines; writes nothing and waits for no other training."""
+    """Tell in lines what `train` would do and take; it writes nothing and waits for no training."""
     from monge.stages import agreement
     from monge.training import needs
     from monge.training.plan import describe
@@ -208,7 +208,7 @@ def _export_encoder(
 
 
 def _contract(params: Params, paths: Paths, dataset: PackedDataset, found: Trained) -> Contract:
-    """What the file says of itself: of its training what that noted, of the export what is now."""
+    """Make the file's contract: of its training what that noted, of the export what is now."""
     from monge.contract import Contract
     from monge.tracking import revision
     from monge.training import labels, record

@@ -1,4 +1,4 @@
-"""What the hourly look does: which images are new, whether they drift, whether to train again."""
+"""Looks hourly for new images, whether they drift, and whether to train again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Hashes = NDArray[np.void]
 
 @dataclass(frozen=True)
 class Notice:
-    """What a look found: whether to train, the reason as a sentence, figures, and a picture.
+    """The finding of a look: whether to train, the reason as a sentence, figures, and a picture.
 
     The picture is a PNG of new images beside old ones; empty where nothing is new.
     """

@@ -97,7 +97,7 @@ def _promote(params: Params, paths: Paths, force: str | None, key_file: Path | N
 
 
 def _agreed(params: Params, paths: Paths, sampler: Sampler) -> Facts:
-    """What is known of a file, whose report and parameters are its own. Raises InputError."""
+    """Gather what is known of a file with a report and parameters of its own. Raises InputError."""
     from monge.evaluation import document
     from monge.stages import agreement
 
@@ -151,7 +151,7 @@ def require_name(params: Params, paths: Paths, dataset: PackedDataset) -> None:
 def _tags(
     params: Params, paths: Paths, contract: Contract, encoder: Mapping[str, bytes]
 ) -> dict[str, str]:
-    """What a version says of its origin, and of its encoder, for who looks at the registry."""
+    """Tell of a version's origin, and of its encoder, for whoever looks at the registry."""
     from monge.registry.models import ENCODER_FILE, ENCODER_TAG
     from monge.stages import lineage
 
@@ -241,7 +241,7 @@ def compare(params: Params, paths: Paths, first: str, second: str, picture: Path
 
 
 def _sentence(promotion: Promotion) -> str:
-    """Who is champion now and why, in one sentence; a candidate beside it by its own version."""
+    """Say in a sentence who is champion now and why; a candidate beside it by its own version."""
     now, candidate = promotion.champion, promotion.version.number
     if now is None:
         return f"none. {promotion.reason}"

@@ -1,4 +1,4 @@
-"""What a stage works on, held against what is there when it has ended.
+"""Holds what a stage works on against what is there when it has ended.
 
 DVC looks at a stage's dependencies after the stage: of images that came, code that was edited or a
 dataset that was packed anew meanwhile it would record what the result was not made from. So a stage

@@ -1,4 +1,4 @@
-"""What the stages tell the tracked run: its opening, its closing, and what is trained on what."""
+"""Tells the tracked run of the stages: its opening, its closing, what is trained on what."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def describe_training(params: Params, paths: Paths, dataset: PackedDataset, run:
 
 
 def keep_lineage(files: Mapping[str, bytes], run: Run) -> None:
-    """What brings a run's result back, as files of the run."""
+    """Keep what brings a run's result back, as files of the run."""
     from monge.stages.lineage import FOLDER
 
     with tempfile.TemporaryDirectory() as folder:
