@@ -1,4 +1,4 @@
-"""Which generator is the champion: versions in the MLflow registry, the gate, and promotion."""
+"""Decides which generator is the champion: MLflow's versions, the gate, and promotion."""
 
 from monge.registry.gate import Figure, Verdict, decide
 from monge.registry.models import Registry, Version

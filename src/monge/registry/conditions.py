@@ -11,7 +11,7 @@ from monge.registry.gate import Figure, Verdict, decide, measured, text
 
 @dataclass(frozen=True)
 class Finding:
-    """Whether one condition holds, and its figures."""
+    """A finding that one condition holds, or does not, with its figures."""
 
     holds: bool
     sentence: str
@@ -50,7 +50,7 @@ def judge(
 def _outcomes(
     condition: Condition, candidate: Figure, champion: Figure | None, *, alone: bool
 ) -> list[Finding]:
-    """Of one condition; `alone` where there is a champion that cannot have this figure."""
+    """Check one condition; `alone` where there is a champion that cannot have this figure."""
     bounds = []
     if condition.at_most is not None:
         bounds.append(("at most", condition.at_most, 1))

@@ -1,4 +1,4 @@
-"""What a name's generators draw: images of one size, one colour, and one set of classes.
+"""Keeps a name to generators of one kind: one size, one colour, and one set of classes.
 
 Checked before a training, which may take a night, and again before anything is registered.
 """
@@ -18,7 +18,7 @@ KIND_TAG = "monge.kind"
 
 @dataclass(frozen=True)
 class Kind:
-    """What a generator draws: (height, width, channels), classes, and whether it takes labels."""
+    """The kind of a generator's images: (height, width, channels), classes, whether labels count."""
 
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Kind:
 
 
 def kind_of(version: Version) -> Kind | None:
-    """What a version draws; None when its tag is missing or damaged."""
+    """Read a version's kind; None when its tag is missing or damaged."""
     try:
         shape, classes, takes_labels = json.loads(version.tags[KIND_TAG])
         height, width, channels = shape
@@ -68,7 +68,7 @@ def require_kind(registry: Registry, kind: Kind) -> None:
 
 
 def _takes_the_place(kind: Kind, there: Kind) -> bool:
-    """Whether applications of the one that is there can take the other.
+    """Tell whether applications of the one that is there can take the other.
 
     Labels are part of what an application asks for. Where none are taken, a class more or less is
     a set that grew, and no class in common is another set.

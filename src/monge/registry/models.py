@@ -23,7 +23,7 @@ from monge.tracking.answers import answering
 HASH_TAG = "monge.sha256"
 EXPERIMENT = "monge"
 ENCODER_FILE, ENCODER_TAG = "encoder.onnx", "monge.encoder"
-"""What it is called beside the generator file, and the tag that has its SHA-256."""
+"""The encoder's name beside the generator file, and the tag that has its SHA-256."""
 
 SIGNATURE_TAGS = {MODEL_FILE: "monge.signature", ENCODER_FILE: "monge.encoder_signature"}
 SIGNER_TAG = "monge.signed_by"
@@ -197,7 +197,7 @@ class Registry:
             self._client.set_registered_model_alias(self.name, alias, str(version.number))
 
     def run_page(self, version: Version) -> str:
-        """Where a browser shows the version's run; `make mlflow` serves a database's pages."""
+        """Give the address of the version's run; `make mlflow` serves a database's pages."""
         with answering(self.root):
             info = self._client.get_run(version.run_id).info
         server = address.shown(self.root) if address.is_server(self.root) else LOCAL_PAGE
@@ -253,7 +253,7 @@ class Registry:
         return self.find(str(version.number))
 
     def has_stored(self, version: Version) -> bool:
-        """Whether the version's own file is where the registry keeps it, to the byte."""
+        """Tell whether the version's own file is where the registry keeps it, to the byte."""
         try:
             self._stored(version).read(MODEL_FILE, version.model_hash)
         except ModelFileError:

@@ -22,7 +22,7 @@ FIGURE_TAG = "monge.figure."
 
 @dataclass(frozen=True)
 class Promotion:
-    """What came out: the registered version, the champion now (if any), and why."""
+    """The outcome: the registered version, the champion now (if any), and why."""
 
     version: Version
     champion: Version | None
@@ -109,7 +109,7 @@ def _verdict(
     rejudge: Callable[[Path], Report],
     floor: Finding | None,
 ) -> Verdict:
-    """What the gate says of the candidate beside this champion."""
+    """Ask the gate about the candidate beside this champion."""
     if params.mode == "off":
         return Verdict(False, "Not promoted: promote.mode is off.")
     if champion is not None and champion.model_hash == version.model_hash:
@@ -146,7 +146,7 @@ def _standing(
 
 
 def _decided(verdict: Verdict, mode: str, force: str | None) -> Verdict:
-    """What is done about the gate's verdict."""
+    """Decide what is done about the gate's verdict."""
     if force is not None:
         return Verdict(True, f"Promoted by force ({force}). The gate: {verdict.reason}")
     if mode == "dry-run" and verdict.promote:

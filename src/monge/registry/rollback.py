@@ -10,7 +10,7 @@ from monge.registry.models import Registry, Version
 
 @dataclass(frozen=True)
 class Rollback:
-    """Who is champion now, and who was."""
+    """The champion that is now, and the one before."""
 
     champion: Version
     before: Version

@@ -80,7 +80,7 @@ class Stored:
         )
 
     def _names(self) -> list[str]:
-        """What is there. A folder that is gone is empty to some stores, and an error to others."""
+        """List what is there. A folder that is gone is empty to some stores, an error to others."""
         from mlflow.artifacts import list_artifacts
 
         at = address.given(self.root)
