@@ -1,1 +1,1 @@
-"""What an application needs: images from a generator file, without torch."""
+"""Draws images from a generator file without torch, as an application needs them."""

@@ -23,7 +23,7 @@ _MOST_OF_A_WALK = 1024
 
 
 def described(path: Path) -> Iterator[str]:
-    """What a picture says of itself, and the command that makes it again, in lines for a person."""
+    """Describe a picture from its mark, with the command that makes it again, in lines."""
     mark = marks.read(path)
     width, height = mark.size
     yield f"{path}: {width} x {height}, a generated picture"

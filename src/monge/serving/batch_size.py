@@ -1,4 +1,4 @@
-"""How many images a machine draws fastest at a time, found by trying and remembered on disk."""
+"""Finds by trying how many images a machine draws fastest at a time, and remembers it on disk."""
 
 from __future__ import annotations
 

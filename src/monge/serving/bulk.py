@@ -38,7 +38,7 @@ _ROWS = 1000  # of a group in a Parquet file
 
 
 class SeedSampler(Protocol):
-    """What draws the images of a seed."""
+    """Draws the images of a seed."""
 
     contract: Contract
     model_hash: str
@@ -59,7 +59,7 @@ class SeedSampler(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a folder is to hold: images 0 .. n − 1 of a seed, `shard_size` in each file.
+    """The plan of a folder: images 0 .. n − 1 of a seed, `shard_size` in each file.
 
     With `label`, all of a conditional generator's images are of that class; without, each has the
     label that its index gives it. With `marks` every picture says of itself that it is generated.
@@ -83,7 +83,7 @@ class Plan:
 
     @property
     def shards(self) -> int:
-        """How many files there will be."""
+        """Count the files that there will be."""
         return -(-self.n // self.shard_size)
 
     def name(self, shard: int) -> str:

@@ -1,4 +1,4 @@
-"""What callers of a sampler give, checked before anything is drawn."""
+"""Checks what callers of a sampler give, before anything is drawn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def whole(name: str, value: object) -> int:
 
 
 def finite(batch: NDArray[np.float32]) -> bool:
-    """Whether all are: a sum of squares says so in half the time, unless it overflows."""
+    """Tell whether all are: a sum of squares says so in half the time, unless it overflows."""
     return math.isfinite(np.vdot(batch, batch)) or bool(np.isfinite(batch).all())
 
 

@@ -1,4 +1,4 @@
-"""What a generator file says of itself, and what it costs here, in lines for a person."""
+"""Describes a generator file, and what it costs here, in lines for a person."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _KNOWN = {"latents", "generator", "names", "labels", "distances"}
 
 @dataclass(frozen=True)
 class LatentsFile:
-    """What stands in one: a row for each picture; `distances` where they were searched for."""
+    """The content of one: a row for each picture; `distances` where they were searched for."""
 
     latents: NDArray[np.float32]
     generator: str

@@ -64,7 +64,7 @@ class Marker:
 
 @dataclass(frozen=True)
 class Mark:
-    """What a picture says of itself."""
+    """The statement of a picture about itself."""
 
     size: tuple[int, int]
     source_type: str
@@ -92,7 +92,7 @@ def save(
 
 
 def is_picture(path: str | Path) -> bool:
-    """Whether a file begins as a PNG or a WebP does."""
+    """Tell whether a file begins as a PNG or a WebP does."""
     try:
         with Path(path).open("rb") as file:
             return file.read(8).startswith(_SIGNATURES)

@@ -58,7 +58,7 @@ def _open(
 
 
 def most_at_a_time(contract: Contract) -> int:
-    """How many images a batch may have: 8 MiB of them."""
+    """Count the images that a batch may have: 8 MiB of them."""
     return max(1, _BATCH_BYTES // int(np.prod(contract.image_shape)))
 
 

@@ -1,4 +1,4 @@
-"""Where a generator file comes from: this disk, a registry, or a web server. Its bytes, bounded."""
+"""Fetches a generator file from this disk, a registry, or a web server. Its bytes are bounded."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _signature_beside(path: Path) -> bytes | None:
 
 
 def look_up(address: str) -> Found:
-    """What `models:/NAME@ALIAS` or `models:/NAME/NUMBER` points to now.
+    """Find what `models:/NAME@ALIAS` or `models:/NAME/NUMBER` points to now.
 
     Raises InputError when there is none, ServiceError when the registry does not answer,
     MissingExtra without MLflow.
@@ -105,7 +105,7 @@ def look_up(address: str) -> Found:
 
 
 def called(model: Origin) -> str:
-    """What a mark calls a generator: a version in the registry, or a file by its name alone.
+    """Name a generator as a mark does: a version in the registry, or a file by its name alone.
 
     Folders and the user, password and query of an address are nobody's concern who gets a picture.
     """
@@ -117,7 +117,7 @@ def called(model: Origin) -> str:
 
 
 def encoder_of(model: Origin) -> Path | None:
-    """Where the encoder of a generator lies: beside a file, or in the registry; None without one.
+    """Find the encoder of a generator: beside a file, or in the registry; None without one.
 
     An http(s) address has none. Raises what `look_up` raises.
     """

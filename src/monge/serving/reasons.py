@@ -1,4 +1,4 @@
-"""What ONNX Runtime complains of, in words for a person."""
+"""Puts what ONNX Runtime complains of into words for a person."""
 
 from __future__ import annotations
 

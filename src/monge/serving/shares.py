@@ -36,7 +36,7 @@ _SURELY_S = 0.01  # of these two are enough: the first may have met a cold cache
 
 
 def cores() -> int:
-    """How many processors this process may use."""
+    """Count the processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
