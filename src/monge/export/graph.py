@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Form:
-    """How the file keeps its weights, and what it is fast at.
+    """The form in which the file keeps its weights, and what it is fast at.
 
     `float16` computes in it, too: for GPUs. `int8` keeps the weights in eight bits, with one scale
     for each output, and computes in float32. `throughput` gives the layers that gain by it a form
@@ -29,7 +29,7 @@ class Form:
 
     @property
     def dtype(self) -> type[np.floating[Any]]:
-        """What the graph computes in."""
+        """Name the type that the graph computes in."""
         return np.float16 if self.variant == "float16" else np.float32
 
 
@@ -140,5 +140,5 @@ def start(name: str, shape: tuple[int, ...], classes: int = 0) -> Value:
 
 
 def made(name: str, shape: tuple[int, ...], *, channels_last: bool = False) -> Value:
-    """What a node gave, of a shape that is known."""
+    """Describe a node's output, of a shape that is known."""
     return Value(name, shape, shape, channels_last)

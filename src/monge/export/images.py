@@ -19,7 +19,7 @@ from monge.export.graph import Form, Graph, Value
 
 OUTPUT = "images"
 VALUES = "values"
-"""What becomes bytes: values in [0, 1], as [n, C, H, W] or, where nothing moves, [n, H W C]."""
+"""The tensor that becomes bytes: in [0, 1], [n, C, H, W] or, where nothing moves, [n, H W C]."""
 
 # The float32 just below 1/255, which is as near to it as the one just above. With this one 0, in
 # the middle between 127 and 128, becomes the even one, as it does by the definition.
@@ -93,7 +93,7 @@ def _pop(layers: list[nn.Module], kinds: tuple[type, ...]) -> list[nn.Module]:
 
 
 def _unflattens(shapes: list[nn.Module], image_shape: tuple[int, int, int]) -> bool:
-    """Whether the layers do nothing but make [n, C, H, W] of rows."""
+    """Tell whether the layers do nothing but make [n, C, H, W] of rows."""
     height, width, channels = image_shape
     return [
         (layer.dim, tuple(layer.unflattened_size))

@@ -26,14 +26,14 @@ from monge.latents import latents
 BATCH_SIZES = (1, 2, 3, 64)
 MAX_DIFFERING_FRACTION = 1e-3
 MAX_REDUCED = {"float16": 0.01, "int8": 0.1}
-"""How far a smaller variant may be: root mean square, as a share of the values' own spread."""
+"""The bounds of a smaller variant: root mean square, as a share of the values' own spread."""
 
 _SEED = 20_260_101
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a file is from its network, over all batch sizes of the check.
+    """The difference of a file from its network, over all batch sizes of the check.
 
     `max_difference` is on the values in [-1, 1], `max_grey_levels` and `differing_fraction` on the
     uint8 images.
@@ -46,7 +46,7 @@ class Parity:
 
     @property
     def word(self) -> str:
-        """What the file does: it equals the network, or, a smaller variant, comes near it."""
+        """Say what the file does: it equals the network, or, a smaller variant, comes near it."""
         equal = self.max_grey_levels <= 1 and self.differing_fraction <= MAX_DIFFERING_FRACTION
         return "equals" if equal else "comes near"
 
@@ -168,7 +168,7 @@ def _sessions(path: Path, contract: Contract) -> tuple[Any, Any]:
 
 
 def _of_network(values: NDArray[np.float32], contract: Contract) -> NDArray[np.float64]:
-    """What becomes bytes in the file, in [0, 1], as the network gives it: [n, C, H, W], in [-1, 1].
+    """Turn what becomes bytes, in [0, 1], into the network's [n, C, H, W], in [-1, 1].
 
     The difference from the network is doubled with it, and none is lost.
     """

@@ -20,7 +20,7 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d)
 Ways = tuple[list[nn.Module], list[nn.Module]]
 
 _LEAST = 1e-3
-"""Of the largest scale: a smaller one would make its offset too large for float32."""
+"""The least share of the largest scale: below it an offset is too large for float32."""
 
 
 class Doubled(nn.Module):

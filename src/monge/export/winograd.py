@@ -147,7 +147,7 @@ def matrices(m: int) -> tuple[Array, Array, Array]:
 
 
 def fits(layer: Any) -> bool:
-    """Whether a transposed convolution is of the one form that is known here."""
+    """Tell whether a transposed convolution is of the one form that is known here."""
     return (
         tuple(layer.kernel_size) == (4, 4)
         and tuple(layer.stride) == (2, 2)
