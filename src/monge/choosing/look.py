@@ -26,7 +26,7 @@ _ALIKE = 1.05
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen; shares are of the images that were looked at, from 0 to 1."""
+    """The findings of a look; shares are of the images that were looked at, from 0 to 1."""
 
     pictures: int
     looked_at: int

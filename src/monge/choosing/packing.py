@@ -1,4 +1,4 @@
-"""What the images become: size, colour, what happens to what is not square, and what is behind."""
+"""Chooses what the images become: size, colour, fit to a square, and what is behind them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIDES = (8, 16, 32, 64, 128)
 """The sides of squares, in pixels."""
 
 _ALL_BUT_A_FEW = 0.9
-"""Of this share of the images on, they are of one shape."""
+"""The share of the images from which on they are of one shape."""
 
 _NO_SQUARE = 1.2
 """From so many times as long as wide on, a square would cut or pad much of a picture."""
@@ -22,7 +22,7 @@ _FULL_SIZE_MINUTES = 240.0
 """From so many minutes of a processor on, 64 pixels are worth their time."""
 
 _CUT_OUT = 0.5
-"""Of this share of the images on, what is transparent is a part of the picture."""
+"""The share of the images from which on what is transparent is a part of the picture."""
 
 _NEARLY_WHITE = 0.85
 """Images that are lighter than this would not be seen on white."""
@@ -85,7 +85,7 @@ def _ratio(aspect: float) -> str:
 
 
 def _more(gpu: bool, side: int) -> str:
-    """What more time or another machine would add."""
+    """Say what more time or another machine would add."""
     if gpu:
         return f"; an hour is enough for {min(side, 128)}"
     return f"; a GPU or four hours are enough for {min(side, 64)}"

@@ -1,4 +1,4 @@
-"""How to train on packed images in so many minutes of this machine.
+"""Chooses how to train on packed images in so many minutes of this machine.
 
 The settings and their limits come from `benchmarks/quality.py`; docs/reference/methods.md has the
 figures under "What you have, what to take".
@@ -99,7 +99,7 @@ def _conditional(images: Images) -> Choice:
 
 
 def has_learnable(images: Images) -> bool:
-    """Whether evaluation will train a classifier of the classes, for its features."""
+    """Tell whether evaluation will train a classifier of the classes, for its features."""
     return bool(images.of_a_class) and min(images.of_a_class) >= _LEARNED_FROM
 
 
@@ -134,7 +134,7 @@ def _each(each_s: float) -> str:
 
 
 def _looks(steps: Any) -> list[Choice]:
-    """How often figures, pictures, the quality and checkpoints: alike in every length."""
+    """Choose how often figures, pictures, quality and checkpoints come: alike in every length."""
     tenth = max(1, steps // 10)
     every = {"log": max(1, steps // 100), "grid": tenth, "quality": tenth, "checkpoint": tenth}
     return [
