@@ -1,4 +1,4 @@
-"""How far apart two images are, as a search for latents needs it: pixels and a pyramid's levels.
+"""Tells how far apart two images are, for a search for latents: pixels and a pyramid's levels.
 
 Each term is a mean squared difference as a share of the real images' variance there, so that fine
 detail, of little contrast, counts like the large. It needs no network; it has a gradient.

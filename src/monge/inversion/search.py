@@ -31,7 +31,7 @@ Advance = Callable[[int], object]
 
 
 class Asked(TypedDict):
-    """What a person asks of a search: the bounds, and where its random numbers begin."""
+    """The bounds that a person asks of a search, and where its random numbers begin."""
 
     seconds: float
     restarts: int
@@ -42,7 +42,7 @@ class Asked(TypedDict):
 
 @dataclass(frozen=True)
 class Search:
-    """How to search: what `monge project` is asked for.
+    """The settings of a search, as `monge project` is asked for it.
 
     `seconds` bounds the whole. A search that it cuts short depends on the machine's pace; any other
     gives the same latents for the same `seed`. `label` is that of a conditional generator; with

@@ -28,7 +28,7 @@ _RATE = 1e-3
 
 
 class Asked(TypedDict):
-    """What a person asks of a training: the bounds, and where its random numbers begin."""
+    """The bounds that a person asks of a training, and where its random numbers begin."""
 
     seconds: float
     steps: int
@@ -38,7 +38,7 @@ class Asked(TypedDict):
 
 @dataclass(frozen=True)
 class Lessons:
-    """How to train: what `monge train-encoder` is asked for; `shares` are a conditional's labels.
+    """The settings of `monge train-encoder`; `shares` are those of a conditional's labels.
 
     `seconds` bounds the training. One that it does not cut short gives the same weights for the
     same `seed`.
