@@ -100,7 +100,7 @@ def _beside(train: TrainParams) -> int:
 
 
 def encoded(train: TrainParams) -> int:
-    """How many numbers an encoder gives for an image."""
+    """Count the numbers that an encoder gives for an image."""
     return train.latent_dim * (2 if gaussian(train) else 1)
 
 
@@ -138,7 +138,7 @@ def inputs(role: str, train: TrainParams, image_shape: Shape) -> tuple[int, ...]
 
 
 def takes_labels(role: str) -> bool:
-    """Whether a role's network takes labels in a conditional training."""
+    """Tell whether a role's network takes labels in a conditional training."""
     return role != "encoder"
 
 

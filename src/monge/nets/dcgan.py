@@ -22,11 +22,11 @@ from monge.nets.minibatch import MinibatchDiscrimination
 
 CriticNorm = Literal["instance", "batch", "spectral", "none"]
 _SLOPE = 0.2
-"""Of a critic's rectifiers below 0."""
+"""The slope of a critic's rectifiers below 0."""
 
 
 def _doublings(image_shape: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
-    """How many stride-2 layers lie between the smallest map and the image, and its (h, w)."""
+    """Count the stride-2 layers from the smallest map to the image, and give the map's (h, w)."""
     _, height, width = image_shape
     doublings = sizes.doublings(height, width, "dcgan")
     return doublings, (height >> doublings, width >> doublings)

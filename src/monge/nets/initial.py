@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 Initialisation = Literal["small", "he"]
-"""How a critic's weights begin: as the family has them, or by He et al."""
+"""The first weights of a critic: as the family has them, or by He et al."""
 
 
 def he(network: nn.Sequential, slope: float) -> None:

@@ -33,7 +33,7 @@ _FLAT = 3
 
 
 def doublings(image_shape: Shape) -> int:
-    """How often the smallest map is doubled. Raises ValueError for a size that it cannot reach."""
+    """Count the doublings of the smallest map. Raises ValueError for a size out of reach."""
     return sizes.doublings(*image_shape[1:], "resnet")
 
 

@@ -21,7 +21,7 @@ _AT_FIRST = 15
 
 
 class Spectral(nn.Module):
-    """What computes a layer's weight from the one that is trained."""
+    """Computes a layer's weight from the one that is trained."""
 
     u: Tensor
     v: Tensor

@@ -58,7 +58,7 @@ def drawn(latent_dim: int, classes: int) -> Tensor:
 
 
 def through(net: nn.Module, rows: Tensor, reference: Tensor | None) -> Tensor:
-    """What a network makes of its rows, with the reference, if it has one, in front of them."""
+    """Run the network on rows, with the reference, if it has one, in front of them."""
     made: Tensor = net(rows if reference is None else torch.cat([reference, rows]))
     return made if reference is None else made[len(reference) :]
 
