@@ -40,7 +40,7 @@ WATCHES: dict[str, Callable[[TrainParams], Watch]] = {
     "wae-mmd": WaeMmdWatch,
     "wae-gan": WaeGanWatch,
 }
-"""By the same names: what each method says of its trainings. It decides none of their weights."""
+"""The watches by the same names, one a method. They decide none of its weights."""
 
 
 def build(train: TrainParams, how: Execution | None = None) -> Objective:
@@ -49,5 +49,5 @@ def build(train: TrainParams, how: Execution | None = None) -> Objective:
 
 
 def watch_of(train: TrainParams) -> Watch:
-    """What the method that `train.objective` names says of its trainings."""
+    """Build the watch of the method that `train.objective` names."""
     return WATCHES[train.objective](train)

@@ -160,7 +160,7 @@ class Adversarial:
     def opponent_loss(
         self, networks: Networks, real: Tensor, labels: Labels, latents: Tensor, *draws: Tensor
     ) -> tuple[Tensor, Readings]:
-        """What the opponent minimises, and what to log of it."""
+        """Compute what the opponent minimises, and what to log of it."""
         raise NotImplementedError
 
     def generator_loss(
@@ -172,7 +172,7 @@ class Adversarial:
         latents: Tensor,
         *draws: Tensor,
     ) -> Tensor:
-        """What the generator minimises; the optimizers are there to be read."""
+        """Compute what the generator minimises; the optimizers are there to be read."""
         raise NotImplementedError
 
     def project(self, opponent: nn.Module) -> None:
@@ -205,7 +205,7 @@ class Adversarial:
 
 
 def _ties(train: TrainParams) -> bool:
-    """Whether an image's score rests on the rest of its batch."""
+    """Tell whether an image's score rests on the rest of its batch."""
     of_net = getattr(train, NET_SECTIONS[train.net])
     norm, kernels = getattr(of_net, "critic_norm", "none"), getattr(of_net, "minibatch_kernels", 0)
     return bool(norm == "batch" or kernels)

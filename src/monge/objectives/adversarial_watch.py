@@ -1,4 +1,4 @@
-"""What every adversarial method says of a training: its estimate, on held-out images too.
+"""Watches every adversarial training: its estimate, on held-out images too.
 
 And the two ills of an opponent: it tells nothing apart, or everything.
 """
@@ -23,8 +23,8 @@ TINY_GAP = 1e-8
 """Scores of real and fake images closer than this are the same; a new opponent's climb past it."""
 
 SURE = 0.8
-"""Of the most that an estimate can be. Discriminators whose generators learn stay below 0.6 of it;
-that of an mlp, whose generator does not, is at 0.75 to 0.95 (docs/lab-log.md)."""
+"""The share of its maximum from which on an estimate is too sure. It stays below 0.6 where
+generators learn, and is at 0.75 to 0.95 for an mlp whose generator does not (docs/lab-log.md)."""
 
 ROWS = 11
 """Looks whose median is compared with it: an estimate jumps from one batch to the next."""

@@ -62,7 +62,7 @@ class Shown(nn.Module):
         self.generator, self.draws, self.chance = generator, draws, chance
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """What the generator makes of its inputs, as the opponent sees it."""
+        """Draw as the generator does, and transform the images as the opponent sees them."""
         return transformed(self.generator(*inputs), self.draws, self.chance)
 
 

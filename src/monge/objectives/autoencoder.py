@@ -39,7 +39,7 @@ BETAS = (0.5, 0.999)
 """Adam's, of the code of Tolstikhin et al. 2018."""
 
 MOST_LOG_VARIANCE = 20.0
-"""Of a Gaussian encoder, up and down: beyond it the exponential leaves float32."""
+"""The bound of a Gaussian encoder, up and down: beyond it the exponential leaves float32."""
 
 Readings = dict[str, Tensor]
 Draws = Mapping[str, Tensor]
@@ -73,7 +73,7 @@ def squared_error(images: Tensor, real: Tensor) -> Tensor:
 
 
 def off_prior(latents: Tensor) -> Tensor:
-    """How far mean and covariance of latents are from the prior's 0 and 1: mean squares, added."""
+    """Measure latents' mean and covariance from the prior's 0 and 1: mean squares, added."""
     centred = latents - latents.mean(0)
     covariance = centred.T @ centred / (len(latents) - 1)
     wanted = torch.eye(latents.shape[1], dtype=latents.dtype, device=latents.device)
@@ -104,7 +104,7 @@ class AutoEncoder:
         return self.batches + (0 if step else self.warm_start)
 
     def batches_before(self, step: int) -> int:
-        """How many batches of real images the first `step` iterations take."""
+        """Count the batches of real images that the first `step` iterations take."""
         return step * self.batches + (self.warm_start if step else 0)
 
     def iterate(
@@ -199,7 +199,7 @@ class AutoEncoder:
     def loss(
         self, networks: Networks, error: Tensor, code: Code, labels: Labels, prior: Tensor
     ) -> tuple[Tensor, Readings]:
-        """What encoder and generator minimise, and the divergence of the latents, to log."""
+        """Compute what encoder and generator minimise, and the latents' divergence, to log."""
         raise NotImplementedError
 
     def then(
@@ -210,5 +210,5 @@ class AutoEncoder:
         labels: Labels,
         prior: Tensor,
     ) -> Readings:
-        """What another network does with the latents of the batch, and what to log of it."""
+        """Train another network on the latents of the batch, and give what to log of it."""
         return {}

@@ -1,4 +1,4 @@
-"""What every auto-encoder says of a training: how well images come back, and where latents are.
+"""Watches every auto-encoder: how well images come back, and where latents are.
 
 Its two ills: latents that tell nothing of their images, and latents that are not where the prior
 is, so that what the generator draws from the prior it has never been taught.
@@ -73,7 +73,7 @@ class AutoEncoderWatch:
         )  # fmt: skip
 
     def divergence(self, networks: Networks, code: Code, labels: Labels, prior: Tensor) -> Tensor:
-        """How far these latents are from those of the prior, as the method measures it."""
+        """Measure how far these latents are from those of the prior, as the method does."""
         raise NotImplementedError
 
 

@@ -141,7 +141,7 @@ class Gan(Adversarial):
         latents: Tensor,
         *draws: Tensor,
     ) -> Tensor:
-        """What deceives the discriminator, as it is or as it will be.
+        """Compute what deceives the discriminator, as it is or as it will be.
 
         Looking ahead is in float32: Adam divides a gradient by its own size, and roundings with it.
         """
@@ -217,7 +217,7 @@ class GanWatch(AdversarialWatch):
         )
 
     def sure_remedy(self) -> str:
-        """What holds a discriminator back, or does without."""
+        """Name what holds a discriminator back, or does without."""
         return (
             "Use train.objective: wgan-gp or rpgan, whose critics do not saturate; or hold the "
             "discriminator: train.gan.loss: hinge, train.gan.discriminator_steps: 5 and "

@@ -1,4 +1,4 @@
-"""What the training loop knows of an objective: this protocol and nothing more."""
+"""The protocol of an objective: the training loop knows this and nothing more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Reals = Iterator[tuple[Tensor, Labels]]
 
 
 def conditioned(network: Callable[..., Tensor], inputs: Tensor, labels: Labels) -> Tensor:
-    """What a network makes of its inputs and, where it is conditional, their labels."""
+    """Run a network on its inputs and, where it is conditional, their labels."""
     return network(inputs) if labels is None else network(inputs, labels)
 
 
@@ -72,7 +72,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Execution:
-    """How an iteration is computed. It changes roundings and speed, and not what is computed.
+    """The way that an iteration is computed. It changes roundings and speed, not the result.
 
     `parts` is how many pieces a batch is cut into, `fast` a context in which networks may round
     their products, `average` what makes the gradients of several ranks one, `gather` what makes the
@@ -98,13 +98,13 @@ class Objective(Protocol):
         """One optimizer a network."""
 
     batches: int
-    """How many batches of real images an iteration takes; some may take more."""
+    """The batches of real images that an iteration takes; some may take more."""
 
     def batches_at(self, step: int) -> int:
-        """How many the iteration after `step` others takes."""
+        """Count those that the iteration after `step` others takes."""
 
     def batches_before(self, step: int) -> int:
-        """How many batches of real images the first `step` iterations take."""
+        """Count the batches of real images that the first `step` iterations take."""
 
     def iterate(
         self,

@@ -1,4 +1,4 @@
-"""What a learning rate is to an optimizer: a number, or on a GPU a tensor that graphs can read."""
+"""Hands optimizers their learning rate: a number, or on a GPU a tensor that graphs can read."""
 
 from __future__ import annotations
 

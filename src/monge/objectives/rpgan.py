@@ -111,5 +111,5 @@ class RpGanWatch(AdversarialWatch):
         self.penalty_weight = train.rpgan.penalty_weight
 
     def sure_remedy(self) -> str:
-        """What flattens the critic."""
+        """Name what flattens the critic."""
         return f"Raise train.rpgan.penalty_weight ({self.penalty_weight:g}), or lower {self.rate}."

@@ -1,4 +1,4 @@
-"""How many critic steps an iteration takes: the same in each, or more where the authors took more.
+"""Counts the critic steps of an iteration: the same in each, or more where the authors did.
 
 The code of Arjovsky et al. 2017 trains the critic for 100 steps in each of the first 25 generator
 iterations and in every 500th after, so that the generator follows a critic near its optimum. The

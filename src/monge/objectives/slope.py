@@ -1,4 +1,4 @@
-"""How steep a critic is: the norm of its gradient by an image, between real and fake ones."""
+"""Measures how steep a critic is: the norm of its gradient by an image, between real and fake."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from monge.objectives.objective import Execution, Labels, Networks
 from monge.params import TrainParams
 
 SCALES = {"one": (1.0,), "seven": (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)}
-"""What C is multiplied by, by the name of `train.wae-mmd.kernel`."""
+"""The factors of C, by the name of `train.wae-mmd.kernel`."""
 
 
 def kernel(x: Tensor, y: Tensor, scales: tuple[float, ...]) -> Tensor:

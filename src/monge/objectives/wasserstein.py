@@ -1,4 +1,4 @@
-"""What both Wasserstein objectives share: the difference of the mean scores, and its sign.
+"""Shares the difference of the mean scores, and its sign, between both Wasserstein objectives.
 
     W(P_r, P_g) = sup over 1-Lipschitz f of E_r[f] - E_g[f]      (Kantorovich-Rubinstein)
 

@@ -1,4 +1,4 @@
-"""What both Wasserstein objectives say of a training: the estimate, the slope, a critic's ills."""
+"""Watches both Wasserstein objectives: the estimate, the slope, and a critic's ills."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What whoever watches a training asks of its method: this protocol and nothing more.
+"""The protocol of a method's watch: whoever watches a training asks this and nothing more.
 
 None of it decides a weight. The method answers in its own words, and guards, curves, journal and
 report know no method by name.
@@ -23,7 +23,7 @@ class Headline:
     """Its name among the readings, and its column in history.csv."""
 
     title: str
-    """What it is called in a sentence."""
+    """The name of it in a sentence."""
 
     unit: str
 
@@ -57,7 +57,7 @@ class Trouble:
 
 
 class Watch(Protocol):
-    """What a method says of its trainings."""
+    """Tells of a method's trainings."""
 
     headline: Headline
 
@@ -65,7 +65,7 @@ class Watch(Protocol):
     """The learning rate's key and value: `train.wgan.learning_rate (5e-05)`."""
 
     collapse_remedy: str
-    """What to change, beside the learning rate, when all images are alike."""
+    """The change to make, beside the learning rate, when all images are alike."""
 
     def measure(self, networks: Networks, held_out: HeldOut) -> dict[str, Tensor]:
         """Scalars beside an iteration's own readings, which stay on the device."""
@@ -73,7 +73,7 @@ class Watch(Protocol):
     def troubles(
         self, figures: Mapping[str, float], image_shape: tuple[int, ...], patience: int
     ) -> Iterator[Trouble]:
-        """What the figures of a step are looked through for, found or not.
+        """List what the figures of a step are looked through for, found or not.
 
         `figures` are the readings, and the largest weight and gradient of each network by role
         (`critic_gradient`). A trouble that has been seen for `patience` steps is told.
