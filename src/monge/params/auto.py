@@ -47,7 +47,7 @@ def without(document: Document) -> Document:
 
 
 def value(document: Document, key: str) -> Any:
-    """What a document has for a dotted key; None where it has nothing."""
+    """Find a document's value for a dotted key; None where it has nothing."""
     return next((keys.get(name) for keys, name in _at(document, key)), None)
 
 

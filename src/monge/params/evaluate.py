@@ -10,7 +10,7 @@ from monge.params.section import Section, Seed
 
 
 class EvaluateParams(Section):
-    """How much evidence the judgement rests on."""
+    """The evidence that the judgement rests on."""
 
     images: Annotated[int, Field(ge=50, le=1_000_000)] = 5000
     transport_images: Annotated[int, Field(ge=10, le=10_000)] = 1000

@@ -10,7 +10,7 @@ from monge.params.section import Section
 
 
 class ExportParams(Section):
-    """Which weights leave, and how they are checked."""
+    """The weights that leave, and how they are checked."""
 
     checkpoint: Literal["best", "last"] = "best"
     weights: Literal["averaged", "raw"] = "averaged"

@@ -92,7 +92,7 @@ _MEANT = {
     "discriminator_steps": _OPPONENT_STEPS,
 }  # fmt: skip
 _ALIKE, _LIKE_ENOUGH = 0.62, 0.75
-"""How alike the last parts must be at least, and with what is added for the same section."""
+"""The least likeness of the last parts, alone and with what the same section adds."""
 
 
 def nearest(key: str, document: Mapping[str, Any]) -> list[str]:

@@ -68,7 +68,7 @@ class RpganParams(Section):
 
 
 class EncoderParams(Section):
-    """What every method with an encoder has, from the code of Tolstikhin et al. 2018."""
+    """The parameters of every method with an encoder, from the code of Tolstikhin et al. 2018."""
 
     learning_rate: LearningRate = 1e-3
     input_noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
@@ -103,7 +103,7 @@ class WaeGanParams(WaeParams):
 
 
 class MethodSections(Section):
-    """What `train` holds of them: one for each method, whichever is used."""
+    """The sections of `train` for methods: one for each, whichever is used."""
 
     wgan: WganParams = WganParams()
     wgan_gp: WganGpParams = Field(default=WganGpParams(), alias="wgan-gp")
@@ -156,11 +156,11 @@ def _of_gan(train: TrainParams) -> list[str]:
 
 
 IMPOSSIBLE: Mapping[str, Callable[[TrainParams], list[str]]] = {"wgan": _of_wgan, "gan": _of_gan}
-"""What values of a method's own section do not go with, in sentences; most have nothing."""
+"""The refusals of values of a method's own section, in sentences; most have none."""
 
 
 def anneals(section: Mapping[str, Any]) -> bool:
-    """Whether a method's losses follow the share of `train.steps` that is done."""
+    """Tell whether a method's losses follow the share of `train.steps` that is done."""
     weight = section.get("penalty_weight")
     return (
         bool(section.get("instance_noise")) or section.get("penalty_weight_end", weight) != weight

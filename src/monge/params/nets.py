@@ -53,7 +53,7 @@ class ResnetParams(Section):
 
 
 class NetSections(Section):
-    """What `train` holds of them: one for each family, whichever is used."""
+    """The sections of `train` for nets: one for each family, whichever is used."""
 
     mlp: MlpParams = MlpParams()
     dcgan: DcganParams = DcganParams()

@@ -63,7 +63,7 @@ def impossible_pairs(params: Params) -> list[str]:
 
 
 def _of_the_plain(train: TrainParams) -> list[str]:
-    """What the generator without norms does not go with."""
+    """Refuse what the generator without norms does not go with."""
     if train.net != "dcgan-plain" or train.dcgan.generator_norm == "batch":
         return []
     return [
@@ -73,7 +73,7 @@ def _of_the_plain(train: TrainParams) -> list[str]:
 
 
 def _of_the_size(params: Params) -> list[str]:
-    """What a family does not draw."""
+    """Refuse what a family does not draw."""
     family = NET_SECTIONS[params.train.net]
     width, height = sizes.sides(params.prepare.resolution)
     if family not in sizes.LARGEST:
@@ -86,7 +86,7 @@ def _of_the_size(params: Params) -> list[str]:
 
 
 def _of_the_encoder(train: TrainParams) -> list[str]:
-    """What a method without a critic of images does not go with."""
+    """Refuse what a method without a critic of images does not go with."""
     if train.objective not in ENCODES:
         return []
     problems = []
@@ -109,7 +109,7 @@ def _of_the_encoder(train: TrainParams) -> list[str]:
 
 
 def _of_the_method(train: TrainParams) -> list[str]:
-    """What a method does not go with."""
+    """Refuse what a method does not go with."""
     classifies = train.net == "resnet" and train.resnet.head == "classifier" and train.conditional
     if classifies and train.objective not in {*CLASSIFIES, *ENCODES}:
         return [

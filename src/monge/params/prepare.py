@@ -20,7 +20,7 @@ Size = Annotated[int | Annotated[str, Field()], BeforeValidator(sizes.resolution
 
 
 class ContractParams(Section):
-    """What images must keep to be trained on; by default they need keep nothing."""
+    """The contract that images must keep to be trained on; by default they need keep nothing."""
 
     min_images: Annotated[int, Field(ge=0)] = 0
     min_images_per_class: Annotated[int, Field(ge=0)] = 0
@@ -32,7 +32,7 @@ class ContractParams(Section):
 
 
 class PrepareParams(Section):
-    """Where the images come from and what they become."""
+    """The source of the images, and what they become."""
 
     source: Literal[SOURCES] = "digits"  # type: ignore[valid-type]
     path: Annotated[Line, Field(min_length=1)] = "data/raw"

@@ -10,7 +10,7 @@ from monge.params.section import Section
 
 
 class Condition(Section):
-    """What one figure must be. `improvement` is in joint standard errors over the champion's."""
+    """A bound on one figure. `improvement` is in joint standard errors over the champion's."""
 
     metric: Annotated[str, Field(min_length=1)]
     at_most: float | None = None

@@ -1,4 +1,4 @@
-"""What every section of the parameters is made of: a frozen model, and types of values."""
+"""The base of every section of the parameters: a frozen model, and types of values."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from monge.params.section import Line, Section, Seed
 
 
 class GuardParams(Section):
-    """What becomes of a training that goes wrong."""
+    """The reactions to a training that goes wrong."""
 
     patience: Annotated[int, Field(ge=1)] = 200
     on_divergence: Literal["fail", "retry"] = "fail"
@@ -65,7 +65,7 @@ def encoding(train: TrainParams) -> EncoderParams:
 
 
 def gaussian(train: TrainParams) -> bool:
-    """Whether the encoder gives a mean and a log variance of a latent; the VAE's always does."""
+    """Tell whether the encoder gives mean and log variance of a latent; the VAE's always does."""
     return (
         train.objective in ENCODES and getattr(encoding(train), "encoder", "gaussian") == "gaussian"
     )

@@ -1,4 +1,4 @@
-"""What a value means: in a parameter file as YAML, and typed behind `section.key=` as typed."""
+"""Reads values: in a parameter file as YAML, and typed behind `section.key=` as typed."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 def scalar(text: str) -> Any:
-    """What a value in a parameter file means. Raises yaml.YAMLError."""
+    """Read a value in a parameter file. Raises yaml.YAMLError."""
     return yaml.load(text, Loader)
 
 
 def typed(key: str, text: str) -> Any:
-    """What `text`, typed by a person, means as the value of a dotted key.
+    """Read `text`, typed by a person, as the value of a dotted key.
 
     Where the key takes any text it is the text as it was typed: `my pics #2`, `2024` and `12:30`
     are names. Only text that is in YAML's quotes as a whole loses them, and a leading ~ becomes the
@@ -81,7 +81,7 @@ def typed(key: str, text: str) -> Any:
 
 
 def _unquoted(value: Any) -> Any:
-    """What stands in quotes, read again: a key that takes no text was not meant to get one."""
+    """Read again what stands in quotes: a key that takes no text was not meant to get one."""
     if not isinstance(value, str):
         return value
     plain = unicodedata.normalize("NFKC", value).translate(_DASHES)
