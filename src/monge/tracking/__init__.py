@@ -1,4 +1,4 @@
-"""Where a training's figures go: spooled on this disk first, then sent to MLflow from a thread."""
+"""Sends a training's figures to MLflow from a thread, spooled on this disk first."""
 
 from monge.tracking.environment import environment
 from monge.tracking.revision import Revision, revision

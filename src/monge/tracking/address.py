@@ -1,4 +1,4 @@
-"""Where MLflow is: the address of the settings, read and checked before anything is asked or made.
+"""Reads MLflow's address from the settings, and checks it before anything is asked or made.
 
 An sqlite address is read by SQLAlchemy's own rules. What MLflow could not use as memory and
 registry, or would quietly make somewhere else, is refused with what to write in its place.
@@ -57,12 +57,12 @@ def shown(root: Path) -> str:
 
 
 def is_server(root: Path) -> bool:
-    """Whether a server is asked, and not a database."""
+    """Tell whether a server is asked, and not a database."""
     return given(root).startswith(("http://", "https://"))
 
 
 def has_driver(where: str) -> bool:
-    """Whether an address is that of a database server, which is reached by a driver."""
+    """Tell whether an address is that of a database server, which is reached by a driver."""
     return where.partition("://")[0].partition("+")[0] in _DRIVERS
 
 
@@ -103,7 +103,7 @@ def _told(variable: str) -> str:
 
 
 def _apart(where: str) -> bool:
-    """Whether credentials of a server's address go by the environment, which has but one pair."""
+    """Tell whether credentials of a server go by the environment, which has but one pair."""
     other = _told(REGISTRY_VARIABLE)
     alone = not other or user_and_password(other) in (None, user_and_password(where))
     return alone and where.lower().startswith(("http://", "https://"))
@@ -126,7 +126,7 @@ def _checked(told: str, variable: str, folder: Path) -> str:
 
 
 def _wrong(told: str, scheme: str) -> str:
-    """What is wrong with an address that nobody understands, and what to write."""
+    """Say what is wrong with an address that nobody understands, and what to write."""
     if scheme == "postgres":
         return f"write postgresql://{told.partition('://')[2]}"
     if told == "localhost":

@@ -1,4 +1,4 @@
-"""What MLflow's and its transports' errors mean, each as one sentence with what to do.
+"""Explains the errors of MLflow and its transports, each in one sentence with what to do.
 
 A wrong setting is an InputError, which nobody need try again. A server that is away, or fails, is
 ServerAway: the same command may work later.
@@ -145,7 +145,7 @@ def _missing(error: ImportError, root: Path) -> MissingExtra:
 
 
 def _by_status(reason: str, where: str) -> MongeError | None:
-    """By the HTTP status that a server, or a proxy before it, answered with."""
+    """Explain by the HTTP status that a server, or a proxy before it, answered with."""
     found = _STATUS.search(reason)
     if found is None:
         if "not in a valid JSON format" in reason:
@@ -202,7 +202,7 @@ _STATUSES: dict[int, Callable[[str], MongeError]] = {
 
 
 def _by_words(reason: str, where: str) -> MongeError | None:
-    """By what the transport, the store of files or the database said."""
+    """Explain by what the transport, the store of files or the database said."""
     for kinds in (_STORE, _DATABASE, _NETWORK):
         for words, error, said in kinds:
             if re.search(words, reason):

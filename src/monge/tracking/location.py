@@ -1,4 +1,4 @@
-"""Where the project was when MLflow wrote absolute paths into its embedded database.
+"""Remembers where the project was when MLflow wrote absolute paths into its database.
 
 The place is kept in the database, in a table of our own, and changes in one transaction with the
 paths: a kill leaves both as they were, and a copy of the database knows whose copy it is.
@@ -72,7 +72,7 @@ def _known(connection: sqlite3.Connection) -> str | None:
 
 
 def _guessed(connection: sqlite3.Connection) -> set[str]:
-    """Where the project was, by the experiments of our runs."""
+    """Guess where the project was, by the experiments of our runs."""
     places = [_path(str(text)) for (text,) in connection.execute(_GUESS) if text]
     return {p.parent.as_uri() for p in places if p.is_absolute() and p.name == "mlartifacts"}
 

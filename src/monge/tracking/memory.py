@@ -1,4 +1,4 @@
-"""What is remembered of a run on this machine: MLflow's id for it, and the steps it has logged."""
+"""Remembers a run on this machine: MLflow's id for it, and the steps it has logged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Memory:
 
 
 def recall(state: Path, key: str) -> Memory:
-    """What is known of run `key`; an empty memory for a new or unreadable one."""
+    """Read what is known of run `key`; an empty memory for a new or unreadable one."""
     try:
         known = json.loads((state / "runs" / f"{key}.json").read_bytes())
         highest = {str(name): int(step) for name, step in known["highest"].items()}

@@ -129,7 +129,7 @@ def find_or_create_run(client: Any, root: Path, state: Path, key: str, experimen
 
 
 def _user() -> str:
-    """Who is logged in; in a container there may be no name for the number."""
+    """Name who is logged in; in a container there may be no name for the number."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -137,7 +137,7 @@ def _user() -> str:
 
 
 def is_active(client: Any, run_id: str) -> bool:
-    """Whether the run is there and not deleted."""
+    """Tell whether the run is there and not deleted."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -64,7 +64,7 @@ def rebuild(
 
 
 def _is_whole(run: Any) -> bool:
-    """Whether a training has described itself in a run, or a rebuilding was finished."""
+    """Tell whether a training has described itself in a run, or a rebuilding was finished."""
     told = run.data.tags.get(TAG)
     if told is not None:
         return bool(told == "true")
@@ -124,7 +124,7 @@ def _in_order(values: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, A
 
 
 def _trained_here(folder: Path, key: str) -> bool:
-    """Whether the checkpoints in `folder` are of this very training."""
+    """Tell whether the checkpoints in `folder` are of this very training."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         return bool(json.loads((folder / "training.json").read_bytes())["key"] == key)
     return False

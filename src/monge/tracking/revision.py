@@ -1,4 +1,4 @@
-"""Which code a project is at: git's commit, and the difference from it where there is one."""
+"""Reads the code that a project is at: git's commit, and the difference from it, if any."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHANGED = "+changed"
 """Behind a commit: the files were not those of the commit."""
 
 MOST_BYTES = 4 << 20
-"""Of a difference that is kept; a longer one is somebody's data and is only said to be there."""
+"""The longest difference kept; a longer one is somebody's data, and only said to be there."""
 
 # What a run writes itself, or what is kept word for word beside every run: no difference of code.
 _NOT_CODE = (
@@ -25,7 +25,7 @@ _NOT_CODE = (
     ":(exclude,glob)**/.gitignore", ":(exclude)reports", ":(exclude)products",
 )  # fmt: skip
 _CODE = ("src", "pipelines", "dvc.yaml", "pyproject.toml")
-"""Where a file that git does not know yet counts."""
+"""The places in which a file that git does not know yet counts."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Revision:
 
 
 def revision(root: Path) -> Revision | None:
-    """Where the checkout of `root` is; None outside a repository, before a commit, without git."""
+    """Read where the checkout of `root` is; None without git, outside it, before a commit."""
     root = home(root)
     git = functools.partial(_git, root.resolve())
     try:

@@ -17,7 +17,7 @@ from monge.tracking.spool import Status
 
 
 class Run(Protocol):
-    """What a stage may log. No method waits for a server, and none raises because one is away."""
+    """Logs what a stage tells. No method waits for a server or raises because one is away."""
 
     @property
     def key(self) -> str:
@@ -94,7 +94,7 @@ def run_name(product: str, key: str, train: Mapping[str, Any]) -> str:
 
 
 def is_switched_off() -> bool:
-    """Whether MONGE_TRACKING says that nothing is to be tracked."""
+    """Tell whether MONGE_TRACKING says that nothing is to be tracked."""
     return os.environ.get("MONGE_TRACKING", "").lower() in ("off", "0", "false", "no")
 
 

@@ -104,19 +104,19 @@ class Spool:
         return next(self.events())
 
     def closed(self) -> bool:
-        """Whether the writer said its last word, or none at all."""
+        """Tell whether the writer said its last word, or none at all."""
         last = deque(self.events(), maxlen=1)
         return not last or last[0]["kind"] == "close"
 
     def waiting(self) -> int:
-        """How many events were not sent."""
+        """Count the events that were not sent."""
         try:
             return self._events.read_bytes()[self._sent :].count(b"\n")
         except FileNotFoundError:  # sent and removed just now
             return 0
 
     def all_sent(self) -> bool:
-        """Whether nothing waits."""
+        """Tell whether nothing waits."""
         with self._write:
             return self._sent >= self._size
 
