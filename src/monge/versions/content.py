@@ -1,4 +1,4 @@
-"""What is in an image file, as a hash of its pixels and a thumbnail of them.
+"""Reads what is in an image file, as a hash of its pixels and a thumbnail of them.
 
 Two files with the same pixels are one image, whatever they are called and however they are
 compressed; two thumbnails that hardly differ are near copies.

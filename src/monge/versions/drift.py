@@ -1,4 +1,4 @@
-"""Whether new pictures look as if they came from where the old ones did, and what that is worth."""
+"""Tests whether new pictures look as if they came from where the old ones did."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Policy:
-    """What makes a training worth it: so many new images, such a share, or drift that lasts.
+    """The worth of a training: so many new images, such a share, or drift that lasts.
 
     There is drift where a window's p-value is at most `p_value`; it lasts when that is so in
     `drifted` of the last `windows`. Fewer images than `window_images` wait for the next look.
@@ -50,7 +50,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to train, and why or why not, in words."""
+    """The decision to train or not, and the reason, in words."""
 
     train: bool
     reason: str

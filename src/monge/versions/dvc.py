@@ -20,7 +20,7 @@ from monge.files import write_whole
 from monge.products import home
 
 BUSY_POLL_S, BUSY_S = 2.0, 600.0
-"""How often, and how long, another DVC that is at work in this folder is waited for."""
+"""The times for another DVC that is at work in this folder: between looks, and in all."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Tracked:
 
     @property
     def place(self) -> Path:
-        """Where the bytes are."""
+        """The place of the bytes."""
         return self.root / self.path
 
     def hash(self) -> str | None:

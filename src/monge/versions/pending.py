@@ -1,4 +1,4 @@
-"""What is half done: noted before the step that counts, so that the next command ends it.
+"""Notes what is half done before the step that counts, so that the next command ends it.
 
 An addition counts from the moment that its file has its place; what was made before that moment is
 thrown away, what is to be done after it (DVC, the record) is done by whoever comes next.

@@ -1,4 +1,4 @@
-"""Where new images go among those that are there, so that nothing that was settled changes."""
+"""Places new images among those that are there, so that nothing that was settled changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monge.params import PrepareParams
 
 @dataclass(frozen=True)
 class Census:
-    """How many images a version has: to train on, held out, and of each class (both together)."""
+    """The numbers of images of a version: to train on, held out, and of each class of both."""
 
     images: int
     held_out: int

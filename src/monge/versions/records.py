@@ -12,7 +12,7 @@ from monge.paths import Paths
 
 @dataclass(frozen=True)
 class Added:
-    """What an addition brought, and what of it was left aside."""
+    """The images that an addition brought, and those of it that were left aside."""
 
     source: str
     images: int = 0
