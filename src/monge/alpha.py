@@ -14,7 +14,7 @@ Images = NDArray[np.uint8]
 
 CHANNELS = 4
 COLOURS = {1: "grey", 3: "colour", 4: "colour and opacity"}
-"""What images of so many channels are called in a sentence."""
+"""The words for images of so many channels in a sentence."""
 
 CHECKER_PX = 8
 _LIGHT, _DARK = 255, 204

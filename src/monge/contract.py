@@ -104,7 +104,7 @@ class Contract:
 
     @property
     def conditional(self) -> bool:
-        """Whether the generator takes labels."""
+        """Tell whether the generator takes labels."""
         return bool(self.label_shares)
 
 

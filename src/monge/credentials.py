@@ -91,7 +91,7 @@ def user_and_password(address: str) -> tuple[str, str] | None:
 
 @functools.lru_cache(maxsize=1024)
 def _secrets(name: str, value: str) -> tuple[str, ...]:
-    """What is secret in a variable of the environment, in the forms in which it may be seen."""
+    """List what is secret in a variable of the environment, in each form that may be seen."""
     found: tuple[str, ...] = ()
     if _NAMED.search(name) and not (_OF_FILES.search(name) or os.path.exists(value)):
         found = (value, quote(value, safe=""))

@@ -1,4 +1,4 @@
-"""What an encoder file says about itself, and to which generator file its latents belong."""
+"""The words of an encoder file about itself, and the generator file that its latents belong to."""
 
 from __future__ import annotations
 

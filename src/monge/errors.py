@@ -42,7 +42,7 @@ class ModelFileError(InputError):
 
 
 class MadeOtherwise(InputError):
-    """What a stage is to work on was made by `stage` with other parameters than are asked for."""
+    """The stage's input was made by `stage` with other parameters than are asked for."""
 
     def __init__(self, message: str, stage: str) -> None:
         super().__init__(message)

@@ -56,7 +56,7 @@ def drawn_of(
 
 
 def chosen(wanted: Wanted, count: int, shares: Sequence[float], classes: Sequence[str]) -> Labels:
-    """What a caller asks for as int64 [count]: one label for all, or one for each.
+    """Turn what a caller asks for into int64 [count]: one label for all, or one for each.
 
     A label is a number, or a name in `classes`. Raises InputError.
     """

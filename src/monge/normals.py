@@ -101,7 +101,7 @@ def inverse(q: Floats) -> Floats:
 
 
 class _Memory(threading.local):
-    """Of each thread its own."""
+    """Memory that each thread has of its own."""
 
     def __init__(self) -> None:
         self.rows = np.empty((4, AT_A_TIME))
@@ -138,7 +138,7 @@ def _philox(counter: Counter, key: Key, shape: tuple[int, ...], room: Floats) ->
 
 
 def _round_keys(key: Key) -> Words:
-    """Of each round both words: [10, 2, ...], or [10, 2, 1] where they are the same for all."""
+    """Make both words of each round: [10, 2, ...], or [10, 2, 1] where all have the same."""
     first, second = (np.asarray(word, np.uint64) for word in key)
     keys = np.empty((10, 2, *first.shape), np.uint64)
     np.add.outer(_KEY_STEPS[0], first, out=keys[:, 0])

@@ -1,4 +1,4 @@
-"""What a generator file may hold: known operators, all weights inside, no graph within the graph.
+"""Reads what a generator file may hold: known operators, all weights inside, no inner graph.
 
 A file from outside is read here, field by field, before any runtime sees it. The reader knows as
 much of protobuf's wire format as that takes, and skips the weights without copying them.

@@ -1,4 +1,4 @@
-"""Which project a folder belongs to: DVC runs experiments in temporary copies, then deletes them.
+"""Finds a folder's project: DVC runs experiments in temporary copies, then deletes them.
 
 `dvc exp run --temp` and the queue's workers copy the repository to
 `<project>/.dvc/tmp/exps/standalone/tmp...` or `.../celery/tmp...`. What is to be remembered of an

@@ -1,4 +1,4 @@
-"""Where a person's `-o` points: a file, through links; a pipe or a device; or standard output."""
+"""Writes where a person's `-o` points: a file, through links; a pipe or device; standard output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_START = 40
 
 
 def is_stream(path: Path) -> bool:
-    """Whether bytes are sent there one after the other, and nothing is replaced."""
+    """Tell whether bytes are sent there one after the other, and nothing is replaced."""
     if str(path) in STANDARD:
         return True
     try:

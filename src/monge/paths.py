@@ -1,4 +1,4 @@
-"""Where each stage finds and leaves its files, relative to the project's folder."""
+"""Names the files that each stage finds and leaves, relative to the project's folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Paths:
 
     @property
     def downloads(self) -> Path:
-        """What torchvision's datasets fetched; kept between runs, not versioned."""
+        """Downloads of torchvision's datasets; kept between runs, not versioned."""
         return self.root / "data" / "downloads"
 
     @property
@@ -76,7 +76,7 @@ class Paths:
 
     @property
     def state(self) -> Path:
-        """What monge remembers: the spool of figures not yet sent, fetched models. Not versioned.
+        """The memory of monge: the spool of figures not yet sent, fetched models. Not versioned.
 
         In a temporary copy that DVC made for an experiment it is the project's own.
         """
@@ -84,12 +84,12 @@ class Paths:
 
     @property
     def own_state(self) -> Path:
-        """What monge keeps of this very folder, be it a temporary copy: who is training in it."""
+        """The memory of monge for this very folder, even a temporary copy: who trains in it."""
         return self.root / ".monge"
 
     @property
     def promotion(self) -> Path:
-        """What the last promote decided here, for the closing lines of a run."""
+        """The decision of the last promote here, for the closing lines of a run."""
         return self.own_state / "promotion.json"
 
     @property

@@ -135,7 +135,7 @@ def _spelled(letter: str) -> str | None:
 
 
 def _sound(said: str) -> str:
-    """What a letter sounds like, by what it is called: ka, ef, ya and gamma are k, f, ya and g."""
+    """Turn a letter's name into its sound: ka, ef, ya and gamma are k, f, ya and g."""
     if said == "sign":  # hard or soft, of the letter before
         return ""
     found = re.match(r"e([flmnrs])$|([aeiouy]{1,2}$|[aeiou]|[^aeiou]+)", said)

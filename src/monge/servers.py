@@ -65,7 +65,7 @@ def told(addresses: Mapping[str, str]) -> str:
 
 
 def listens(address: str) -> bool:
-    """Whether something takes connections at an address such as http://127.0.0.1:5000."""
+    """Tell whether something takes connections at an address such as http://127.0.0.1:5000."""
     parts = urlsplit(address)
     try:
         with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=2):

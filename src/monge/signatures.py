@@ -29,7 +29,7 @@ def require(key: Path | None) -> None:
 
 
 def is_required() -> bool:
-    """Whether models must be signed."""
+    """Tell whether models must be signed."""
     return bool(os.environ.get(VERIFY_KEY))
 
 

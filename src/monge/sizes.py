@@ -63,7 +63,7 @@ def sides(size: int | str) -> tuple[int, int]:
 
 
 def doublings(height: int, width: int, family: str) -> int:
-    """How often a family of LARGEST doubles its smallest map to images of this size.
+    """Count the doublings from a family's smallest map to images of this size.
 
     Raises ValueError for a size that it does not draw, with the nearest ones that it does.
     """
@@ -88,7 +88,7 @@ def refusal(height: int, width: int, family: str) -> str:
 
 
 def draws(family: str, width: int, height: int) -> bool:
-    """Whether a family of LARGEST draws images of this size."""
+    """Tell whether a family of LARGEST draws images of this size."""
     return bool(_doublings(height, width)) and max(height, width) <= LARGEST[family]
 
 

@@ -27,7 +27,7 @@ _SIXEL_COLOURS = 64
 
 
 def way(stream: TextIO, environment: Mapping[str, str] = os.environ) -> str:
-    """How a picture can be drawn there, one of WAYS."""
+    """Choose how to draw a picture there, one of WAYS."""
     asked = environment.get(CHOICE, "").lower()
     if asked in WAYS:
         return asked

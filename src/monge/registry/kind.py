@@ -18,7 +18,7 @@ KIND_TAG = "monge.kind"
 
 @dataclass(frozen=True)
 class Kind:
-    """The kind of a generator's images: (height, width, channels), classes, whether labels count."""
+    """The kind of a generator: (height, width, channels), classes, and whether it takes labels."""
 
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...] = ()
