@@ -34,4 +34,4 @@ for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)
 
 SERVERS = servers.use(home(Path.cwd()))
-"""What to tell of the servers of `make up`, where those are used."""
+"""The lines to tell of the servers of `make up`, where those are used."""

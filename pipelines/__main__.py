@@ -1,4 +1,4 @@
-"""What `make run` starts: checks what can be checked at once, then runs the flow and guards it.
+"""Runs the chain for `make run`: checks what can be checked at once, then guards the flow.
 
     python -m pipelines [--set section.key=value ...] [--product NAME] [--minutes 30]
     python -m pipelines deploy [--pool NAME] [--product NAME] [--git ADDRESS]

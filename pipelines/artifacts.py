@@ -1,4 +1,4 @@
-"""What Prefect's page shows of a finished chain: the figures, the pictures, the MLflow run."""
+"""Shows a finished chain on Prefect's page: the figures, the pictures, the MLflow run."""
 
 from __future__ import annotations
 

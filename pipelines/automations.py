@@ -1,4 +1,4 @@
-"""What the server itself does about our runs: one that gives no sign of life has crashed."""
+"""Lets the server act on our runs by itself: one that gives no sign of life has crashed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def silent(whose: Owner) -> Any:
 
 
 def _plain(automation: Any) -> dict[str, Any]:
-    """What decides what an automation does, as plain values."""
+    """Reduce an automation to what decides what it does, as plain values."""
     kept = {"name", "enabled", "trigger", "actions"}
     found: dict[str, Any] = automation.model_dump(mode="json", include=kept)
     trigger = found["trigger"]

@@ -57,7 +57,7 @@ def _handlers() -> Iterator[logging.Handler]:
 
 
 def _is_outage(error: BaseException) -> bool:
-    """Whether an error, or what it came of, is of a connection."""
+    """Tell whether an error, or what it came of, is of a connection."""
     cause = error.__cause__ or error.__context__
     known = type(error).__module__.startswith("websockets") or isinstance(error, _OUTAGES)
     return known or (cause is not None and _is_outage(cause))

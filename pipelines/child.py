@@ -18,17 +18,17 @@ from monge.credentials import hidden
 
 _running: set[subprocess.Popen[str]] = set()
 stopping = False
-"""Whether somebody asked us to stop: what runs saves its work and ends, and nothing new starts."""
+"""The wish of somebody that we stop: what runs saves its work and ends, nothing new starts."""
 
 GRACE_S = 20.0
-"""How long a child may take to save its work after SIGTERM: less than Prefect gives a run."""
+"""The time of a child to save its work after SIGTERM: less than Prefect gives a run."""
 
 _GUARD = str(Path(__file__).with_name("guard.py"))
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended: its exit code (negative: the signal that killed it) and its last lines."""
+    """The end of a child: its exit code (negative: the signal that killed it), its last lines."""
 
     code: int
     tail: tuple[str, ...]
@@ -99,7 +99,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _group_is_gone(group: int, within_s: float) -> bool:
-    """Whether every process of the group ends in time: the leader may go before its children."""
+    """Tell whether every process of the group ends in time: the leader may go before others."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:

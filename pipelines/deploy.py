@@ -35,7 +35,7 @@ QUEUE = "training"
 
 @dataclass(frozen=True)
 class Code:
-    """Where a worker finds the code, and where what must outlive its folder is kept."""
+    """The place where a worker finds the code, and that of what must outlive its folder."""
 
     folder: Path
     git: str = ""
@@ -127,7 +127,7 @@ def _named(client: SyncPrefectClient, row: Row, whose: Owner) -> tuple[str, list
 
 
 def _known(client: SyncPrefectClient, whose: Owner) -> dict[str, DeploymentResponse]:
-    """What this owner has on the server already, save the schedule that `make schedule` serves."""
+    """Read what this owner has on the server, save the schedule that `make schedule` serves."""
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
     wanted = DeploymentFilter(tags=DeploymentFilterTags(all_=[f"project:{whose.project}"]))
@@ -207,7 +207,7 @@ def _register(
 
 
 def _differences(old: DeploymentResponse, wanted: Mapping[str, Any]) -> list[str]:
-    """What of a deployment is other than it is to be."""
+    """List what of a deployment is other than it is to be."""
     changed = []
     for name, value in wanted.items():
         there: Any = getattr(old, name)
@@ -227,7 +227,7 @@ def _plan(each: Any) -> str:
 
 
 def _environment(whose: Owner, code: Code) -> dict[str, str]:
-    """What a worker's runs find in their environment; secrets stay in the worker's own."""
+    """Set the environment of a worker's runs; secrets stay in the worker's own."""
     given = {PROJECT: whose.project, place.PRODUCT: whose.product, place.STATE: code.state}
     return RUNS | {name: value for name, value in given.items() if value}
 

@@ -1,4 +1,4 @@
-"""What a Prefect server can be given to run: one row each, and the schedule of one machine.
+"""Lists what a Prefect server can be given to run, a row each, and keeps one machine's schedule.
 
     python -m pipelines deploy                          # every row, for workers: deploy.py
     python -m pipelines.deployments --cron "0 3 * * *"  # `make schedule`: retrains, and stays

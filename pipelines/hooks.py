@@ -55,7 +55,7 @@ ENDS: dict[str, Any] = {
     "on_crashed": [crashed],
     "on_cancellation": [cancelled],
 }
-"""What a flow takes to tell how its runs end."""
+"""The hooks with which a flow tells how its runs end."""
 
 
 def cancelled_by_itself(message: str) -> None:
@@ -102,7 +102,7 @@ def _post(address: str, content: Mapping[str, Any], said: list[str]) -> None:
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """What the header X-Monge-Signature must be."""
+    """Sign a body, as the header X-Monge-Signature must be."""
     signed = timestamp.encode("ascii") + b"." + body
     return "sha256=" + hmac.new(secret.encode("utf-8"), signed, hashlib.sha256).hexdigest()
 

@@ -53,7 +53,7 @@ def lines(root: Path, *arguments: str) -> list[str]:
 
 
 def _written(root: Path) -> dict[str, bytes]:
-    """What runs wrote into files of the old commit that the new one leaves as they were."""
+    """Read what runs wrote into files of the old commit that the new one leaves as they were."""
     if not _git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
         return {}
     mine = _git(root, "diff", "--name-only", "HEAD", "--", *_WRITTEN).splitlines()

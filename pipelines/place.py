@@ -1,4 +1,4 @@
-"""Where a run works: the checkout's own folder, that of a product, or a checkout that is kept."""
+"""Finds where a run works: the checkout's own folder, a product's, or a checkout that is kept."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Owner:
 
     @property
     def tags(self) -> list[str]:
-        """What a deployment says of its owner, and every run of it, too."""
+        """Name the owner, for a deployment and every run of it."""
         product = [f"product:{self.product}"] if self.product else []
         return ["monge", f"project:{self.project}", *product, f"place:{self.place}"]
 
@@ -45,7 +45,7 @@ class Owner:
         return "-".join(part for part in (self.project, self.product, row) if part)
 
     def owns(self, tags: list[str]) -> bool:
-        """Whether what has these tags is the owner's."""
+        """Tell whether what has these tags is the owner's."""
         mine = set(self.tags) - {f"place:{self.place}"}
         places = {f"place:{self.place}", f"place:{self.here}"}
         return mine <= set(tags) and bool(places & set(tags)) and not _products(tags) - mine

@@ -1,4 +1,4 @@
-"""What runs the tasks of a flow that has many: threads here, or workers of Dask or Ray."""
+"""Runs the tasks of a flow that has many: in threads here, or by workers of Dask or Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a Prefect server answers, asked before Prefect itself is imported."""
+"""Asks whether a Prefect server answers, before Prefect itself is imported."""
 
 from __future__ import annotations
 

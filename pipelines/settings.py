@@ -20,7 +20,7 @@ UNTIL = "MONGE_UNTIL"
 """The environment variable with the time, in seconds of the epoch, that a run would end at."""
 
 MINUTES = 30.0
-"""What a run may take that nobody gave a time: for values of params.yaml that are `auto`."""
+"""The time of a run that nobody gave one: for values of params.yaml that are `auto`."""
 
 
 def checked(changes: Sequence[str], path: Path, root: Path) -> Params:
@@ -62,13 +62,13 @@ def keep(changes: Sequence[str], root: Path, log: Callable[[str], None]) -> str:
 
 
 def minutes_left() -> float:
-    """What is left of the minutes that this run may take."""
+    """Count what is left of the minutes that this run may take."""
     until = float(os.environ.get(UNTIL) or time.time() + MINUTES * 60)
     return max(1.0, (until - time.time()) / 60)
 
 
 def unchosen(path: Path, section: str = "") -> bool:
-    """Whether a parameter file has values, of a section or any, that are still to be chosen."""
+    """Tell whether a parameter file has values, of a section or any, still to be chosen."""
     return bool(auto.unchosen(read(path), section))
 
 

@@ -1,4 +1,4 @@
-"""What a person wants to know when the chain is through, read from the files that it left."""
+"""Tells a person the result of the chain, read from the files that it left."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def lines(root: Path) -> list[str]:
 
 
 def promotion_facts(paths: Paths) -> dict[str, Any]:
-    """What the last `monge promote` decided."""
+    """Read what the last `monge promote` decided."""
     facts: dict[str, Any] = json.loads(paths.promotion.read_text(encoding="utf-8"))
     return facts
 

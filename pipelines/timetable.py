@@ -1,4 +1,4 @@
-"""When a schedule fires: cron in our own words, the time zone, and the next times."""
+"""Tells when a schedule fires: cron in our own words, the time zone, and the next times."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ ALIVE = "The server had no sign of life while it was away itself; the run goes o
 
 
 class Watch:
-    """What has come of a run so far: whether somebody cancelled it, or its time is up."""
+    """Watches a run: whether somebody cancelled it, or its time is up."""
 
     def __init__(self, hours: float | None, log: Callable[[str], None]) -> None:
         self.cancelled = self.late = False
@@ -64,7 +64,7 @@ class Watch:
                 return
 
     def _asked(self, client: Any, number: str) -> bool:
-        """Whether the server says that somebody cancelled the run.
+        """Ask the server whether somebody cancelled the run.
 
         One that it took for dead, because it was away itself, is running: it is told so.
         """

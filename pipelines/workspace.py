@@ -87,7 +87,7 @@ def _copy(project: Path, copy: Path, images: str, log: Callable[[str], None]) ->
 
 
 def _images_of(parameters: str) -> str:
-    """Where the images are by a run's parameters."""
+    """Find where the images are by a run's parameters."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / settings.FILE
         file.write_text(parameters, encoding="utf-8")

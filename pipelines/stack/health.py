@@ -1,4 +1,4 @@
-"""Whether a server does its work, asked from outside within seconds."""
+"""Asks from outside, within seconds, whether a server does its work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL's protocol, "Messag
 
 
 def answers(url: str, any_status: bool = False) -> bool:
-    """Whether an address is answered with success, or with anything at all."""
+    """Tell whether an address is answered with success, or with anything at all."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S):
             return True
@@ -24,7 +24,7 @@ def answers(url: str, any_status: bool = False) -> bool:
 
 
 def is_postgres(host: str, port: int) -> bool:
-    """Whether a PostgreSQL says there whether it takes encrypted connections."""
+    """Tell whether a PostgreSQL answers there if it takes encrypted connections."""
     try:
         with socket.create_connection((host, port), timeout=TIMEOUT_S) as connection:
             connection.settimeout(TIMEOUT_S)
@@ -35,7 +35,7 @@ def is_postgres(host: str, port: int) -> bool:
 
 
 def get(url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> bytes:
-    """What an address answers. Raises OSError."""
+    """Read what an address answers. Raises OSError."""
     request = urllib.request.Request(url, data=body, headers=dict(headers or {}))
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
         answer: bytes = response.read()

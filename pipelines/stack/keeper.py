@@ -53,7 +53,7 @@ class Keeper(threading.Thread):
         self._end.set()
 
     def report(self) -> dict[str, Any]:
-        """What is known of the server, for the file that `status` reads."""
+        """Describe the server, for the file that `status` reads."""
         running = process.known(self.place.state, self.row.name)
         return {
             "state": self.state, "told": self.told, "restarts": self.restarts,
@@ -86,7 +86,7 @@ class Keeper(threading.Thread):
         self._failed("it ended by itself")
 
     def _may_start(self, row: Service) -> bool:
-        """Whether those that it needs are up, with the settings that they are to have."""
+        """Tell whether those that it needs are up, with the settings that they are to have."""
         needed = [self.others[name] for name in row.after]
         missing = [each.row.title for each in needed if each.ready != each.row.fingerprint]
         reason = f"waits for {' and '.join(missing)}" if missing else row.waits()

@@ -1,4 +1,4 @@
-"""Which ports are free, and who has those that are not."""
+"""Finds which ports are free, and who has those that are not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def require(settings: Settings, wanted: dict[int, str]) -> None:
 
 
 def is_free(port: int) -> bool:
-    """Whether a port of loopback can be listened at."""
+    """Tell whether a port of loopback can be listened at."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -37,7 +37,7 @@ def is_free(port: int) -> bool:
 
 
 def holder(port: int) -> str:
-    """Who listens at a port, as far as the kernel lets us see: program, process and user."""
+    """Name who listens at a port, as far as the kernel says: program, process and user."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):
             for line in Path(table).read_text().splitlines()[1:]:

@@ -41,7 +41,7 @@ def user() -> str | None:
 
 
 def folder(state: Path) -> Path:
-    """Where its data lie: with the rest, or in /var/lib where its user could not come to them."""
+    """Find its data's folder: with the rest, or in /var/lib where its user could not come to it."""
     if user() is None or _passable(state):
         return state / "postgres"
     return _OUTSIDE / hashlib.sha256(str(state).encode()).hexdigest()[:12]
@@ -73,7 +73,7 @@ def programs(state: Path) -> Path:
 
 
 def has_trigrams(state: Path) -> bool:
-    """Whether PostgreSQL's programs come with pg_trgm, which Prefect's tables need.
+    """Tell whether PostgreSQL's programs come with pg_trgm, which Prefect's tables need.
 
     Debian's package has it, and the wheel has not.
     """
@@ -218,14 +218,14 @@ def _has_trigrams(place: Path) -> bool:
 
 
 def _as_user(name: str | None) -> dict[str, Any]:
-    """What starts a process as another user, where it is to be one."""
+    """Give what starts a process as another user, where it is to be one."""
     if name is None:
         return {}
     return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
 
 
 def _passable(path: Path) -> bool:
-    """Whether any user may pass through all of a path's folders."""
+    """Tell whether any user may pass through all of a path's folders."""
     return all(part.stat().st_mode & stat.S_IXOTH for part in (path, *path.parents))
 
 

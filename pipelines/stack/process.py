@@ -35,12 +35,12 @@ class Running:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process is there still."""
+        """Tell whether this very process is there still."""
         return birth(self.pid) == self.started
 
 
 def birth(pid: int) -> str:
-    """When the kernel started a process, told apart between boots; empty where there is none."""
+    """Read when the kernel started a process, told apart between boots; empty where none is."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,4 +1,4 @@
-"""What can be chosen of the servers, and where their state is kept."""
+"""The settings of the servers, and the place where their state is kept."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def chosen(place: Place, options: Mapping[str, str | None]) -> Settings:
 
 
 def kept(place: Place) -> Settings:
-    """What was chosen at the last `make up`; the defaults before the first. Raises StorageError."""
+    """Read what the last `make up` chose; the defaults before the first. Raises StorageError."""
     if not place.settings.exists():
         return Settings()
     known = {each.name for each in fields(Settings)}

@@ -58,7 +58,7 @@ def start(place: Place) -> None:
 
 
 def report(place: Place) -> dict[str, Any]:
-    """What the supervisor wrote last."""
+    """Read what the supervisor wrote last."""
     try:
         found: dict[str, Any] = json.loads(place.report.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -61,7 +61,7 @@ class Service:
 
     @property
     def fingerprint(self) -> str:
-        """What it was made of, in short: another one means that it must be started again."""
+        """Hash what it was made of: another one means that it must be started again."""
         made_of = [self.command, sorted(self.environment.items()), str(self.folder), self.extra]
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
@@ -82,7 +82,7 @@ def table(place: Place, settings: Settings, passwords: Passwords) -> dict[str, S
 
 
 def clients(settings: Settings, passwords: Passwords) -> dict[str, str]:
-    """What the checkout's own commands are given to use these servers."""
+    """Give the environment in which the checkout's own commands use these servers."""
     return {
         "MLFLOW_TRACKING_URI": _url(settings.mlflow_port),
         "PREFECT_API_URL": f"{_url(settings.prefect_port)}/api",

@@ -211,7 +211,7 @@ def _parameters(fixed: Plan) -> Iterator[Path]:
 
 
 def direction(figure: str) -> Direction:
-    """Which way is better, in Optuna's word. Raises InputError for what cannot decide."""
+    """Say which way is better, in Optuna's word. Raises InputError for what cannot decide."""
     entry = CATALOGUE.get(figure)
     if entry is None or entry.better == "neither":
         fit = ", ".join(sorted(name for name, one in CATALOGUE.items() if one.better != "neither"))
@@ -220,7 +220,7 @@ def direction(figure: str) -> Direction:
 
 
 def rows(where: Path) -> list[Row]:
-    """What became of each trial so far, by their numbers."""
+    """List what became of each trial so far, by their numbers."""
     fixed = plan.read(where)
     study = plan.memory(where, fixed, direction(fixed.figure))
     found = [

@@ -1,4 +1,4 @@
-"""What a sweep is to do, fixed when it begins, and its memory of what each trial came to.
+"""Plans a sweep, fixed when it begins, and remembers what each trial came to.
 
 A sweep is a folder, sweeps/NAME: the plan, Optuna's journal, and a folder for each trial. A second
 start with the same plan goes on where the first was broken off.
@@ -47,12 +47,12 @@ class Plan:
 
     @property
     def space(self) -> spaces.Space:
-        """What is varied."""
+        """Read what is varied."""
         return spaces.parsed(self.vary)
 
 
 def folder(root: Path, name: str) -> Path:
-    """Where a sweep lies. Raises InputError for what is no name."""
+    """Find where a sweep lies. Raises InputError for what is no name."""
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{name!r} cannot name a sweep: take up to 64 letters, digits, '.', '_' or '-', the "
@@ -121,7 +121,7 @@ def ended(study: optuna.Study, task: int) -> optuna.trial.FrozenTrial | None:
 
 
 def count(space: spaces.Space, search: Search, asked: int | None) -> int:
-    """How many trials there are to be. Raises InputError."""
+    """Count the trials that are to be. Raises InputError."""
     if search == "grid":
         points = len(spaces.grid(space))
         if asked is not None and asked != points:

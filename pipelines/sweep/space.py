@@ -1,4 +1,4 @@
-"""What a sweep varies: `key=value,value,...` or `key=low..high`, with `:log` behind it."""
+"""Reads what a sweep varies: `key=value,value,...` or `key=low..high`, with `:log` behind it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Range:
 
     @property
     def whole(self) -> bool:
-        """Whether whole numbers are meant: both ends are, as they were typed."""
+        """Tell whether whole numbers are meant: both ends are, as they were typed."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 

@@ -100,7 +100,7 @@ def _stage(
 
 
 def _reason(ended: Ended) -> str:
-    """What a stage said of its end, in one line."""
+    """Read what a stage said of its end, in one line."""
     first = next((i for i, line in enumerate(ended.tail) if line.startswith("monge: ")), -1)
     told = " ".join(line.strip() for line in ended.tail[first:])
     return told.removeprefix("monge: ") or "no word of why"
@@ -126,7 +126,7 @@ class _Watch:
 
 
 def _prepares(params: dict[str, Any]) -> bool:
-    """Whether a trial has images of its own making."""
+    """Tell whether a trial has images of its own making."""
     return any(key.startswith("prepare.") for key in params)
 
 
@@ -146,7 +146,7 @@ def hand_over(folder: Path, root: Path) -> None:
 
 
 def differing(folder: Path, root: Path) -> list[str]:
-    """What makes the project's parameters those of a trial, as they are typed."""
+    """List what makes the project's parameters those of a trial, as they are typed."""
     theirs, ours = (_flat(read(place / "params.yaml")) for place in (folder, root))
     return [change(key, value) for key, value in theirs.items() if ours.get(key) != value]
 
