@@ -18,7 +18,7 @@ from monge.objectives.adversarial import Adversarial
 from monge.params import TrainParams
 
 Batches = Callable[[int], Tensor]
-"""What draws so many real points, float32 [n, ...]."""
+"""A function that draws so many real points, float32 [n, ...]."""
 
 
 class Training:
@@ -66,7 +66,7 @@ class Training:
 
     @torch.no_grad()
     def samples(self, n: int, seed: int = 1) -> Tensor:
-        """What the generator makes of n latents of a seed, which no training has seen."""
+        """Generate images of n latents of a seed, which no training has seen."""
         dice = torch.Generator().manual_seed(seed)
         latents = torch.randn(n, self.train.latent_dim, generator=dice)
         made: Tensor = self.networks["generator"](latents)

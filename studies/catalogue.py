@@ -1,4 +1,4 @@
-"""Which studies there are, in the order of their papers; a row is found by its script's name."""
+"""Lists the studies in the order of their papers; a row is found by its script's name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NAMES = (
 
 
 def told(name: str) -> Study:
-    """What a script says of itself, read without running it: its imports take seconds."""
+    """Read what a script says of itself, without running it: its imports take seconds."""
     source = _path(name).read_text(encoding="utf-8")
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "STUDY":

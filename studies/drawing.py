@@ -1,4 +1,4 @@
-"""How figures look: one size, one set of colours, no frame that says nothing."""
+"""Gives figures one look: one size, one set of colours, no frame that says nothing."""
 
 from __future__ import annotations
 

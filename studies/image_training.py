@@ -49,7 +49,7 @@ def training(section: Mapping[str, Any], pictures: Pictures, seed: int) -> Train
 
 @dataclass(frozen=True)
 class Look:
-    """What a training was worth at a step; `readings` are medians since the look before.
+    """The worth of a training at a step; `readings` are medians since the look before.
 
     `seconds` are those of the processor that the training alone took.
     """

@@ -68,7 +68,7 @@ def witness(distances: Floats, p: Floats, q: Floats) -> Floats:
 
 
 def _solved(objective: Floats, **constraints: Any) -> Floats:
-    """Where a linear objective is least."""
+    """Find where a linear objective is least."""
     from scipy.optimize import linprog
 
     result = linprog(objective, method="highs", **constraints)

@@ -100,7 +100,7 @@ def _read(params: PrepareParams, root: Path, most: int) -> Pictures:
 
 
 class Judge:
-    """How far generated images are from the real ones, and how much they look like one class."""
+    """Judges how far generated images are from real ones, and how much they look like a class."""
 
     def __init__(self, real: Pictures) -> None:
         self.extractor = _extractor(_Hashed(real))
@@ -127,7 +127,7 @@ class _Hashed:
 
     @property
     def digest(self) -> str:
-        """Of the images and their classes."""
+        """Hash the images and their classes."""
         seen = hashlib.sha256(self.pictures.images.tobytes())
         seen.update(np.asarray(self.pictures.labels).tobytes())
         return seen.hexdigest()
@@ -151,7 +151,7 @@ def _extractor(hashed: _Hashed) -> Extractor:
 
 
 def in_bytes(images: Tensor) -> Images:
-    """What a generator made, [-1, 1], as pictures: uint8 [n, C, H, W]."""
+    """Turn a generator's images, [-1, 1], into pictures: uint8 [n, C, H, W]."""
     scaled = (images.detach().clamp(-1.0, 1.0) + 1.0) * 127.5
     return scaled.round().to(torch.uint8).numpy()
 

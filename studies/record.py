@@ -1,4 +1,4 @@
-"""What a run of a study leaves: a picture, and a file of its numbers for pages and flows."""
+"""Records a run of a study: a picture, and a file of its numbers for pages and flows."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ROOT = Path(__file__).parents[1]
 
 
 def stem(name: str) -> str:
-    """What a study's files are called: its paper and its script."""
+    """Name a study's files: its paper and its script."""
     return name.replace("/", "-")
 
 
 def place(name: str, scale: Scale, seed: int, out: Path) -> Path:
-    """Where the record of a run lies; its picture beside it."""
+    """Find the record of a run; its picture lies beside it."""
     return out / f"{stem(name)}-{scale}-{seed}.json"
 
 
@@ -96,7 +96,7 @@ def log(record: Record, told: Study, out: Path) -> None:
 
 
 def words(told: Study, record: Record, out: Path) -> str:
-    """What a person reads after a run: the numbers, where the claim wants them, the verdict."""
+    """Tell a person after a run: the numbers, where the claim wants them, the verdict."""
     lines = [f"  {_number(number)}" for number in record["numbers"]]
     verdict = f"{told.source}: the claim {record['verdict']}."
     return "\n".join([*lines, verdict, f"picture: {out / record['picture']}"])

@@ -1,4 +1,4 @@
-"""What a study is: a claim of a paper, and the numbers that decide about it.
+"""Defines a study: a claim of a paper, and the numbers that decide about it.
 
 A script says which claim it tries in a `STUDY` of literals, and does the work in a function
 `study` that takes the conditions of a run and gives a finding.
@@ -40,7 +40,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a run is done with: its size, its seed, the images it may use, and who is told.
+    """The conditions of a run: its size, its seed, the images it may use, and who is told.
 
     `images` is a folder or an archive of the user's; studies of images have data of their own
     where it is None. `progress` wraps what takes long, as tqdm does.
@@ -82,20 +82,20 @@ class Number:
 
     @property
     def within(self) -> bool:
-        """Whether it is where the claim wants it; never where it is not a number."""
+        """Tell whether it is where the claim wants it; never where it is not a number."""
         return self.low <= self.value <= self.high
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a run found: the numbers that decide, and the picture."""
+    """The finding of a run: the numbers that decide, and the picture."""
 
     numbers: Sequence[Number]
     figure: Figure
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the claim holds: by all of its numbers, by some, or by none."""
+        """Judge whether the claim holds: by all of its numbers, by some, or by none."""
         within = [number.within for number in self.numbers]
         if all(within):
             return "holds"

@@ -66,7 +66,7 @@ def counts_of(heights: Floats, samples: int = 20_000) -> Counts:
 
 
 def laws() -> tuple[Counts, Counts]:
-    """How many samples of real and of generated data lie on each point, [k]."""
+    """Count the samples of real and of generated data on each point, [k]."""
 
     def bump(mean: float, deviation: float) -> Floats:
         return np.asarray(np.exp(-(((X - mean) / deviation) ** 2) / 2.0) / deviation)
@@ -91,7 +91,7 @@ class Table(nn.Module):
 
 
 def generator_costs(loss: str, logits: Floats) -> Floats:
-    """What monge's generator pays for a sample on each point, [k], under these scores."""
+    """Compute monge's generator loss of a sample on each point, [k], under these scores."""
     objective = build(TrainParams.model_validate({"objective": "gan", "gan": {"loss": loss}}))
     assert isinstance(objective, Gan)
     networks = {"generator": nn.Identity(), "discriminator": Table(logits)}

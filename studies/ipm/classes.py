@@ -44,7 +44,7 @@ STUDY = Study(
 
 Floats = NDArray[np.float64]
 SHIFT, WIDTH = 1.0, 1.0
-"""How far the means are apart, and σ of the kernel."""
+"""The distance of the means, and σ of the kernel."""
 
 
 @dataclass(frozen=True)

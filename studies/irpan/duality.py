@@ -68,7 +68,7 @@ def laws() -> tuple[Floats, Floats, Floats]:
 
 
 def slope_on_a_line(p: Floats, q: Floats) -> Floats:
-    """Of the potential between neighbours, [k - 1]: +1 where more of Q than of P lies to the left.
+    """The potential's slope between neighbours, [k - 1]: +1 where more of Q than of P is left.
 
     E_P[f] - E_Q[f] = ∫ f' (F_Q - F_P), by parts.
     """
@@ -168,7 +168,7 @@ def of_potential(slopes: Floats, beside_closed_form: Floats) -> list[Number]:
 def of_critics(
     critics: dict[str, Floats], f: Floats, laws: tuple[Floats, Floats], w: float
 ) -> list[Number]:
-    """What was learned, beside the potential: as like as an angle of 15 degrees at the most."""
+    """Compare what was learned with the potential: as like as an angle of 15 degrees at most."""
     p, q = laws
     one, two = critics["one-sided"], critics["two-sided"]
     apart = np.sqrt((p + q) @ (one - f) ** 2 / ((p + q) @ f**2))

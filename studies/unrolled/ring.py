@@ -58,7 +58,7 @@ LOOKS = 12
 
 @dataclass(frozen=True)
 class Method:
-    """What is trained: its sections, how many iterations by size, and the rate of each side."""
+    """The method that is trained: its sections, iterations by size, and the rate of each side."""
 
     section: dict[str, object]
     iterations: tuple[int, int]

@@ -63,7 +63,7 @@ DRAWN = 2000
 
 @dataclass(frozen=True)
 class Trained:
-    """What a method came to: its samples, reconstructions, and the latents of held-out images."""
+    """The result of a method: its samples, reconstructions, and latents of held-out images."""
 
     samples: Images
     back: Images

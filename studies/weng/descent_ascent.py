@@ -159,7 +159,7 @@ def of_product_game(radius: dict[str, Floats], change: float) -> list[Number]:
 
 
 def of_curved_game(distance: dict[str, Floats]) -> list[Number]:
-    """How far from (1, 1) the last tenth of the steps is; the start is at √5."""
+    """Measure how far from (1, 1) the last tenth of the steps is; the start is at √5."""
     tenth = len(distance["at once"]) // 10
     return [
         Number("curved game, at once: least distance at the end, of √5 at the start",
@@ -171,7 +171,7 @@ def of_curved_game(distance: dict[str, Floats]) -> list[Number]:
 
 
 def drawn(paths: dict[str, Floats], radius: dict[str, Floats], curved: dict[str, Floats]) -> Figure:
-    """Where the players go, how far they are from the equilibrium, and the curved game."""
+    """Draw where the players go, how far from the equilibrium they are, and the curved game."""
     figure, (plane, distance, other) = drawing.panels(3, columns=3, height=0.95)
     for name, places in paths.items():
         plane.plot(*places[:150].T, "-", linewidth=1.0)

@@ -50,7 +50,7 @@ FAR: Normal = (20.0, 1.0)
 
 
 def density(law: Normal, x: Floats) -> Floats:
-    """Of a normal law, at x [k]."""
+    """The density of a normal law, at x [k]."""
     mean, deviation = law
     height = 1.0 / (deviation * math.sqrt(2.0 * math.pi))
     return height * np.exp(-(((x - mean) / deviation) ** 2) / 2.0)

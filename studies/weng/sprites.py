@@ -104,5 +104,5 @@ def seen(
 
 
 def epochs_of(look: Look, pictures: Pictures) -> int:
-    """How many epochs of the pictures a training had seen."""
+    """Count the epochs of the pictures that a training had seen."""
     return look.step // (len(pictures) // BATCH)

@@ -1,4 +1,4 @@
-"""Which curve tells how good the pictures are (figures 3, 4 and 8).
+"""Asks which curve tells how good the pictures are (figures 3, 4 and 8).
 
 The critic of a WGAN estimates a distance that falls as the samples get better, so its curve tells
 when training goes well; the paper's figure 3 shows it by eye. In a GAN neither curve does: the

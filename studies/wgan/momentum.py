@@ -48,7 +48,7 @@ RATE = 2e-3
 
 
 class Cosines:
-    """Of each step of an optimizer: the cosine with the way down, -gradient."""
+    """Collects, for each step of an optimizer, the cosine with the way down, -gradient."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.of_steps: list[float] = []
@@ -88,7 +88,7 @@ def _watched(optimizer: Any, step: Any) -> None:
 
 @dataclass
 class Run:
-    """What is seen of a training: a cosine a critic step, and the distance of samples over time."""
+    """The record of a training: a cosine a critic step, and the distance of samples over time."""
 
     cosines: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     at: list[int] = field(default_factory=list)

@@ -55,7 +55,7 @@ STEEP = 0.25
 
 @dataclass(frozen=True)
 class Critic:
-    """What is seen of a trained critic: norms by layer, the last first, and all of its weights."""
+    """The record of a trained critic: norms by layer, the last first, and all of its weights."""
 
     norms: Floats
     weights: Floats
@@ -63,7 +63,7 @@ class Critic:
 
     @property
     def slope(self) -> float:
-        """Of the log norm, by a layer further from the loss."""
+        """The slope of the log norm, by a layer further from the loss."""
         heights = np.log(np.maximum(self.norms, np.finfo(np.float32).tiny))
         return float(np.polyfit(np.arange(len(heights)), heights, 1)[0])
 

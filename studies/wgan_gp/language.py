@@ -74,7 +74,7 @@ Codes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Size:
-    """Of a run: characters a line, channels, batch, learning rate, iterations of wgan-gp."""
+    """The size of a run: characters a line, channels, batch, rate, iterations of wgan-gp."""
 
     length: int
     width: int
@@ -92,7 +92,7 @@ class Seen:
     samples: Codes = field(default_factory=lambda: np.zeros((0, 0), np.int64))
 
     def late(self) -> NDArray[np.float64]:
-        """Of each order the median over the last third of the looks."""
+        """The median of each order over the last third of the looks."""
         middle: NDArray[np.float64] = np.median(self.divergences[-LOOKS // 3 :], axis=0)
         return middle
 
@@ -193,7 +193,7 @@ def trained(section: dict[str, Any], size: Size, texts: Sequence[Codes], at: Con
 
 
 def look(seen: Seen, of: Training, held_out: Codes) -> None:
-    """What the generator writes now: the likeliest character of each place."""
+    """Note what the generator writes now: the likeliest character of each place."""
     seen.samples = of.samples(SAMPLES).argmax(1)[:, 0].numpy()
     seen.steps.append(of.step)
     seen.divergences.append(divergences(seen.samples, held_out))

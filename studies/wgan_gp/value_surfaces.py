@@ -1,4 +1,4 @@
-"""What critics make of the plane: eight Gaussians, twenty-five, and the Swiss roll (figure 1a).
+"""Draws what critics make of the plane: 8 Gaussians, 25, and the Swiss roll (figure 1a).
 
 The generator stands still, at the real data plus normal noise of variance 1, and each critic is
 trained against it as long as it still learns something. Where it is held by clipping its surface
@@ -147,7 +147,7 @@ def study(at: Conditions) -> Finding:
 
 
 def numbers_of(of_all: dict[tuple[str, str], tuple[float, float]]) -> list[Number]:
-    """What the level lines see: most with the penalty, less than half of that with clipping."""
+    """Count what the level lines see: most with the penalty, under half of that with clipping."""
     paper = {"clipping": "fails to capture higher moments", "penalty": "captures them"}
     numbers = []
     for method, data in (("penalty", "8 Gaussians"), ("clipping", "8 Gaussians")):
