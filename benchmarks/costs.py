@@ -1,4 +1,4 @@
-"""What the pipeline costs around the work: Prefect's flow, DVC, MLflow.
+"""Measures what the pipeline costs around the work: Prefect's flow, DVC, MLflow.
 
     python -m benchmarks.costs [--times 5]
 
@@ -61,17 +61,17 @@ class Clone:
         return time.monotonic() - began
 
     def flow(self, **environment: str) -> float:
-        """Of `make run` with the tiny training's parameters."""
+        """Time `make run` with the tiny training's parameters."""
         return self.seconds(sys.executable, "-m", "pipelines", *flags(TINY), **environment)
 
     def train(self, steps: int, tracking: str) -> float:
-        """Of the default training at this length."""
+        """Time the default training at this length."""
         command = ("monge", "train", "--fresh", *flags((f"train.steps={steps}",)))
         return self.seconds(*command, MONGE_TRACKING=tracking)
 
 
 def flags(changes: tuple[str, ...]) -> list[str]:
-    """As options of the command line."""
+    """Write them as options of the command line."""
     return [part for change in changes for part in ("--set", change)]
 
 
@@ -118,7 +118,7 @@ def around(clone: Clone, times: int) -> dict[str, float]:
 
 
 def tracking(clone: Clone, times: int) -> dict[str, float]:
-    """What a tracked training takes more, and the share of that in one hour."""
+    """Measure what a tracked training takes more, and the share of that in one hour."""
     more: dict[int, list[float]] = {steps: [] for steps in LENGTHS}
     plain: dict[int, list[float]] = {steps: [] for steps in LENGTHS}
     for _ in range(times):

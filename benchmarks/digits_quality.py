@@ -1,4 +1,4 @@
-"""How good are the digits? An independent judge: support-vector classifiers of scikit-learn's.
+"""Judges the digits independently, by support-vector classifiers of scikit-learn's.
 
     python benchmarks/digits_quality.py models/generator.onnx [more.onnx ...]
 

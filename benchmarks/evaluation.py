@@ -1,4 +1,4 @@
-"""What a judgement costs: seconds and memory of `judge` on digits and on photographs.
+"""Measures a judgement: seconds and memory of `judge` on digits and on photographs.
 
     python -m benchmarks.evaluation --case digits
     python -m benchmarks.evaluation --case cifar --archive cifar10.tar.xz

@@ -1,4 +1,4 @@
-"""Whether the figure that decides puts known sets of images in the right order, feature by feature.
+"""Tests whether the deciding figure orders known sets of images rightly, feature by feature.
 
     python -m benchmarks.judges
     python -m benchmarks.judges --archive cifar10.tar.xz --only photographs drawings --sides 32
@@ -47,7 +47,7 @@ KINDS = ("digits", "photographs", "drawings", "icons")
 JUDGES = ("random", "pyramid", "pretrained", "classifier")
 IMAGES, SUBSETS, ERRORS = 3500, 5, 3.0
 SHARES = (1, 10, 100)
-"""Of a training, in percent."""
+"""Shares of a training, in percent."""
 WAY = (
     "wgan-gp.learning_rate=1e-3 dcgan.features=16 device=cpu threads=1 "
     "guards.on_dead_critic=warn guards.on_frozen_generator=warn quality_every=1000000000"
@@ -146,7 +146,7 @@ def sets(
 
 
 def trained(dataset: PackedDataset, seconds: float, folder: Path) -> dict[str, Bytes]:
-    """What the product's own training makes after 1%, 10% and 100% of its steps."""
+    """Draw what the product's own training makes after 1%, 10% and 100% of its steps."""
     import torch
 
     from benchmarks.quality import drawn, parameters

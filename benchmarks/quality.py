@@ -1,4 +1,4 @@
-"""How soon are the images good? Fréchet distance against seconds of one thread, way by way.
+"""Measures how soon images are good: Fréchet distance by seconds of a thread, way by way.
 
     python -m benchmarks.quality DATA [--few 500] [--seconds 120] [--way 'NAME: KEYS' ...]
 
@@ -99,7 +99,7 @@ class Judge:
         self.reference = self._gaussian(dataset.train.take(spread(dataset.train, REFERENCE)))
 
     def distance(self, images: np.ndarray) -> float:
-        """Of images uint8 [n, C, H, W]."""
+        """Measure that of images uint8 [n, C, H, W]."""
         return frechet_distance(self._gaussian(images), self.reference)
 
     def _gaussian(self, images: np.ndarray) -> Gaussian:

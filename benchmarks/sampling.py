@@ -85,12 +85,12 @@ def files(name: str, folder: Path) -> tuple[torch.nn.Module, dict[str, Path]]:
 
 
 def has_newer_exporter() -> bool:
-    """Whether torch's newer exporter has what it needs."""
+    """Tell whether torch's newer exporter has what it needs."""
     return importlib.util.find_spec("onnxscript") is not None
 
 
 def _export(network: torch.nn.Module, example: torch.Tensor, path: Path) -> None:
-    """As torch does it, by its older exporter where the newer one's onnxscript is missing."""
+    """Export as torch does, by its older exporter where the newer one's onnxscript is missing."""
     newer = has_newer_exporter()
     how: dict[str, Any] = (
         {"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},), "external_data": False}
@@ -105,7 +105,7 @@ def _export(network: torch.nn.Module, example: torch.Tensor, path: Path) -> None
 
 
 def contenders(network: torch.nn.Module, paths: dict[str, Path], compiled: bool) -> dict[str, Draw]:
-    """What draws images of latents [n, d]."""
+    """List what draws images of latents [n, d]."""
     standard = onnxruntime.InferenceSession(paths["standard"], providers=["CPUExecutionProvider"])
     ours = {form: Sampler.load(paths[form], "cpu") for form in ("latency", "throughput")}
 
@@ -181,7 +181,7 @@ def turns(draws: dict[str, Draw], batch: Any, rounds: int) -> dict[str, list[flo
 
 
 def figures(n: int, flops_an_image: int, times: dict[str, list[float]]) -> dict[str, Any]:
-    """What the rounds at batch size `n` say."""
+    """Sum up what the rounds at batch size `n` say."""
     products_s = times.pop("peak")
     peak = 2.0 * _PEAK**3 / statistics.median(products_s)
     result: dict[str, Any] = {
@@ -222,7 +222,7 @@ def cold_start(path: Path) -> dict[str, float]:
 
 
 def processor() -> str:
-    """What the processor calls itself, where the system says."""
+    """Read the processor's own name, where the system says it."""
     try:
         told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

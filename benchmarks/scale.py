@@ -1,4 +1,4 @@
-"""What many images cost: each command of the chain on ten thousand, a hundred thousand, a million.
+"""Measures the cost of many images: each command on ten thousand, a hundred thousand, a million.
 
     python -m benchmarks.scale --images 10000 100000 1000000 [--folder DIR] [--steps 300]
 

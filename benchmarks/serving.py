@@ -83,7 +83,7 @@ Round = tuple[list[float], float]  # seconds of each answer, and of all of them
 
 @dataclass(frozen=True)
 class Server:
-    """How to start it, when it answers, and what it is asked."""
+    """A server: the command that starts it, when it answers, and what it is asked."""
 
     command: list[object]
     ready: str

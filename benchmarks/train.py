@@ -294,7 +294,7 @@ def measure(
 
 
 def conditions(device: torch.device) -> dict[str, Any]:
-    """What the figures depend on."""
+    """List what the figures depend on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
         "device": device.type, "name": name, "torch": torch.__version__,

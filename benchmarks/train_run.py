@@ -1,4 +1,4 @@
-"""Where a run's wall time goes: training, and everything around it.
+"""Times a run's parts: training, and everything around it.
 
     python benchmarks/train_run.py [--case digits ...] [--steps 2000] [--runs 3] [--out FILE.json]
 
