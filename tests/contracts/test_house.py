@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-SOURCES = Path(__file__).parents[2] / "src"
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "src"
 MOST_LINES = {"a file": 300, "a function": 50}
 MOST_NESTED = 3
 _NESTING = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_HALF_A_SENTENCE = re.compile(r'^[ \t]*r?"""(?:What|How|Whether|Which|Of)\b.*', re.M)
 
 
 @functools.cache
@@ -52,6 +55,13 @@ def test_no_module_imports_itself_by_way_of_others_not_even_when_it_is_called():
         TopologicalSorter(imports).prepare()
     except CycleError as circle:
         raise AssertionError(" -> ".join(circle.args[1])) from None
+
+
+def test_every_docstring_says_what_its_subject_is_or_does():
+    rooms = [ROOT / name for name in ("src", "pipelines", "studies", "benchmarks")]
+    texts = [path.read_text(encoding="utf-8") for room in rooms for path in room.rglob("*.py")]
+    assert sum(text.count('"""') for text in texts) > 5000
+    assert not [half for text in texts for half in _HALF_A_SENTENCE.findall(text)]
 
 
 def _depth(node: ast.AST) -> int:
