@@ -68,7 +68,9 @@ def _peak_kib() -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--case", choices=CASES, default="digits")
     parser.add_argument("--archive", default=os.environ.get("MONGE_CIFAR_ARCHIVE", ""))
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)

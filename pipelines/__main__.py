@@ -39,7 +39,10 @@ def main() -> int:
     began_s = time.time()
     if SERVERS:
         print(f"retrain: {SERVERS}", flush=True)
-    parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--product", default="", metavar="NAME", help="that of products/NAME")
     parser.add_argument("--minutes", type=float, default=settings.MINUTES, help="for `auto`")

@@ -98,7 +98,10 @@ TABLE = (
 
 def main() -> int:
     """Serve the flow `retrain` until stopped, one run at a time."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.deployments", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.deployments", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     when = parser.add_mutually_exclusive_group(required=True)
     when.add_argument("--cron", help="five fields, as in cron: minute hour day month weekday")
     when.add_argument("--interval-s", type=float, help="seconds from one start to the next")

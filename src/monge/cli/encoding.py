@@ -29,7 +29,7 @@ def encode(
         str | None, typer.Option(help="The class that a conditional generator draws them as.")
     ] = None,
 ) -> None:
-    """Pictures to latents; `monge sample --latents` draws them again."""
+    """Encode pictures as latents; `monge sample --latents` draws them again."""
     from monge.stages.encoding import encode
 
     for line in encode(model, pictures, output, show, label):

@@ -36,7 +36,7 @@ def prepare(
     params: ParamsFile = Path("params.yaml"),
     override: Overrides = None,
 ) -> None:
-    """Images to a packed dataset: data/prepared."""
+    """Pack the images into a dataset: data/prepared."""
     run_stage("prepare", params, override, exactly)  # it logs what it packed
 
 
@@ -59,7 +59,7 @@ def train(
         bool, typer.Option("--dry-run", help="Show networks, memory and time; change nothing.")
     ] = False,
 ) -> None:
-    """The packed dataset to checkpoints; goes on from the newest one."""
+    """Train on the packed dataset; goes on from the newest checkpoint."""
     how: dict[str, Any] = {"fresh": fresh, "if_changed": if_changed.value}
     if dry_run:
         for line in run_stage("plan", params, override, exactly, "train", **how):
@@ -87,13 +87,13 @@ def export(
     params: ParamsFile = Path("params.yaml"),
     override: Overrides = None,
     unfinished: Annotated[
-        bool, typer.Option("--unfinished", help="Also from a training that is not at its end.")
+        bool, typer.Option("--unfinished", help="Export a training that is not at its end, too.")
     ] = False,
     triton: Annotated[
         Path | None, typer.Option(help="Write a model repository for Triton into this folder, too.")
     ] = None,
 ) -> None:
-    """The best checkpoint to models/generator.onnx."""
+    """Write the best checkpoint as models/generator.onnx."""
     path, parity, encoder = run_stage("export", params, override, exactly, unfinished=unfinished)
     typer.echo(
         f"{path}: {parity.word} the network on {parity.images} images (largest difference "
@@ -111,7 +111,7 @@ def evaluate(
     params: ParamsFile = Path("params.yaml"),
     override: Overrides = None,
 ) -> None:
-    """The generator file to figures and pictures: reports/."""
+    """Judge the generator file by figures and pictures: reports/."""
     for line in run_stage("evaluate", params, override, exactly):
         typer.echo(line)
 
@@ -129,10 +129,13 @@ def metrics(
     ] = None,
     colour: Annotated[
         Colour | None,
-        typer.Option(case_sensitive=False, help="Of folders and archives; rgb if no side says."),
+        typer.Option(
+            case_sensitive=False, help="Colour of folders and archives; rgb if none says."
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Also as JSON, with every protocol.")
+        Path | None,
+        typer.Option("-o", "--output", help="Write JSON, too, with every protocol."),
     ] = None,
 ) -> None:
     """Measure how far apart two sets of images are, by every figure there is."""
@@ -150,5 +153,5 @@ def metrics(
 
 @app.command()
 def report(params: ParamsFile = Path("params.yaml"), override: Overrides = None) -> None:
-    """The report's page, card and comment anew, of what evaluate and promote left."""
+    """Write the report's page, card and comment anew, of what evaluate and promote left."""
     typer.echo(run_stage("report", params, override))

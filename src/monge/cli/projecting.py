@@ -46,7 +46,7 @@ def project(
     params: ParamsFile = Path("params.yaml"),
     override: Overrides = None,
 ) -> None:
-    """Pictures to latents by search, for a generator without an encoder."""
+    """Search for the latents of pictures, for a generator without an encoder."""
     from monge.stages.projecting import project
 
     for line in project(
@@ -69,7 +69,7 @@ def train_encoder(
     params: ParamsFile = Path("params.yaml"),
     override: Overrides = None,
 ) -> None:
-    """An encoder for a generator without one, trained on that generator's own images."""
+    """Train an encoder for a generator without one, on that generator's own images."""
     from monge.stages.inverting import train_encoder
 
     for line in train_encoder(

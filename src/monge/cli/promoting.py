@@ -69,6 +69,6 @@ def compare(
         "compare.png"
     ),
 ) -> None:
-    """Two versions' figures, and whether they differ by more than noise."""
+    """Compare two versions' figures, and say whether they differ by more than noise."""
     for line in run_stage("compare", params, override, first=first, second=second, picture=output):
         typer.echo(line)

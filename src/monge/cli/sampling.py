@@ -45,7 +45,7 @@ Verify = Annotated[
 
 
 Source = Annotated[str, typer.Argument(help="A .onnx file, an address, models:/NAME@champion.")]
-Count = Annotated[int, typer.Option("-n", help="How many images.")]
+Count = Annotated[int, typer.Option("-n", help="Number of images.")]
 Seed = Annotated[int, typer.Option(help="Image i of a seed is always the same.")]
 First = Annotated[int, typer.Option(help="Index of the first image.")]
 Output = Annotated[

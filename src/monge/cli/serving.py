@@ -41,44 +41,45 @@ RootPath = Annotated[
     ),
 ]
 Rate = Annotated[float, typer.Option(min=0, help="Requests a second of a client; 0: any.")]
-MaxImages = Annotated[int, typer.Option(min=1, help="How many one request may ask for.")]
-QueueImages = Annotated[int, typer.Option(min=1, help="That may wait; beyond it: 429.")]
-Timeout = Annotated[float, typer.Option(min=0.001, help="How long one request may take.")]
+MaxImages = Annotated[int, typer.Option(min=1, help="Most images that one request may ask for.")]
+QueueImages = Annotated[int, typer.Option(min=1, help="Most images that may wait; beyond it: 429.")]
+Timeout = Annotated[float, typer.Option(min=0.001, help="Longest that one request may take.")]
 HeaderTimeout = Annotated[
     float | None,
-    typer.Option(min=0.001, help="For a request's head: 10 s, or --timeout-s if that is less."),
+    typer.Option(min=0.001, help="Time for a request's head: 10 s, or --timeout-s if less."),
 ]
 BodyTimeout = Annotated[
     float | None,
-    typer.Option(min=0.001, help="For its body, if slower than 64 KiB/s: as --timeout-s."),
+    typer.Option(min=0.001, help="Time for its body, if slower than 64 KiB/s: --timeout-s."),
 ]
 AnswerTimeout = Annotated[
     float | None,
-    typer.Option(min=0.001, help="To take the answer, if slower than that: as --timeout-s."),
+    typer.Option(min=0.001, help="Time to take the answer, if slower than that: --timeout-s."),
 ]
 MaxConnections = Annotated[
-    int, typer.Option(min=1, help="Beyond it idle ones are closed, then 503; also by ulimit -n.")
+    int,
+    typer.Option(min=1, help="Most of them; then idle ones are closed, or 503; see ulimit -n."),
 ]
 Threads = Annotated[
-    int, typer.Option(min=0, help="Of the network; 0: one a core, or one a replica.")
+    int, typer.Option(min=0, help="Threads of the network; 0: one a core, or one a replica.")
 ]
 Batches = Annotated[
     str | None,
     typer.Option(help="Sizes to draw in, as 1,16,64: on a GPU, quicker for few and for many."),
 ]
-Poll = Annotated[float, typer.Option(min=0.1, help="How often the alias is looked at.")]
+Poll = Annotated[float, typer.Option(min=0.1, help="Seconds between looks at the alias.")]
 LeastReplicas = Annotated[
     int | None,
-    typer.Option(min=1, help="So many processes, by Ray: here, or where RAY_ADDRESS says."),
+    typer.Option(min=1, help="Number of processes, by Ray: here, or where RAY_ADDRESS says."),
 ]
 MostReplicas = Annotated[
-    int | None, typer.Option(min=1, help="Up to so many, while requests wait.")
+    int | None, typer.Option(min=1, help="Most processes, while requests wait.")
 ]
 ReplicaRequests = Annotated[
-    int | None, typer.Option(min=1, help="In progress, for one more replica to start: 32.")
+    int | None, typer.Option(min=1, help="Requests in progress before one more replica starts: 32.")
 ]
 ReplicaGpus = Annotated[
-    float | None, typer.Option(min=0, help="Of each replica: 1 with --provider cuda, else 0.")
+    float | None, typer.Option(min=0, help="GPUs of each replica: 1 with --provider cuda, else 0.")
 ]
 
 

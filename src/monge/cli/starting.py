@@ -12,7 +12,7 @@ import typer
 
 from monge.cli.base import Overrides, ParamsFile, app
 
-Minutes = Annotated[float, typer.Option(min=1, max=1e6, help="How long all of it may take, about.")]
+Minutes = Annotated[float, typer.Option(min=1, max=1e6, help="Minutes for all of it, about.")]
 
 
 @app.command()
@@ -25,7 +25,7 @@ def new(
         bool, typer.Option("--run/--no-run", help="Go on to a judged and promoted generator.")
     ] = True,
 ) -> None:
-    """From a folder of images to a generator: makes products/NAME and runs its chain."""
+    """Make products/NAME from a folder of images, and run its chain to a generator."""
     from monge import products, stages
     from monge.params.file import changes_of_make
 
