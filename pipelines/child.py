@@ -18,7 +18,7 @@ from monge.credentials import hidden
 
 _running: set[subprocess.Popen[str]] = set()
 stopping = False
-"""The wish of somebody that we stop: what runs saves its work and ends, nothing new starts."""
+"""True once we are asked to stop: what runs saves its work and ends, nothing new starts."""
 
 GRACE_S = 20.0
 """The time of a child to save its work after SIGTERM: less than Prefect gives a run."""

@@ -1,4 +1,4 @@
-"""The words of an encoder file about itself, and the generator file that its latents belong to."""
+"""Describes an encoder file, and names the generator file that its latents belong to."""
 
 from __future__ import annotations
 

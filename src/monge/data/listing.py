@@ -68,7 +68,7 @@ class Source:
     skipped: Counter[str] = field(default_factory=Counter)
     labels: dict[str, str] = field(default_factory=dict)
     sharded: bool = False
-    """A sign that there is a dataset.json: the folders are shards, with labels or without."""
+    """True where there is a dataset.json: its folders are shards, with labels or without."""
 
 
 def shown_name(path: Path, root: Path) -> str:

@@ -56,7 +56,7 @@ def count(train: TrainParams, dataset: PackedDataset) -> int:
 
 
 def shares(train: TrainParams, dataset: PackedDataset) -> tuple[float, ...]:
-    """Share out the training images by label, as parts of 1; empty without labels."""
+    """Give the share of the training images with each label; empty without labels."""
     classes = count(train, dataset)
     if not classes:
         return ()

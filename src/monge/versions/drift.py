@@ -34,7 +34,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Policy:
-    """The worth of a training: so many new images, such a share, or drift that lasts.
+    """The rule for a new training: so many new images, such a share, or drift that lasts.
 
     There is drift where a window's p-value is at most `p_value`; it lasts when that is so in
     `drifted` of the last `windows`. Fewer images than `window_images` wait for the next look.
