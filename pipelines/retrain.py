@@ -78,6 +78,8 @@ def _in_turn(parameters: str, log: Any) -> Any:
 
 
 def _chain(parameters: str, log: Callable[[str], None]) -> Any:
+    if (aside := dvc_lock.set_aside_cut(Paths(Path.cwd()))) is not None:
+        log(f"dvc.lock was cut short: it is in {aside} now, and the stages run again")
     for stage, how in dvc_lock.untrue(Paths(Path.cwd())).items():
         dvc_lock.distrust(Paths(Path.cwd()), stage)
         log(f"dvc.lock was wrong about {stage} ({how}): it runs again")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from monge import products
+from monge.errors import InputError
 from monge.evaluation import document
 from monge.paths import Paths
 
@@ -32,8 +33,13 @@ def lines(root: Path) -> list[str]:
 
 
 def promotion_facts(paths: Paths) -> dict[str, Any]:
-    """Read what the last `monge promote` decided."""
-    facts: dict[str, Any] = json.loads(paths.promotion.read_text(encoding="utf-8"))
+    """Read what the last `monge promote` decided. Raises InputError where that cannot be read."""
+    try:
+        facts: dict[str, Any] = json.loads(paths.promotion.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{paths.promotion}: cannot be read ({error}). `monge promote` writes it again."
+        ) from None
     return facts
 
 

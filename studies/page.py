@@ -20,7 +20,7 @@ from typing import get_args
 from monge.durations import duration
 from monge.files import write_whole
 from studies import catalogue
-from studies.record import ROOT, Record, place, stem, wanted
+from studies.record import ROOT, Record, place, read_one, stem, wanted
 from studies.study import Scale
 
 PAGES = ROOT / "docs" / "studies"
@@ -117,8 +117,8 @@ def _size(record: Record) -> str:
 
 
 def _of(name: str, scale: Scale, out: Path) -> list[Record]:
-    paths = [place(name, scale, seed, out) for seed in SEEDS]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    found = (read_one(place(name, scale, seed, out)) for seed in SEEDS)
+    return [record for record in found if record is not None]
 
 
 def _slim(record: Record) -> Record:

@@ -71,12 +71,18 @@ def kept(name: str, at: Conditions, out: Path) -> Record:
 def earlier(name: str, scale: Scale, seed: int, out: Path) -> Record | None:
     """The record of a run that this very code made, on data of the study's own."""
     path = place(name, scale, seed, out)
-    try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
-        same = record["code"] == code() and not record["images"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    record = read_one(path)
+    same = record is not None and record["code"] == code() and not record["images"]
     return record if same and path.with_suffix(".png").exists() else None
+
+
+def read_one(path: Path) -> Record | None:
+    """The record of a run; None where there is none, or a damaged one."""
+    try:
+        record: Record = json.loads(path.read_bytes())
+        return record if {"code", "images"} <= record.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def log(record: Record, told: Study, out: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from monge.errors import InputError, StorageError
+from monge.files import sync
 
 FILE = "secrets.json"
 _LEAST = 12
@@ -67,6 +68,7 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
+    sync(path.parent)
 
 
 def _read(path: Path) -> dict[str, str]:

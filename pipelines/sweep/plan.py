@@ -7,6 +7,7 @@ start with the same plan goes on where the first was broken off.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from pipelines.sweep import space as spaces
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages.journal import JournalFileSymlinkLock
 
 FOLDER = "sweeps"
 Search = Literal["grid", "random", "learned"]
@@ -28,7 +30,7 @@ SEARCHES: tuple[Search, ...] = get_args(Search)
 Direction = Literal["minimize", "maximize"]
 TRIALS = 12
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_FILE, _TASK = "plan.json", "task"
+_FILE, _JOURNAL, _TASK = "plan.json", "journal", "task"
 _STARTUP = 4
 
 
@@ -80,8 +82,12 @@ def read(place: Path) -> Plan:
     try:
         found = json.loads((place / _FILE).read_text(encoding="utf-8"))
         return Plan(**found | {"vary": tuple(found["vary"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
         raise InputError(f"{place.name}: no sweep of this name was begun here.") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{place / _FILE}: damaged ({error}). Begin a sweep of another name, or remove {place}."
+        ) from error
 
 
 def memory(place: Path, plan: Plan, direction: Direction, task: int = 0) -> optuna.Study:
@@ -89,15 +95,28 @@ def memory(place: Path, plan: Plan, direction: Direction, task: int = 0) -> optu
     try:
         import optuna
         from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
+        from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
     except ImportError as error:
         raise MissingExtra("A sweep needs Optuna: pip install 'monge[search]'.") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal = place / _JOURNAL
+    _cut_torn_line(journal, JournalFileSymlinkLock(str(journal)))
     return optuna.create_study(
-        study_name=place.name, storage=JournalStorage(JournalFileBackend(str(place / "journal"))),
+        study_name=place.name, storage=JournalStorage(JournalFileBackend(str(journal))),
         direction=direction, load_if_exists=True, sampler=_sampler(plan, task),
         pruner=optuna.pruners.MedianPruner(_STARTUP) if plan.prune else optuna.pruners.NopPruner(),
     )  # fmt: skip
+
+
+def _cut_torn_line(journal: Path, lock: JournalFileSymlinkLock) -> None:
+    """Cut what a power cut left of a line: Optuna would write behind it, and read neither."""
+    if not journal.exists() or journal.read_bytes()[-1:] in (b"", b"\n"):
+        return
+    lock.acquire()  # it may be a line that another process is writing
+    try:
+        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def trial_of(study: optuna.Study, plan: Plan, task: int) -> optuna.Trial:

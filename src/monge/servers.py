@@ -22,17 +22,21 @@ _ADDRESSES = {
 }
 """The variable of each server's address, its name, and what goes to that address alone."""
 
+_LAST = "PREFECT_API_AUTH_STRING"
+"""What stands in the file's last line, by which one that was cut is told."""
+
 
 def read(root: Path) -> dict[str, str]:
-    """Read the settings of a checkout's servers; nothing where there are none."""
+    """Read the settings of a checkout's servers; nothing where there are none, or half of them."""
     if os.environ.get(CHOICE) == EMBEDDED:
         return {}
     try:
-        lines = (root / FILE).read_text(encoding="utf-8").splitlines()
+        text = (root / FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return {}
-    pairs = (line.partition("=") for line in lines if not line.startswith("#"))
-    return {name.strip(): value.strip() for name, equals, value in pairs if equals}
+    pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
+    found = {name.strip(): value.strip() for name, equals, value in pairs if equals}
+    return found if text.endswith("\n") and _LAST in found else {}
 
 
 def use(root: Path) -> str:
@@ -42,6 +46,8 @@ def use(root: Path) -> str:
     ours is told to it.
     """
     found = read(root)
+    if not found and os.environ.get(CHOICE) != EMBEDDED and (root / FILE).exists():
+        return f"{root / FILE} is cut short: the embedded servers are used. `make up` mends it."
     used = [name for name in _ADDRESSES if name in found and not os.environ.get(name)]
     for name in used:
         for each in (name, *_ADDRESSES[name][1]):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import Busy, StorageError
-from monge.files import remove
+from monge.files import remove, sync
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -87,15 +87,6 @@ class FolderReplacement:
         # After a commit this is the old folder, after a failure the unfinished one.
         remove(self.partial, ignore_errors=True)
         os.close(self._lock)
-
-
-def sync(path: Path) -> None:
-    """Force a file or a folder entry to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

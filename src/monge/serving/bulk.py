@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from monge.contract import Contract
 from monge.errors import Busy, InputError, MissingExtra, StorageError
+from monge.files import sync
 from monge.labels import Labels
 from monge.serving.marks import Marker, save
 from monge.serving.pictures import picture
@@ -260,11 +261,7 @@ def _write_whole(place: Path, fill: Callable[[Any], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(place)
-        folder = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(place.parent)
     finally:
         aside.unlink(missing_ok=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import InputError, StorageError
+from monge.files import sync
 from monge.outputs import beside, is_stream, send, target
 from monge.pictures import TILE_PX, tile
 from monge.serving.marks import Packet, save
@@ -118,8 +118,9 @@ def _whole(output: Path, fill: Callable[[Path], None], *, folder: bool = False) 
         try:
             fill(aside / "new")
             if not folder:
-                _sync(aside / "new")
+                sync(aside / "new")
             (aside / "new").replace(output)
+            sync(output.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
@@ -127,11 +128,6 @@ def _whole(output: Path, fill: Callable[[Path], None], *, folder: bool = False) 
             f"{output}: cannot be written: {error.strerror or error}. "
             "Free space, or name another place."
         ) from None
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def picture(image: Images) -> Image.Image:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from pydantic import ValidationError
 
 from monge import parameter_line
 from monge.errors import ModelFileError, ParamsError
-from monge.files import write_whole
+from monge.files import storing, write_whole
 from monge.params import Params
 from monge.paths import Paths
 
 STAGES = ("prepare", "train", "export", "evaluate")
 _BY_DVC = "DVC_STAGE"  # DVC sets it for the command of a stage
 _MAX_BYTES = 16 << 20
+_HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 Section = dict[str, Any]
 
@@ -66,6 +68,20 @@ def distrust(paths: Paths, stage: str) -> bool:
     return True
 
 
+def set_aside_cut(paths: Paths) -> Path | None:
+    """Move away a lock that DVC would refuse, such as one that was cut; where it is now.
+
+    DVC then runs the stages again, and a training that was completed is taken up as it is.
+    """
+    if not _path(paths).is_file() or _read(paths):
+        return None
+    aside = paths.own_state / "dvc.lock.cut"
+    with storing(aside):
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(_path(paths), aside)
+    return aside
+
+
 def text(paths: Paths) -> bytes | None:
     """The lock as it is, if there is one that can be read."""
     return _path(paths).read_bytes() if _read(paths) else None
@@ -73,9 +89,8 @@ def text(paths: Paths) -> bytes | None:
 
 def hashes(paths: Paths, stage: str, names: Iterable[str]) -> dict[str, str]:
     """DVC's hashes of a stage's inputs and outputs by path, of those that the lock has."""
-    entry = _read(paths).get("stages", {}).get(stage) or {}
-    items = [*(entry.get("deps") or []), *(entry.get("outs") or [])]
-    known = {str(item.get("path")): str(item.get("md5")) for item in items if item.get("md5")}
+    entry = _read(paths).get("stages", {}).get(stage, {})
+    known = {str(item["path"]): str(item["md5"]) for item in _items(entry)}
     return {name: known[name] for name in names if name in known}
 
 
@@ -112,10 +127,27 @@ def _read(paths: Paths) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_BYTES:
             return {}
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError):
         return {}  # none yet, or one that DVC will refuse itself
-    return found if isinstance(found, dict) and isinstance(found.get("stages"), dict) else {}
+    return found if text.endswith("\n") and _is_whole(found) else {}
+
+
+def _is_whole(lock: Any) -> bool:
+    """Whether each stage has its command, and a hash for each of its inputs and outputs."""
+    try:
+        return all(
+            isinstance(stage["cmd"], str | list)
+            and all(_HASH.fullmatch(item["md5"]) and item["path"] for item in _items(stage))
+            for stage in lock["stages"].values()
+        )
+    except (AttributeError, KeyError, TypeError):
+        return False
+
+
+def _items(stage: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*stage.get("deps", []), *stage.get("outs", [])]
 
 
 def _claimed(lock: dict[str, Any], stage: str) -> Section | None:

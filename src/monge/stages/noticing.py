@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import DatasetError, EnvironmentFault
-from monge.files import write_whole
 from monge.params import Params
 from monge.paths import Paths
+from monge.versions import keeping
 
 if TYPE_CHECKING:
     from monge.data.packed import Images, PackedDataset
@@ -108,29 +108,20 @@ def _state(paths: Paths, dataset: str) -> _State:
     """Read what earlier looks left; nothing once another dataset was trained on."""
     from monge.versions.drift import Window
 
-    try:
-        with np.load(_file(paths), allow_pickle=False) as kept:
-            if str(kept["dataset"]) == dataset:
-                windows = [Window(**each) for each in json.loads(str(kept["windows"]))]
-                return _State(windows, kept["seen"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError):  # none yet, or a damaged one
-        pass
+    kept = keeping.kept(_file(paths), dataset) or {}
+    with suppress(KeyError, TypeError):  # none yet, or those of a monge that kept others
+        windows = [Window(**each) for each in json.loads(str(kept["windows"]))]
+        return _State(windows, kept["seen"])
     return _State([], np.zeros(0, "V16"))
 
 
 def _keep(paths: Paths, dataset: str, state: _State, windows: int) -> None:
     told = json.dumps([asdict(window) for window in state.windows[-windows:]])
-    _write(_file(paths), dataset=np.array(dataset), windows=np.array(told), seen=state.seen)
+    keeping.keep(_file(paths), dataset, windows=np.array(told), seen=state.seen)
 
 
 def _file(paths: Paths) -> Path:
     return paths.own_state / "new-data.npz"
-
-
-def _write(file: Path, **arrays: NDArray[Any]) -> None:
-    data = io.BytesIO()
-    np.savez(data, allow_pickle=False, **arrays)
-    write_whole(file, data.getvalue())
 
 
 def _new(old: PackedDataset, now: PackedDataset) -> tuple[Images, Hashes]:
@@ -166,17 +157,14 @@ def _reference(
     from monge.versions import drift
 
     file, key = paths.own_state / "champion-images.npz", f"{champions} {look.hash}"
-    try:
-        with np.load(file, allow_pickle=False) as kept:
-            if str(kept["key"]) == key:
-                return kept["features"], kept["images"], "the champion's images"
-    except (OSError, ValueError, KeyError, EOFError):
-        pass
+    kept = keeping.kept(file, key)
+    if kept is not None:
+        return kept["features"], kept["images"], "the champion's images"
     images = old.train.take(drift.chosen(len(old.train), 1))
     found = drift.features(images, look), images[:_SHOWN]
     if champions != old.content_hash:
         return *found, "the images of the last training"
-    _write(file, key=np.array(key), features=found[0], images=found[1])
+    keeping.keep(file, key, features=found[0], images=found[1])
     return *found, "the champion's images"
 
 

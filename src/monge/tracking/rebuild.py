@@ -131,20 +131,23 @@ def _trained_here(folder: Path, key: str) -> bool:
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """The figures of each step in a table; what is no number, or not finite, is left out."""
+    """The figures of each step in a table; what is no number, or not finite, is left out.
+
+    So is a last line that was cut: its number would be another one.
+    """
     if not table.exists():
         return
-    with table.open(encoding="utf-8", errors="replace", newline="") as file:
-        for row in csv.DictReader(file):
-            values = {}
-            for name, text in row.items():
-                if name in _TWICE:
-                    continue
-                with suppress(ValueError, TypeError):
-                    values[mlflow_store.plain(name)] = float(text)
-            step = values.pop("step", math.nan)
-            if math.isfinite(step):
-                yield int(step), {n: v for n, v in values.items() if math.isfinite(v)}
+    lines = table.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    for row in csv.DictReader(line for line in lines if line.endswith("\n")):
+        values = {}
+        for name, text in row.items():
+            if name in _TWICE:
+                continue
+            with suppress(ValueError, TypeError):
+                values[mlflow_store.plain(name)] = float(text)
+        step = values.pop("step", math.nan)
+        if math.isfinite(step):
+            yield int(step), {n: v for n, v in values.items() if math.isfinite(v)}
 
 
 def _reports(paths: Paths) -> Iterator[tuple[Path, str]]:

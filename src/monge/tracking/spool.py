@@ -41,7 +41,9 @@ class Spool:
         with storing(self._events):
             self._file = os.open(self._events, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._size = _cut_torn_line(self._file)
-        self._sent = min(_read_sent(folder / "sent.json"), self._size)
+        self._sent = _read_sent(folder / "sent.json")
+        if self._sent > self._size:  # the events were cut: what comes now has those places
+            self.mark(self._size)
 
     def append(self, event: Event) -> None:
         """Add one event: it survives the death of this process. Raises StorageError."""

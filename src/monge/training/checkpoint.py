@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from monge.errors import StorageError
-from monge.files import remove, sha256
+from monge.files import remove, sha256, sync
 
 FORMAT_VERSION = 2
 _KNOWN = (1, 2)
@@ -70,10 +69,10 @@ def write(
         _write_text(partial / _STATE, json.dumps(state, indent=1, sort_keys=True) + "\n")
         sums = [f"{sha256(partial / name)}  {name}\n" for name in (_TENSORS, _STATE)]
         _write_text(partial / _SUMS, "".join(sums))
-        _sync(partial)
+        sync(partial)
         remove(final)  # a damaged one of the same step that training has passed again
         partial.rename(final)
-        _sync(folder)
+        sync(folder)
     except OSError as error:
         remove(partial, ignore_errors=True)
         raise StorageError(
@@ -181,17 +180,9 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:  # it wraps the OSError of a full disk
         raise OSError(str(error)) from None
-    _sync(path)
+    sync(path)
 
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path)

@@ -74,9 +74,9 @@ def cut(path: Path, step: int) -> None:
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     rows = [line for line in lines[1:] if line.endswith("\n") and _row_step(line) <= step]
-    if len(rows) == len(lines) - 1:
+    if rows and len(rows) == len(lines) - 1:
         return
-    if not rows:
+    if not rows:  # a torn header, too, has none
         path.unlink()
         return
     write_whole(path, "".join(lines[:1] + rows).encode("utf-8"))

@@ -134,11 +134,15 @@ class Quality:
 
 
 def read(folder: Path) -> list[Look]:
-    """The table beside the checkpoints, in the order of the steps; rows that are none left out."""
+    """The table beside the checkpoints, in the order of the steps; rows that are none left out.
+
+    So is a last one without its end, whose figure may be half of the figure.
+    """
     path = folder / TABLE
     if not path.exists():
         return []
-    header, *rows = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    header, *rows = [line.rstrip() for line in lines if line.endswith("\n")] or [""]
     if header != _HEADER:  # of another figure: not to be compared
         return []
     found = {look.step: look for look in map(_row, rows) if look is not None}

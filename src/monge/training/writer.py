@@ -12,8 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
+from monge.files import storing, sync
 from monge.params import TrainParams
 from monge.training import checkpoint
+from monge.training.history import HISTORY
 from monge.training.state import TrainingState
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,10 @@ class CheckpointWriter:
             pending.result()
 
     def _write(self, step: int, tensors: Mapping[str, Tensor], records: Sequence[int]) -> None:
+        curve = self.folder / HISTORY
+        if curve.is_file():
+            with storing(curve):
+                sync(curve)  # the rows up to a checkpoint last as long as it does
         checkpoint.write(self.folder, step, tensors, self.fingerprint, self.record)
         checkpoint.prune(self.folder, self.train.keep_checkpoints, records)
 

@@ -21,8 +21,8 @@ from monge.data.encoded import Encoded, limited, opened, why
 from monge.data.packed import Images
 from monge.data.sources import open_source
 from monge.data.telling import Oddities
-from monge.files import write_whole
 from monge.params import PrepareParams
+from monge.versions import keeping
 
 _SIDE = 16
 
@@ -98,12 +98,9 @@ def near_copies(there: Content, new: Content, names: Iterable[str]) -> list[str]
 
 def remember(content: Content, key: str, file: Path) -> None:
     """Keep what was seen of a version, so that the next addition need not look again."""
-    import io
-
-    kept = io.BytesIO()
-    np.savez(
-        kept,
-        key=np.array(key),
+    keeping.keep(
+        file,
+        key,
         names=np.array(list(content.hashes)),
         hashes=np.array(list(content.hashes.values())),
         thumbnails=np.array(content.thumbnails),
@@ -111,21 +108,18 @@ def remember(content: Content, key: str, file: Path) -> None:
         labels=np.array(list(content.labels.items())).reshape(-1, 2),
         sharded=np.array(content.sharded),
     )
-    write_whole(file, kept.getvalue())
 
 
 def recall(key: str, file: Path) -> Content | None:
     """Give what was seen of a version, if it is that version's."""
+    kept = keeping.kept(file, key) or {}
     try:
-        with np.load(file, allow_pickle=False) as kept:
-            if str(kept["key"]) != key:
-                return None
-            return Content(
-                dict(zip(kept["names"].tolist(), kept["hashes"].tolist(), strict=True)),
-                list(kept["thumbnails"]),
-                dict(kept["rejected"].tolist()),
-                dict(kept["labels"].tolist()),
-                bool(kept["sharded"]),
-            )
-    except (OSError, ValueError, KeyError, EOFError):
+        return Content(
+            dict(zip(kept["names"].tolist(), kept["hashes"].tolist(), strict=True)),
+            list(kept["thumbnails"]),
+            dict(kept["rejected"].tolist()),
+            dict(kept["labels"].tolist()),
+            bool(kept["sharded"]),
+        )
+    except (ValueError, KeyError):  # nothing, or what another monge kept
         return None

@@ -6,18 +6,22 @@ import configparser
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from monge.errors import Busy, EnvironmentFault, InputError, MissingExtra
 from monge.files import write_whole
 from monge.products import home
+
+_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 BUSY_POLL_S, BUSY_S = 2.0, 600.0
 """The times for another DVC that is at work in this folder: between looks, and in all."""
@@ -42,11 +46,14 @@ class Tracked:
 
     def hash(self) -> str | None:
         """Read the hash that is tracked now; None where nothing is. Raises InputError."""
-        return None if (out := self._out()) is None else str(out.get("md5"))
+        return str(self._document()["outs"][0]["md5"]) if self.file.exists() else None
 
     def point_at(self, md5: str) -> None:
-        """Name another version in the file; the bytes stay as they are until `bring`."""
-        document = yaml.safe_load(self.file.read_text(encoding="utf-8"))
+        """Name another version in the file; the bytes stay as they are until `bring`.
+
+        Raises InputError.
+        """
+        document = self._document()
         out = document["outs"][0]
         for key in ("size", "nfiles"):
             out.pop(key, None)
@@ -99,17 +106,18 @@ class Tracked:
         """Send what is tracked to the remote. Raises EnvironmentFault."""
         run(self.root, "push", f"{self.path}.dvc")
 
-    def _out(self) -> dict[str, object] | None:
+    def _document(self) -> dict[str, Any]:
+        """Read what DVC wrote last. Raises InputError for a file that is not that, or was cut."""
         try:
             document = yaml.safe_load(self.file.read_text(encoding="utf-8"))
             out = document["outs"][0]
-            return dict(out)
-        except FileNotFoundError:
-            return None
+            if not _MD5.fullmatch(out["md5"]) or out["path"] != self.place.name:
+                raise ValueError("no hash of this path")
+            return dict(document)
         except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, IndexError) as error:
             raise InputError(
                 f"{self.file}: cannot be read ({type(error).__name__}). Take it from git again: "
-                f"git checkout -- {self.file.name}"
+                f"git checkout -- {self.file}"
             ) from None
 
 

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from monge.data import additions
-from monge.data.replacement import sync
 from monge.data.sources import open_source
 from monge.errors import SourceError
-from monge.files import storing
+from monge.files import storing, sync
 from monge.params import PrepareParams
 
 Members = Iterator[tuple[str, bytes]]

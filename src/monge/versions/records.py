@@ -72,8 +72,8 @@ def read(paths: Paths) -> list[Record]:
         return [_record(line) for line in lines if line.strip()]
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{paths.versions}: cannot be read ({error}). Take it from git again: "
-            f"git checkout -- {paths.versions.name}"
+            f"{paths.versions}: cannot be read ({error}). Mend the line, or take the file from git "
+            f"again: git checkout -- {paths.versions}"
         ) from None
 
 
@@ -81,7 +81,8 @@ def append(paths: Paths, record: Record) -> None:
     """Add a record, whole or not at all."""
     before = paths.versions.read_bytes() if paths.versions.is_file() else b""
     line = json.dumps(asdict(record), ensure_ascii=False) + "\n"
-    write_whole(paths.versions, before + line.encode("utf-8"))
+    end = b"" if before.endswith(b"\n") or not before else b"\n"  # of a file that was cut
+    write_whole(paths.versions, before + end + line.encode("utf-8"))
 
 
 def current(records: list[Record], path: str, md5: str | None) -> Record | None:
