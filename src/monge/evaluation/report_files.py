@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monge.data.replacement import FolderReplacement
 from monge.evaluation import document, pictures
 from monge.evaluation.judgement import Judgement
-from monge.files import write_whole
+from monge.files import storing, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ def write(
     cannot be written.
     """
     with FolderReplacement(folder / PICTURES) as replacement:
-        _draw(judgement, curve, replacement.partial, sample_interpolations)
+        with storing(replacement.partial):
+            _draw(judgement, curve, replacement.partial, sample_interpolations)
         replacement.commit()
     write_whole(folder / METRICS, document.to_bytes(document.entries(judgement.figures), made))
 

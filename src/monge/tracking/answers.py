@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from monge.credentials import hidden
-from monge.errors import InputError, MissingExtra, MongeError, ServerAway, ServiceError
+from monge.errors import (
+    InputError,
+    MissingExtra,
+    MongeError,
+    ServerAway,
+    ServiceError,
+    StorageError,
+)
 from monge.tracking import address
 
 _THEIRS = (
@@ -66,6 +73,9 @@ _STORE: tuple[_Kind, ...] = (
      "its store of files does not answer. Start or check it (MLFLOW_S3_ENDPOINT_URL)."),
 )  # fmt: skip
 _DATABASE: tuple[_Kind, ...] = (
+    ("database or disk is full|disk I/O error|[Nn]o space left on|could not extend file",
+     StorageError, "cannot be written: its disk is full, or fails. Free space there, then run the "
+     "same command again."),
     ("password authentication failed|no password supplied|Access denied for user", InputError,
      "refuses this user and password. Correct them in the address."),
     ('database "[^"]*" does not exist|Unknown database', InputError,

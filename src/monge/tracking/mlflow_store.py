@@ -58,6 +58,8 @@ def connect(root: Path) -> Any:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # Each failed attempt would print a line of its own; the sender says it once.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    # It would show SQLAlchemy's traceback of what is raised and told in a line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     from mlflow import MlflowClient
 
     own = home(root) / "mlflow.db"

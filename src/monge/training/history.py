@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from monge.files import detach, write_whole
+from monge.files import detach, storing, write_whole
 
 HISTORY = "history.csv"
 CURVE = ("headline", "headline_held_out")
@@ -49,7 +49,7 @@ class History:
         cells = [*row.values(), *curve]
         detach(self.path)  # DVC may have linked it to its cache, even since the last row
         new = not self.path.exists()
-        with self.path.open("a", encoding="utf-8", newline="") as file:
+        with storing(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(["step", *row, *CURVE])

@@ -28,9 +28,9 @@ def exclusive(path: Path) -> Iterator[None]:
                 f"{path.parent}: process {holder} is training here. Wait for it, or stop it with "
                 f"`kill {holder}` (it saves a checkpoint first)."
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with storing(path):
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), str(os.getpid()).encode())
         yield
 
 

@@ -20,6 +20,7 @@ from monge.evaluation.evidence import Sample
 from monge.evaluation.judge import Judgement, judge
 from monge.evaluation.judgement import sealed
 from monge.params import EvaluateParams
+from tests.full_disk import room_for
 
 PARAMS = EvaluateParams(images=600, transport_images=100, projections=32, repeats=4)
 INCEPTIONS = {"fid", "kid", "inception_score"}
@@ -323,6 +324,16 @@ def test_a_failure_while_drawing_leaves_the_old_report(good: Judgement, tmp_path
     with pytest.raises(RuntimeError, match="no image"):
         report_files.write(good, None, tmp_path / "r", broken)
     assert {path.name: path.read_bytes() for path in (tmp_path / "r").rglob("*.*")} == before
+
+
+def test_a_report_that_has_no_room_leaves_the_one_before(good: Judgement, tmp_path: Path) -> None:
+    report_files.write(good, None, tmp_path / "r", None)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").rglob("*.*")}
+    for size in (0, len(before[report_files.SAMPLES]) - 1):
+        with room_for(size), pytest.raises(StorageError, match=r"pictures.*again\.$") as refused:
+            report_files.write(good, None, tmp_path / "r", None)
+        assert "\n" not in str(refused.value)
+        assert {path.name: path.read_bytes() for path in (tmp_path / "r").rglob("*.*")} == before
 
 
 def test_a_folder_that_cannot_be_written_is_a_storage_error(

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
-from monge.errors import InputError, ModelFileError
+from monge.errors import InputError, ModelFileError, StorageError
 from monge.params import Condition, PromoteParams
 from monge.registry import Promotion, Registry, fetch, promote
 from monge.tracking import mlflow_store
@@ -249,3 +251,28 @@ def test_a_model_whose_files_cannot_be_sent_is_left_failed_and_not_pending(
         assert states() == ["FAILED", "PENDING"]
     assert run(project, generator(1.0), report(10.0)).promoted
     assert states() == ["FAILED", "FAILED", "READY"]
+
+
+def test_a_full_database_is_said_in_a_line_and_promotion_is_completed_when_there_is_room(
+    project: Path, generator: Generator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    long = "p" * 4200  # more than a page of the database
+    run(project, generator(1.0), report(10.0, long))
+    room = iter([0] * 999)
+
+    def limited(connection: Any, *_: Any) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + next(room)}")
+
+    event.listen(Pool, "checkout", limited)
+    try:
+        with pytest.raises(StorageError, match="its disk is full") as refused:
+            run(project, generator(2.0), report(5.0, long))
+        room = iter([1 << 20] * 999)
+        last = run(project, generator(2.0), report(5.0, long))
+    finally:
+        event.remove(Pool, "checkout", limited)
+    assert "\n" not in str(refused.value)
+    assert "Traceback" not in capfd.readouterr().err
+    assert last.promoted
+    assert aliases(project) == {"challenger": 2, "champion": 2, "previous": 1}
