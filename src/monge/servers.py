@@ -23,7 +23,7 @@ _ADDRESSES = {
 """The variable of each server's address, its name, and what goes to that address alone."""
 
 _LAST = "PREFECT_API_AUTH_STRING"
-"""What stands in the file's last line, by which one that was cut is told."""
+"""The beginning of the file's last line, by which one that was cut is told."""
 
 
 def read(root: Path) -> dict[str, str]:

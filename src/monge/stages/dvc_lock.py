@@ -135,7 +135,7 @@ def _read(paths: Paths) -> dict[str, Any]:
 
 
 def _is_whole(lock: Any) -> bool:
-    """Whether each stage has its command, and a hash for each of its inputs and outputs."""
+    """Tell whether each stage has its command, and a hash for each of its inputs and outputs."""
     try:
         return all(
             isinstance(stage["cmd"], str | list)
