@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_line_exit_code_3_and_loses_nothing(project):
     assert monge("train", *small, *wide, cwd=project).returncode == 0
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
         "sys.argv = ['monge', *sys.argv[1:]]\n"
         "from monge.cli import main; main()"
     )

@@ -447,12 +447,12 @@ def test_sampling_imports_nothing_heavy_and_leaves_nothing_in_the_home_folder(
     assert heavy == "[]"
     assert ours == str(
         ["monge", "monge.alpha", "monge.contract", "monge.credentials", "monge.errors",
-         "monge.labels", "monge.latents", "monge.normals", "monge.operators", "monge.outputs",
-         "monge.pictures", "monge.serving", "monge.serving.batch_size", "monge.serving.bucket",
-         "monge.serving.checks", "monge.serving.marks", "monge.serving.opening",
-         "monge.serving.origin", "monge.serving.pictures", "monge.serving.reasons",
-         "monge.serving.sampler", "monge.serving.session", "monge.serving.shares",
-         "monge.signatures"]
+         "monge.files", "monge.labels", "monge.latents", "monge.normals", "monge.operators",
+         "monge.outputs", "monge.pictures", "monge.serving", "monge.serving.batch_size",
+         "monge.serving.bucket", "monge.serving.checks", "monge.serving.marks",
+         "monge.serving.opening", "monge.serving.origin", "monge.serving.pictures",
+         "monge.serving.reasons", "monge.serving.sampler", "monge.serving.session",
+         "monge.serving.shares", "monge.signatures"]
     )  # fmt: skip
     assert (tmp_path / "grid.png").is_file()
     assert list(home.rglob("*")) == []
