@@ -15,7 +15,6 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 
 from pipelines import brief
-from pipelines.deployments import NAME, TABLE
 from pipelines.project import Owner
 from pipelines.retrain import retrain
 from pipelines.server import answers
@@ -23,6 +22,7 @@ from pipelines.server import answers
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from pipelines.deployments import Row
     from pipelines.timetable import When
 
 AGAIN_S = 3.0
@@ -41,18 +41,21 @@ class _Stays(Runner):
             self._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self.astop()))
 
 
-def serve(whose: Owner, when: When) -> int:
-    """Run `retrain` when it is due, until stopped. Raises InputError when the name is taken."""
+def serve(whose: Owner, when: When, row: Row, name: str) -> int:
+    """Run `retrain` when it is due, as the row says, until stopped.
+
+    Raises InputError when the name is taken.
+    """
     brief.outages()
     with tempfile.TemporaryDirectory(prefix="monge-schedule-") as folder:
         # For this process alone: in the machine's temporary folder, Prefect's `runner_storage`
         # belongs to the first user who had a schedule or a worker.
         tempfile.tempdir = folder
-        return asyncio.run(_serve(whose, when, when.told()))
+        return asyncio.run(_serve(whose, when, row, whose.deployment(name)))
 
 
-async def _serve(whose: Owner, when: When, told: str) -> int:
-    name = whose.deployment(NAME)
+async def _serve(whose: Owner, when: When, row: Row, name: str) -> int:
+    told = when.told()
     async with get_client() as client:
         try:
             there = await client.read_deployment_by_name(f"retrain/{name}")
@@ -60,7 +63,6 @@ async def _serve(whose: Owner, when: When, told: str) -> int:
             pass
         else:
             whose.require(f"retrain/{name}", there.tags)
-    row = TABLE[0]
     deployment = await retrain.ato_deployment(
         name, schedule=when.schedule(), tags=[*whose.tags, *row.tags], paused=False,
         description=row.description,
