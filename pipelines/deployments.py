@@ -133,7 +133,7 @@ def main() -> int:
             sys.path.insert(0, str(home(Path.cwd())))  # as the runs find this package
         from pipelines.serving import serve
 
-        return serve(whose, found, TABLE[0], NAME)
+        return serve(whose, found, NAME, TABLE[0].tags, TABLE[0].description)
     except InputError as error:
         print(f"schedule: {error}", file=sys.stderr)
         return 2

@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,8 @@ from pipelines.server import answers
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from pipelines.deployments import Row
+    from prefect.deployments.runner import RunnerDeployment
+
     from pipelines.timetable import When
 
 AGAIN_S = 3.0
@@ -41,21 +44,25 @@ class _Stays(Runner):
             self._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self.astop()))
 
 
-def serve(whose: Owner, when: When, row: Row, name: str) -> int:
-    """Run `retrain` when it is due, as the row says, until stopped.
-
-    Raises InputError when the name is taken.
-    """
+def serve(whose: Owner, when: When, name: str, tags: Sequence[str], description: str) -> int:
+    """Run `retrain` when it is due, until stopped. Raises InputError when the name is taken."""
     brief.outages()
+    name = whose.deployment(name)
+    deployment = partial(
+        retrain.ato_deployment, name, schedule=when.schedule(), paused=False,
+        tags=[*whose.tags, *tags], description=description,
+    )  # fmt: skip
+    told = f"retrain/{name}: {when}; {when.told()}"
     with tempfile.TemporaryDirectory(prefix="monge-schedule-") as folder:
         # For this process alone: in the machine's temporary folder, Prefect's `runner_storage`
         # belongs to the first user who had a schedule or a worker.
         tempfile.tempdir = folder
-        return asyncio.run(_serve(whose, when, row, whose.deployment(name)))
+        return asyncio.run(_serve(whose, name, deployment, told))
 
 
-async def _serve(whose: Owner, when: When, row: Row, name: str) -> int:
-    told = when.told()
+async def _serve(
+    whose: Owner, name: str, made: Callable[[], Awaitable[RunnerDeployment]], told: str
+) -> int:
     async with get_client() as client:
         try:
             there = await client.read_deployment_by_name(f"retrain/{name}")
@@ -63,17 +70,14 @@ async def _serve(whose: Owner, when: When, row: Row, name: str) -> int:
             pass
         else:
             whose.require(f"retrain/{name}", there.tags)
-    deployment = await retrain.ato_deployment(
-        name, schedule=when.schedule(), tags=[*whose.tags, *row.tags], paused=False,
-        description=row.description,
-    )  # fmt: skip
+    deployment = await made()
     while True:
         runner = _Stays(name=name, pause_on_shutdown=False, limit=1)
         signal.signal(signal.SIGINT, runner.handle_sigterm)
         signal.signal(signal.SIGTERM, runner.handle_sigterm)
         try:
             number = await runner.aadd_deployment(deployment)
-            print(f"retrain/{name}: {when}; {told}", flush=True)
+            print(told, flush=True)
             await runner.start()
         except Exception as error:
             if not runner.asked:
