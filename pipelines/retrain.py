@@ -24,6 +24,7 @@ from pydantic import Field
 from monge.errors import MongeError
 from monge.paths import Paths
 from monge.stages import dvc_lock
+from monge.versions.dvc import forget_cut_note
 from pipelines import artifacts, brief, child, hooks, place, settings, summary, turn
 from pipelines import workspace as own
 from pipelines.stage import FILE_STAGES, choose, run_stage, unchanged
@@ -80,6 +81,8 @@ def _in_turn(parameters: str, log: Any) -> Any:
 def _chain(parameters: str, log: Callable[[str], None]) -> Any:
     if (aside := dvc_lock.set_aside_cut(Paths(Path.cwd()))) is not None:
         log(f"dvc.lock was cut short: it is in {aside} now, and the stages run again")
+    if forget_cut_note(Path.cwd()):
+        log("DVC's note of who is at work, .dvc/tmp/rwlock, was cut short: it is removed")
     for stage, how in dvc_lock.untrue(Paths(Path.cwd())).items():
         dvc_lock.distrust(Paths(Path.cwd()), stage)
         log(f"dvc.lock was wrong about {stage} ({how}): it runs again")

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from monge import parameter_line
+from monge import parameter_line, signatures
 from monge.errors import ModelFileError, ParamsError
 from monge.files import storing, write_whole
 from monge.params import Params
@@ -48,21 +48,38 @@ def sections_before(stage: str, paths: Paths) -> dict[str, Section]:
 def untrue(paths: Paths) -> dict[str, str]:
     """The stages whose outputs say that they were made otherwise than `dvc.lock` has it, and how.
 
-    A stage that the lock does not have, or whose output is not there, says nothing.
+    So does a generator file that is damaged. A stage that the lock does not have, or whose output
+    is not there, says nothing.
     """
     lock, found = _read(paths), {}
     for name, section_of in _RECORDED.items():
-        claimed, recorded = _claimed(lock, name), section_of(paths)
-        if claimed is not None and recorded is not None and claimed != recorded:
+        claimed = _claimed(lock, name)
+        if claimed is None:
+            continue
+        try:
+            recorded = section_of(paths)
+        except ModelFileError as error:
+            found[name] = str(error)
+            continue
+        if recorded is not None and claimed != recorded:
             found[name] = "; ".join(differences(_flat(name, recorded), _flat(name, claimed)))
     return found
 
 
 def distrust(paths: Paths, stage: str) -> bool:
-    """Take a stage's entry out of `dvc.lock`, so that it runs again; whether there was one."""
+    """Take a stage's entry out of `dvc.lock`, so that it runs again; whether there was one.
+
+    What DVC's cache has of it goes, too, where it is damaged: DVC would not write it anew.
+    """
+    from monge.versions import cached
+
     lock = _read(paths)
-    if lock.get("stages", {}).pop(stage, None) is None:
+    entry = lock.get("stages", {}).pop(stage, None)
+    if entry is None:
         return False
+    for item in entry.get("outs", []):
+        for place in cached.damaged(paths.root, item["md5"]).values():
+            place.unlink()
     text = yaml.safe_dump(lock, sort_keys=False, allow_unicode=True, width=80)
     write_whole(_path(paths), text.encode("utf-8"))
     return True
@@ -175,10 +192,9 @@ def _trained(paths: Paths) -> Section | None:
 def _exported(paths: Paths) -> Section | None:
     from monge.serving.sampler import Sampler
 
-    try:
-        contract = Sampler.load(paths.model, "cpu").contract
-    except ModelFileError:
+    if signatures.is_required() or not paths.model.is_file():  # which says who signs, not what
         return None
+    contract = Sampler.load(paths.model, "cpu").contract
     return dict(contract.export_parameters) or None
 
 

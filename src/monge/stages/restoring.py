@@ -64,9 +64,9 @@ def data_checkout(params: Params, paths: Paths, *, version: str) -> Iterator[str
     """Bring a version of the images back, byte for byte.
 
     Raises InputError where the images that are there are of no version, or there is none of that
-    name; EnvironmentFault where neither cache nor remote has it.
+    name; EnvironmentFault where neither cache nor remote has it whole.
     """
-    from monge.versions import pending, records
+    from monge.versions import cached, pending, records
 
     tracked = tracked_images(params, paths)
     with locked(paths.own_state / LOCK):
@@ -75,6 +75,10 @@ def data_checkout(params: Params, paths: Paths, *, version: str) -> Iterator[str
         wanted = records.find([r for r in known if r.path == tracked.path], version)
         before = tracked.hash()
         _refuse_unversioned(tracked)
+        if again := cached.require_whole(paths.root, tracked.path, wanted.hash):
+            yield f"damaged in DVC's cache, and fetched again: {', '.join(again[:3])}" + (
+                f" and {len(again) - 3} more" if len(again) > 3 else ""
+            )
         if before is not None and before != wanted.hash:
             pending.begin_checkout(paths, wanted.hash)
             tracked.point_at(wanted.hash)

@@ -26,6 +26,9 @@ _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 BUSY_POLL_S, BUSY_S = 2.0, 600.0
 """The times for another DVC that is at work in this folder: between looks, and in all."""
 
+_NOTE_S = 0.2
+"""Longer than DVC takes to write its note."""
+
 
 @dataclass(frozen=True)
 class Tracked:
@@ -129,6 +132,7 @@ def run(root: Path, *arguments: str) -> str:
     if importlib.util.find_spec("dvc") is None:
         raise MissingExtra("DVC is not installed: pip install 'monge[pipeline]'.")
     _settle_git(root)
+    forget_cut_note(root)
     until = time.monotonic() + BUSY_S
     while True:
         done = _dvc(root, arguments)
@@ -142,6 +146,34 @@ def run(root: Path, *arguments: str) -> str:
         reason = told[0].removeprefix("ERROR:").strip() if told else done.stderr.strip()[-300:]
         raise EnvironmentFault(f"dvc {' '.join(arguments)}: {reason}")
     return done.stdout
+
+
+def forget_cut_note(root: Path) -> bool:
+    """Remove DVC's note of who works at which file where it was cut; whether it was.
+
+    DVC would refuse to work. A note that changes meanwhile is one that is just written.
+    """
+    note = home(root) / ".dvc" / "tmp" / "rwlock"
+    cut = _cut_note(note)
+    if cut is None:
+        return False
+    time.sleep(_NOTE_S)
+    if _cut_note(note) != cut:
+        return False
+    note.unlink(missing_ok=True)
+    return True
+
+
+def _cut_note(note: Path) -> bytes | None:
+    """What stands in a note that cannot be read."""
+    try:
+        data = note.read_bytes()
+        json.loads(data)
+    except ValueError:
+        return data
+    except OSError:
+        pass
+    return None
 
 
 def has_remote(root: Path) -> bool:
