@@ -36,7 +36,7 @@ def main() -> int:
         from pipelines import deploy
 
         return deploy.main(sys.argv[2:])
-    began_s = time.time()
+    began_s = time.monotonic()
     if SERVERS:
         print(f"retrain: {SERVERS}", flush=True)
     parser = argparse.ArgumentParser(

@@ -17,7 +17,8 @@ from monge.paths import Paths
 
 FILE = "params.yaml"
 UNTIL = "MONGE_UNTIL"
-"""The environment variable with the time, in seconds of the epoch, that a run would end at."""
+"""The environment variable with the time that a run would end at, by this machine's monotonic
+clock, which all processes share and nobody sets."""
 
 MINUTES = 30.0
 """The time of a run that nobody gave one: for values of params.yaml that are `auto`."""
@@ -63,8 +64,8 @@ def keep(changes: Sequence[str], root: Path, log: Callable[[str], None]) -> str:
 
 def minutes_left() -> float:
     """Count what is left of the minutes that this run may take."""
-    until = float(os.environ.get(UNTIL) or time.time() + MINUTES * 60)
-    return max(1.0, (until - time.time()) / 60)
+    until = float(os.environ.get(UNTIL) or time.monotonic() + MINUTES * 60)
+    return max(1.0, (until - time.monotonic()) / 60)
 
 
 def unchosen(path: Path, section: str = "") -> bool:

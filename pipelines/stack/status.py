@@ -77,11 +77,12 @@ def _server(place: Place, row: Service, known: dict[str, Any]) -> dict[str, Any]
         state = "gone"
     elif running is not None and state in ("up", "stopped"):
         state = "up" if row.health() else "silent"
-    last = _last_trouble(place.logs / f"{row.name}.log", running.since_s if running else 0.0)
+    since_s = time.time() - running.age_s if running else 0.0
+    last = _last_trouble(place.logs / f"{row.name}.log", since_s)
     return {
         "name": row.name, "title": row.title, "state": state, "address": row.address,
         "pid": running.pid if running else None,
-        "for_s": round(time.time() - running.since_s) if running else None,
+        "for_s": round(running.age_s) if running else None,
         "restarts": known.get("restarts", 0), "told": known.get("told") or last,
         "disk_bytes": _disk(row.data) if row.data else None,
         "well": state == "up" or known.get("state") == "idle",

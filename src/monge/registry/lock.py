@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 SUFFIX = ".promoting"
 STALE_S = 60.0
-"""A turn takes a second or two; one this old belonged to a process that was killed."""
+"""A turn takes a second or two; one that is held so long belonged to a process that was killed."""
 # The second one where the turn is given back while the server looks whose it is.
 _TAKEN = ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
 _POLL_S = 0.3
@@ -43,6 +43,7 @@ def _take(client: Any, token: str) -> None:
     from mlflow.exceptions import MlflowException
 
     end_s, told = time.monotonic() + _PATIENCE_S, False
+    seen: dict[int, float] = {}
     while True:
         try:
             client.create_registered_model(token)
@@ -57,17 +58,22 @@ def _take(client: Any, token: str) -> None:
             raise ServiceError(
                 f"{token}: other promotions took ten minutes. Run the same command again."
             )
-        _drop_if_stale(client, token)
+        _drop_if_stale(client, token, seen)
         time.sleep(_POLL_S)
 
 
-def _drop_if_stale(client: Any, token: str) -> None:
-    """Take a killed process's turn away. Its age is by the server's clock against this one's."""
+def _drop_if_stale(client: Any, token: str, seen: dict[int, float]) -> None:
+    """Take a killed process's turn away: one that has been seen here for as long as none takes.
+
+    `seen` is when by a clock that does not jump, by the server's name for the turn: the time at
+    which it began. The server's clock and this machine's may be hours apart.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         taken_ms = client.get_registered_model(token).creation_timestamp
-        if time.time() - taken_ms / 1000.0 > STALE_S:
+        now_s = time.monotonic()
+        if now_s - seen.setdefault(taken_ms, now_s) > STALE_S:
             log.warning("a promotion was killed before its end; going on without it")
             client.delete_registered_model(token)
     except MlflowException as error:
