@@ -18,6 +18,7 @@ NAMES = (
     "wgan_gp/value_surfaces",
     "wgan_gp/gradient_norms",
     "wgan_gp/overfitting",
+    "wgan_gp/architectures",
     "wgan_gp/language",
     "wgan_gp/speed",
     "improved_gan/techniques",

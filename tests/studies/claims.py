@@ -17,7 +17,7 @@ LONGEST_S = 40.0  # of a processor, beside other tests; 20 where nothing else ru
 ONE_SEED = frozenset(
     {"wgan/loss_and_quality", "wgan_gp/overfitting", "weng/sprites", "wae/table",
      "arjovsky/vanishing_gradient", "wgan_gp/language", "wgan_gp/speed",
-     "improved_gan/techniques"}
+     "improved_gan/techniques", "wgan_gp/architectures"}
 )  # fmt: skip
 """Those that take over six seconds, so that all of them together stay under two minutes."""
 
