@@ -21,14 +21,13 @@ from monge.data.encoded import Unreadable
 from monge.data.foreign import HEAD_BYTES
 from monge.data.gate import DAMAGE, MAX_EXPANSION, READ, Gate
 from monge.data.listing import Item, Source, clean_name, has_image_bytes, shown_name
-from monge.data.separators import slashed
+from monge.data.zip_names import named
 from monge.errors import SourceError
 from monge.params import PrepareParams
 
 _BLOCK = 512
 _READ_BYTES = 2**20
 _LONGEST_PATH = 4096
-_UTF8 = 1 << 11
 _METHODS = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "zstd", 95: "xz", 98: "PPMd"}
 
 
@@ -93,7 +92,7 @@ def _zip(path: Path, gate: Gate) -> Iterator[Item]:
         images: list[tuple[str, zipfile.ZipInfo]] = []
         files: dict[str, zipfile.ZipInfo] = {}
         expanded = 0
-        for member, called in _named(file.infolist()):
+        for member, called in named(file.infolist()):
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind == stat.S_IFLNK:
                 _refuse_closed(member, gate)
@@ -144,22 +143,6 @@ def _link_target(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
     if member.file_size > _LONGEST_PATH:
         return "/"
     return file.read(member).decode("utf-8", "replace")
-
-
-def _named(members: list[zipfile.ZipInfo]) -> list[tuple[zipfile.ZipInfo, str]]:
-    """Each member's name, in the letters and with the separators that were meant."""
-    names = [_in_utf8(member) for member in members]
-    return list(zip(members, slashed(names), strict=True))
-
-
-def _in_utf8(member: zipfile.ZipInfo) -> str:
-    """A name without the flag that says UTF-8, which many programs forget; else as it is read."""
-    if member.flag_bits & _UTF8 or member.filename.isascii():
-        return member.filename
-    try:
-        return member.filename.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return member.filename
 
 
 def _zip_bytes(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Unreadable:

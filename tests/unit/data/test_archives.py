@@ -6,9 +6,11 @@ import gzip
 import io
 import os
 import shutil
+import struct
 import subprocess
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -258,6 +260,22 @@ def test_names_in_utf8_that_are_not_marked_so_are_read_as_meant(tmp_path: Path) 
     assert [name for name, _ in read(path)] == ["café/1.png", "tea/1.png"]
     path.write_bytes(path.read_bytes().replace("café".encode(), b"caf\x82\x82"))  # of MS-DOS
     assert [name for name, _ in read(path)] == ["caféé/1.png", "tea/1.png"]
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_name_that_stands_in_utf8_beside_a_code_page_is_that(
+    tmp_path: Path, checked: bool
+) -> None:
+    meant, written = "犬/1.png".encode(), "犬/1.png".encode("cp932")
+    again = struct.pack("<BI", 1, zlib.crc32(written if checked else b"renamed since")) + meant
+    info = zipfile.ZipInfo("@@/1.png")
+    info.extra = struct.pack("<HHI", 0x7075, 4, 0) + struct.pack("<HH", 0x7075, len(again)) + again
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr(info, png(1))
+    content = (tmp_path / "a.zip").read_bytes().replace(b"@@/", written[:3])
+    (tmp_path / "a.zip").write_bytes(content)
+    (found,) = (name for name, _ in read(tmp_path / "a.zip"))
+    assert found == (meant.decode() if checked else written.decode("cp437"))
 
 
 def test_names_that_collide_when_escaped_stay_two(tmp_path: Path) -> None:
