@@ -110,8 +110,9 @@ def main() -> int:
             print("\n".join(summary.lines(Path.cwd())))
         return 0
     print(f"\nretrain: {state.message}", file=sys.stderr)
-    told = re.search(r"ended with exit code (\d+)", state.message or "")
-    return 130 if child.stopping else int(told[1]) if told else 1
+    told = re.search(r"ended with exit code (-?\d+)", state.message or "")
+    code = int(told[1]) if told else 1
+    return 130 if child.stopping else code if code >= 0 else 3  # a signal's: an outside reason
 
 
 if __name__ == "__main__":

@@ -39,6 +39,12 @@ AGAIN = "MONGE_RETRY_DELAYS_S"
 """The environment variable with the seconds before each new try of a stage that died."""
 
 
+KILLED = (
+    "killed (SIGKILL), as the kernel does when memory runs out (`dmesg` says so). Close what else "
+    "takes it, or ask for less: train.batch_size, evaluate.batch_size, prepare.workers."
+)
+
+
 def _died(_task: Any, _run: Any, state: State[Any]) -> bool:
     return state.name == DIED
 
@@ -134,6 +140,8 @@ def _failed(stage: str, ended: Ended) -> State[Any]:
     own = [line for line in ended.tail if "failed to run: " not in line]
     told = next((i for i, line in enumerate(own) if line.startswith("monge: ")), len(own) - 1)
     reason = "\n".join(own[told:]) if own else "no word of why"
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        reason = f"{KILLED} The last that it said: {own[-1] if own else 'nothing'}"
     return Failed(
         name=DIED if outside else "Failed", message=f"{stage} ended with exit code {code}: {reason}"
     )

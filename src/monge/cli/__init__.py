@@ -21,6 +21,7 @@ from monge.cli import (  # the commands, in the order of the help
     starting,
 )
 from monge.cli.base import RANK, app
+from monge.cli.memory import for_want_of_memory
 from monge.credentials import Formatter, hidden, trace
 from monge.errors import InputError, MissingExtra, MongeError, StorageError
 from monge.outputs import Patient
@@ -57,7 +58,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         code = _report(_missing(error), debug)
     except Exception as error:
-        code = _usage(error, debug)
+        short = for_want_of_memory(error)
+        code = _usage(error, debug) if short is None else _report(short, debug)
     _leave(code if isinstance(code, int) else 0)
 
 
@@ -82,6 +84,8 @@ def _of_file(error: OSError) -> MongeError:
         return StorageError(
             f"{name}: {why}. Free space or allow access, then run the same command."
         )
+    if (no_memory := for_want_of_memory(error)) is not None:
+        return no_memory
     if error.errno not in _NAMES:
         raise error
     short = name if len(name) <= 80 else f"{name[:40]}...{name[-20:]}"
