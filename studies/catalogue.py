@@ -15,6 +15,7 @@ NAMES = (
     "wgan/two_gaussians",
     "wgan/momentum",
     "wgan/loss_and_quality",
+    "wgan/robustness",
     "wgan_gp/value_surfaces",
     "wgan_gp/gradient_norms",
     "wgan_gp/overfitting",

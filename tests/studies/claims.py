@@ -15,7 +15,7 @@ SEEDS = (0, 1)
 LONGEST_S = 40.0  # of a processor, beside other tests; 20 where nothing else runs
 
 ONE_SEED = frozenset(
-    {"wgan/loss_and_quality", "wgan_gp/overfitting", "weng/sprites", "wae/table",
+    {"wgan/loss_and_quality", "wgan/robustness", "wgan_gp/overfitting", "weng/sprites", "wae/table",
      "arjovsky/vanishing_gradient", "wgan_gp/language", "wgan_gp/speed",
      "improved_gan/techniques", "wgan_gp/architectures"}
 )  # fmt: skip
