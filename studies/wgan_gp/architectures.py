@@ -95,7 +95,7 @@ WIDTHS = (32, 64, 128)
 
 @dataclass(frozen=True)
 class Side:
-    """What was drawn for a generator, or for its opponent."""
+    """The choices drawn for a generator, or for its opponent."""
 
     nonlinearity: str
     depth: int
@@ -140,7 +140,7 @@ def networks(pair: tuple[Side, Side], method: str, shape: Sequence[int]) -> dict
 def score(
     pair: tuple[Side, Side], method: str, pictures: Pictures, judge: Judge, steps: int, seed: int
 ) -> float:
-    """What a thousand samples are worth after training; 1, the least, where it went to nan."""
+    """Score a thousand samples after training; 1, the least, where it went to nan."""
     torch.manual_seed(seed)
     train = TrainParams.model_validate({"latent_dim": LATENTS, **METHODS[method]})
     real = drawn_from(pictures.tensor(), seed)

@@ -11,7 +11,7 @@ _WORDS = re.compile(
     r"can't allocate memory|[Cc]annot allocate memory|out of memory|bad_alloc|"
     r"[Ff]ailed to allocate memory|failed to map segment|[Uu]nable to allocate"
 )
-"""Of torch's allocators, the C library, C++, ONNX Runtime, the loader of libraries, and NumPy."""
+"""The words of torch, the C library, C++, ONNX Runtime, the loader of libraries, and NumPy."""
 
 _LESS = {
     "prepare": "prepare.workers: 1",

@@ -165,7 +165,7 @@ def forget_cut_note(root: Path) -> bool:
 
 
 def _cut_note(note: Path) -> bytes | None:
-    """What stands in a note that cannot be read."""
+    """The bytes of a note that cannot be read; None of one that can."""
     try:
         data = note.read_bytes()
         json.loads(data)
