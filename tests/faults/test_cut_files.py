@@ -30,7 +30,7 @@ from monge.registry.promote import Promotion
 from monge.serving import batch_size, bulk
 from monge.serving.latents_file import LatentsFile
 from monge.serving.sampler import Sampler
-from monge.stages import dvc_lock, noticing, promoting
+from monge.stages import dvc_lock, lineage, noticing, promoting
 from monge.tracking import memory, rebuild, spool
 from monge.training import checkpoint, cost, guards, quality, record
 from monge.training.history import History
@@ -72,6 +72,8 @@ class Case:
     write: Callable[[Path], Path]
     read: Callable[[Path], Any]
     lines: bool = False
+    between: int = 100
+    """How many cuts there are between the first and the last bytes."""
 
 
 def spooled(root: Path) -> Path:
@@ -316,6 +318,12 @@ def studied_once(root: Path) -> Path:
     return root / "study.json"
 
 
+def lineage_of(root: Path) -> Path:
+    facts = {"complete": True, "revision": "abc", "model_sha256": "f" * 64}
+    files.write_whole(root / lineage.FACTS, json.dumps(facts).encode())
+    return root / lineage.FACTS
+
+
 CASES = {
     "figures that wait": Case(spooled, events, lines=True),
     "how far they were sent": Case(lambda root: spooled(root).with_name("sent.json"), unsent),
@@ -334,7 +342,7 @@ CASES = {
     "plan of shards": Case(planned, begun_before),
     "latents": Case(encoded, lambda root: LatentsFile.read(root / "latents.npz").names),
     "plan of a sweep": Case(swept, lambda root: plan.read(root / "sweep")),
-    "trials of a sweep": Case(tried, trials, lines=True),
+    "trials of a sweep": Case(tried, trials, lines=True, between=20),
     "settings of make up": Case(chosen, lambda root: settings.kept(of_up(root))),
     "passwords": Case(secret, lambda root: passwords.load(of_up(root).state)),
     "a server's process": Case(running, lambda root: process.known(root, "me")),
@@ -360,13 +368,14 @@ CASES = {
         lambda root: write_generator(root / "generator.onnx"),
         lambda root: Sampler.load(root / "generator.onnx").model_hash,
     ),
+    "lineage of a version": Case(lineage_of, lambda root: lineage.commands(root, root)),
     "record of a study": Case(studied_once, lambda root: studied.read_one(root / "study.json")),
 }
 
 
-def cuts(size: int) -> list[int]:
+def cuts(size: int, most: int) -> list[int]:
     """Every byte of a small file; of a large one its first and last, and some between."""
-    between = range(0, size, max(1, size // 100))
+    between = range(0, size, max(1, size // most))
     return sorted({*range(min(size, 12)), *between, *range(max(0, size - 12), size)})
 
 
@@ -400,7 +409,7 @@ def test_a_file_that_was_cut_is_said_to_be_or_counts_as_absent(
         file.write_bytes(whole[:end])
         return read(case, tmp_path, file)
 
-    for size in cuts(len(whole)):
+    for size in cuts(len(whole), case.between):
         allowed = [MongeError, absent, *([] if whole[size:].strip() else [good])]
         if case.lines:
             allowed += [after(whole.rfind(b"\n", 0, size) + 1)]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from monge.credentials import bare
-from monge.errors import MongeError
+from monge.errors import ModelFileError, MongeError
 from monge.params import PARAMS_FILE, Params, load
 from monge.paths import Paths
 from monge.products import STAGES, home
@@ -108,8 +108,17 @@ def data_tags(params: Params, paths: Paths) -> dict[str, str]:
 
 
 def commands(folder: Path, root: Path) -> list[str]:
-    """The shell commands that make a version again in a fresh clone; `folder` holds its files."""
-    facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
+    """The shell commands that make a version again in a fresh clone; `folder` holds its files.
+
+    Raises ModelFileError where the registry's own copy of them is damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelFileError(
+            f"{folder / FACTS}: cannot be read ({error}), as the registry keeps it. Its parameters "
+            f"are in {folder / PLACED}; `monge promote` keeps a file of yours anew."
+        ) from None
     if not facts["complete"]:
         return [
             "# dvc.lock was not of this file, or there was no git: it was made by hand, and only",
