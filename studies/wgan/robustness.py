@@ -56,7 +56,7 @@ STUDY = Study(
     source="Arjovsky et al. 2017, section 4.3 and figures 5 to 7",
     claim="Both methods train a DCGAN; without batch norm, with constant width besides, and as a "
     "perceptron a WGAN still trains its generator, where a GAN draws worse or collapses.",
-    seconds=(12, 200),
+    seconds=(12, 250),
     full="64 pixels, 64 features, the paper's rates and an epoch of its 3 million bedrooms: weeks "
     "of a processor; --images takes a folder with one of each class in it",
     images=True,

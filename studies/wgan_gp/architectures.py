@@ -57,7 +57,7 @@ STUDY = Study(
     source="Gulrajani et al. 2017, section 5.1, tables 1 and 2",
     claim="Of networks drawn at random WGAN-GP trains many that a GAN does not, and the GAN few "
     "that WGAN-GP does not; which side of 1 the penalty takes matters little.",
-    seconds=(15, 280),
+    seconds=(15, 190),
     full="200 pairs, nearly four times as long: hours",
     images=True,
 )
@@ -163,7 +163,7 @@ def study(at: Conditions) -> Finding:
     pictures = digits_or(at)
     judge = Judge(pictures)
     dice, depths = at.dice(), at.at(SHALLOW, DEPTHS)
-    pairs = [(Side.drawn(dice, depths), Side.drawn(dice, depths)) for _ in range(at.at(4, 10, 200))]
+    pairs = [(Side.drawn(dice, depths), Side.drawn(dice, depths)) for _ in range(at.at(4, 14, 200))]
     steps = at.at(130, 280, 1000)
     scores = {name: np.ones(len(pairs)) for name in at.at((PENALTY, GAN), tuple(METHODS))}
     for index in at.steps(len(pairs)):
