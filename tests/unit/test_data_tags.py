@@ -11,14 +11,15 @@ from monge.params import Params
 from monge.paths import Paths
 from monge.stages import lineage
 
-LOCK = """
+RAW, PREPARED, OTHER = (f"{digits * 4}.dir" for digits in ("0123abcd", "4567cdef", "89abcdef"))
+LOCK = f"""
 stages:
   prepare:
     cmd: monge prepare
     deps:
-    - {path: data/raw, md5: 0123abcd.dir}
+    - {{path: data/raw, md5: {RAW}}}
     outs:
-    - {path: data/prepared, md5: 4567cdef.dir}
+    - {{path: data/prepared, md5: {PREPARED}}}
 """
 
 
@@ -32,7 +33,7 @@ def project(tmp_path: Path) -> Path:
     git(tmp_path, "init", "--quiet")
     (tmp_path / "dvc.lock").write_text(LOCK)
     (tmp_path / "data/raw").mkdir(parents=True)
-    (tmp_path / "data/raw.dvc").write_text("outs: [{md5: 0123abcd.dir, path: raw}]\n")
+    (tmp_path / "data/raw.dvc").write_text(f"outs: [{{md5: {RAW}, path: raw}}]\n")
     (tmp_path / "code.py").write_text("1")
     git(tmp_path, "add", "--all")
     git(tmp_path, "commit", "--quiet", "--message", "Data")
@@ -45,11 +46,11 @@ def test_the_commit_is_that_of_the_images_and_not_of_the_code(project: Path) -> 
     (project / "code.py").write_text("2")
     git(project, "commit", "--quiet", "--all", "--message", "Code")
     wanted = {
-        "dvc.data/raw": "0123abcd.dir", "dvc.data/prepared": "4567cdef.dir",
+        "dvc.data/raw": RAW, "dvc.data/prepared": PREPARED,
         "monge.data_revision": data,
     }  # fmt: skip
     assert lineage.data_tags(params, Paths(project)) == wanted
-    (project / "data/raw.dvc").write_text("outs: [{md5: 89ab.dir, path: raw}]\n")
+    (project / "data/raw.dvc").write_text(f"outs: [{{md5: {OTHER}, path: raw}}]\n")
     changed = lineage.data_tags(params, Paths(project))
     assert changed["monge.data_revision"] == f"{data}+changed"
 
@@ -73,5 +74,5 @@ def test_without_git_only_the_hashes_are_known(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text(LOCK)
     params = Params.model_validate({"prepare": {"source": "folder"}})
     assert lineage.data_tags(params, Paths(tmp_path)) == {
-        "dvc.data/raw": "0123abcd.dir", "dvc.data/prepared": "4567cdef.dir",
+        "dvc.data/raw": RAW, "dvc.data/prepared": PREPARED,
     }  # fmt: skip
