@@ -69,6 +69,17 @@ def test_a_run_leaves_its_picture_and_its_numbers(tmp_path, capsys):
         assert picture.size[0] > 400
 
 
+def test_quick_without_a_name_runs_all_of_them(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(catalogue, "NAMES", ("weng/piles", "weng/divergences"))
+    assert command.main(["--quick", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.rpartition(" (")[0] for line in said[:2]] == [
+        "weng/piles: holds", "weng/divergences: holds"
+    ]  # fmt: skip
+    assert said[2] == f"2 studies; their pictures and numbers are in {tmp_path}"
+    assert (tmp_path / "weng-divergences-quick-0.png").is_file()
+
+
 @pytest.mark.parametrize("name", ["wgan/parallel_lines", "studies/wgan/parallel_lines.py",
                                   "parallel_lines", "wgan.parallel_lines"])  # fmt: skip
 def test_a_study_is_found_by_what_people_type(name):
@@ -83,6 +94,8 @@ def test_a_study_is_found_by_what_people_type(name):
         (["sprites", "--images", "/no/such"], "--images: /no/such: no such folder or file."),
         (["two_gaussians", "--images", "/no/such"], "it is not about images, and takes none"),
         (["piles", "--seed", "-1"], "--seed: -1 is none: take 0, 1, 2 and so on."),
+        (["--seed", "1"], "which study? Name one of `python -m studies`"),
+        (["--quick", "--images", "."], "which study? Name one of `python -m studies`"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_line(typed, said, capsys):
