@@ -60,6 +60,7 @@ def train(
     with lock.exclusive(paths.own_state / _LOCK):
         dataset = agreement.prepared(params, paths)
         needs.require(params, dataset)
+        dataset.verify()  # a bit that the disk has changed would be learned without a word
         afresh = fresh or (if_changed == "fresh" and resume.is_other(params.train, dataset, folder))
         resume.look_ahead(params.train, dataset, folder, afresh=afresh)
         if afresh or checkpoint.latest(folder) is None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from monge import stages
 from monge.data.writer import PackedWriter
-from monge.errors import InputError
+from monge.errors import DatasetError, InputError
 from monge.params import load
 from monge.paths import Paths
 
@@ -99,3 +99,14 @@ def test_a_classifier_for_images_without_classes_is_refused_before_the_training(
     params = load(project / "params.yaml", [*TINY, "evaluate.features=classifier"])
     with pytest.raises(InputError, match="classifier needs images with classes"):
         stages.train(params, Paths(project))
+
+
+def test_packed_images_that_the_disk_has_changed_are_not_trained_on(project):
+    packed(project / "data/prepared", (1, 8, 8))
+    file = project / "data/prepared/train.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"train\.npy has changed .* Run `monge prepare`"):
+        stages.train(load(project / "params.yaml", TINY), Paths(project))
+    assert not (project / "checkpoints").exists()
