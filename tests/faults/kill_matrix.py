@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -30,8 +30,11 @@ from monge.params.pairs import impossible_pairs
 from monge.tracking import NullRun
 from monge.training import code_identity, loop
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from kinds import KINDS, of_kind  # type: ignore[import-not-found]
+if TYPE_CHECKING:
+    from tests.kinds import KINDS, of_kind
+else:  # as a program it does not know the folder of the tests by that name
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from kinds import KINDS, of_kind
 
 STEPS = 16
 LAST_KILLED = 8

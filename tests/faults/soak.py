@@ -14,13 +14,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import kill_matrix  # type: ignore[import-not-found]
 import numpy as np
 import torch
 
 from monge.data.packed import PackedDataset
 from monge.data.writer import PackedWriter
+
+if TYPE_CHECKING:
+    from tests.faults import kill_matrix
+else:
+    import kill_matrix
 
 KILLS = 10
 

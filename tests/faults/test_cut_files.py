@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -287,8 +286,7 @@ def gone_on(root: Path) -> Any:
 
 
 def compared(root: Path) -> Path:
-    looks = [quality.Look(10, 1 / 3), quality.Look(20, 2 / 3)]
-    quality.Quality._write(SimpleNamespace(looks=looks, table=root / quality.TABLE))  # type: ignore[arg-type]
+    quality.write(root, [quality.Look(10, 1 / 3), quality.Look(20, 2 / 3)])
     return root / quality.TABLE
 
 

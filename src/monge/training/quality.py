@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,13 +64,13 @@ class Quality:
         run: Run,
         state: TrainingState,
     ) -> None:
-        self.train, self.run, self.table = train, run, folder / TABLE
+        self.train, self.run, self.folder = train, run, folder
         self.dataset, self.device = dataset, state.noise.device
         self._images = dataset.validation
         on_disk = read(folder)
         self.looks = [look for look in on_disk if look.step <= state.step]
         if len(self.looks) < len(on_disk):
-            self._write()
+            write(folder, self.looks)
 
     @property
     def records(self) -> list[int]:
@@ -93,9 +94,9 @@ class Quality:
         if not math.isfinite(figure):
             return False
         self.looks.append(Look(state.step, figure))
-        self._write()
+        write(self.folder, self.looks)
         self.run.metrics({NAME: figure}, state.step)
-        self._nearness.tell(figure, state.step, self.train.steps, self.table.parent)
+        self._nearness.tell(figure, state.step, self.train.steps, self.folder)
         return self.records[-1] == state.step
 
     def _figure(self, state: TrainingState) -> float:
@@ -128,9 +129,11 @@ class Quality:
             moments.add(as_seen(normalise(torch.from_numpy(part))))
         return moments.gaussians()
 
-    def _write(self) -> None:
-        lines = [_HEADER, *(f"{step},{figure:.9g}" for step, figure in self.looks)]
-        write_whole(self.table, ("\n".join(lines) + "\n").encode("ascii"))
+
+def write(folder: Path, looks: Sequence[Look]) -> None:
+    """Write the table beside the checkpoints anew. Raises StorageError."""
+    lines = [_HEADER, *(f"{step},{figure:.9g}" for step, figure in looks)]
+    write_whole(folder / TABLE, ("\n".join(lines) + "\n").encode("ascii"))
 
 
 def read(folder: Path) -> list[Look]:
