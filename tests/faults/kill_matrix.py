@@ -107,7 +107,8 @@ def _train(case: Case, dataset: PackedDataset, folder: Path, rank: int, port: in
     try:
         loop.train(case.section(), dataset, place, NullRun("key"))
     except BaseException as error:
-        print(f"{case}: {error!r}", file=sys.stderr, flush=True)
+        # The rank that is left of a killed pair says so, too: it is told where it was not killed.
+        (folder.parent / f"rank{rank}.txt").write_text(repr(error))
         os._exit(1)
     os._exit(0)
 
@@ -117,7 +118,8 @@ def finish(case: Case, dataset: PackedDataset, folder: Path) -> None:
     for child in start(case, dataset, folder):
         _, status = os.waitpid(child, 0)
         if status:
-            sys.exit(f"{case}: ended with {status}; see {folder}")
+            told = [path.read_text() for path in sorted(folder.parent.glob("rank*.txt"))]
+            sys.exit(f"{case}: ended with {status}; see {folder}: {'; '.join(told)}")
 
 
 def kill(case: Case, dataset: PackedDataset, folder: Path, step: int, dice: random.Random) -> bool:
@@ -153,11 +155,13 @@ def compare(case: Case, dataset: PackedDataset, folder: Path, kills: int, seed: 
     whole, again = folder / "whole", folder / "killed"
     code_identity.code_identity(case.section())  # found once, and known in each fork
     code_identity.nets_identity(case.section())
-    for place in folder.glob("*"):
-        shutil.rmtree(place)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     finish(case, dataset, whole)
     for step in sorted(dice.choices(range(2, LAST_KILLED + 1, 2), k=kills)):
         killed += kill(case, dataset, again, step, dice)
+    for place in folder.glob("rank*.txt"):
+        place.unlink()
     finish(case, dataset, again)
     first, second = contents(whole), contents(again)
     if first != second:

@@ -7,10 +7,10 @@ killed ten times with an undisturbed one: checkpoints and curves must be equal i
 the first that is not, leaving its folders, or when the time is up.
 """
 
+import argparse
 import itertools
 import random
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -45,8 +45,11 @@ def prepare(folder):
 
 def main():
     """Go round until the time is up."""
-    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(2**31)
+    parser = argparse.ArgumentParser(prog="soak", description="Kill trainings, compare every bit.")
+    parser.add_argument("minutes", type=float, nargs="?", default=60.0)
+    parser.add_argument("seed", type=int, nargs="?", default=random.randrange(2**31))
+    asked = parser.parse_args()
+    minutes, seed = asked.minutes, asked.seed
     print(f"soak: {minutes:g} minutes, seed {seed}", flush=True)
     deadline = time.monotonic() + 60 * minutes
     torch.set_num_threads(1)
