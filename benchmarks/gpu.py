@@ -41,8 +41,8 @@ from monge.latents import latents
 from monge.params import TrainParams
 from monge.serving.sampler import Sampler
 from monge.serving.session import PROVIDERS
-from monge.training.capture import launcher
-from monge.training.precision import fast
+from monge.training.machine.capture import launcher
+from monge.training.machine.precision import fast
 from monge.training.state import TrainingState
 
 METHODS = ("wgan", "wgan-gp", "rpgan")

@@ -153,9 +153,10 @@ def trained(dataset: PackedDataset, seconds: float, folder: Path) -> dict[str, B
     from monge import objectives
     from monge.data.batches import Batches
     from monge.tracking import NullRun
-    from monge.training import checkpoint, loop
+    from monge.training import loop
+    from monge.training.checkpoints import checkpoint
+    from monge.training.forecast.timing import timed
     from monge.training.state import TrainingState
-    from monge.training.timing import timed
 
     cpu, held = torch.device("cpu"), len(dataset.validation)
     net = "net=mlp" if dataset.image_shape[1] == 8 else "net=dcgan wgan-gp.critic_steps=2"

@@ -51,9 +51,10 @@ from monge.metrics.features import Extractor
 from monge.metrics.frechet import Gaussian, Moments, frechet_distance
 from monge.params import TrainParams, load
 from monge.tracking import NullRun
-from monge.training import checkpoint, labels, loop
+from monge.training import labels, loop
+from monge.training.checkpoints import checkpoint
+from monge.training.forecast.timing import timed
 from monge.training.state import TrainingState
-from monge.training.timing import timed
 
 GENERATED, REFERENCE, LOOKS = 5000, 10_000, 8
 CPU = torch.device("cpu")

@@ -115,8 +115,8 @@ class Files(Dataset[Tensor]):
 
 def ours(case: Case, device: torch.device, split: Split) -> Step:
     """One iteration as the training loop runs it."""
-    from monge.training.capture import launcher
-    from monge.training.precision import fast
+    from monge.training.machine.capture import launcher
+    from monge.training.machine.precision import fast
     from monge.training.schedule import set_schedules
     from monge.training.state import TrainingState
 

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 ROOMS = {
-    "journal": ("monge.training.journal", "Journal", ("record",)),
-    "guards": ("monge.training.guards", "Guards", ("watch", "check_finite")),
-    "quality": ("monge.training.quality", "Quality", ("look",)),
-    "checkpoints": ("monge.training.writer", "CheckpointWriter", ("due", "save")),
+    "journal": ("monge.training.watch.journal", "Journal", ("record",)),
+    "guards": ("monge.training.watch.guards", "Guards", ("watch", "check_finite")),
+    "quality": ("monge.training.watch.quality", "Quality", ("look",)),
+    "checkpoints": ("monge.training.checkpoints.writer", "CheckpointWriter", ("due", "save")),
 }
 
 
@@ -57,7 +57,8 @@ def run_once(case_name: str, steps: int, folder: Path, began_s: float) -> dict[s
     from monge.data.writer import PackedWriter
     from monge.params import TrainParams
     from monge.tracking import NullRun
-    from monge.training import capture, loop
+    from monge.training import loop
+    from monge.training.machine import capture
 
     case = CASES[case_name]
     made_from = time.time()

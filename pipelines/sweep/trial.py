@@ -16,8 +16,8 @@ from monge.params import PARAMS_FILE, typed
 from monge.params.edit import laid_over
 from monge.params.file import read
 from monge.paths import Paths
-from monge.training import quality
-from monge.training.resume import set_aside_folder
+from monge.training.checkpoints.resume import set_aside_folder
+from monge.training.watch import quality
 from pipelines import child
 from pipelines.child import Ended
 from pipelines.sweep.plan import Plan

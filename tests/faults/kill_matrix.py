@@ -28,7 +28,8 @@ from monge.data.packed import PackedDataset
 from monge.params import Params, TrainParams
 from monge.params.pairs import impossible_pairs
 from monge.tracking import NullRun
-from monge.training import code_identity, loop
+from monge.training import loop
+from monge.training.code import identity as code_identity
 
 if TYPE_CHECKING:
     from tests.kinds import KINDS, of_kind

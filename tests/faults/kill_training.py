@@ -19,7 +19,8 @@ from pathlib import Path
 from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 from monge.tracking import NullRun
-from monge.training import loop, quality
+from monge.training import loop
+from monge.training.watch import quality
 
 STEPS = {"mlp": 300, "dcgan": 120}
 

@@ -31,8 +31,10 @@ from monge.serving.latents_file import LatentsFile
 from monge.serving.sampler import Sampler
 from monge.stages import dvc_lock, lineage, noticing, promoting
 from monge.tracking import memory, rebuild, spool
-from monge.training import checkpoint, cost, guards, quality, record
-from monge.training.history import History
+from monge.training.checkpoints import checkpoint, record
+from monge.training.forecast import cost
+from monge.training.watch import guards, quality
+from monge.training.watch.history import History
 from monge.versions import content, drift, pending, records
 from monge.versions.dvc import Tracked
 from pipelines import summary

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from monge.errors import StorageError
-from monge.training.history import History
-from monge.training.lock import exclusive
+from monge.training.checkpoints.lock import exclusive
+from monge.training.watch.history import History
 from tests.full_disk import room_for
 
 

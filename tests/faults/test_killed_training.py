@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from monge.training import quality
+from monge.training.watch import quality
 from tests.faults.kill_training import best_step
 from tests.kinds import KINDS
 

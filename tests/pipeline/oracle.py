@@ -35,7 +35,7 @@ def main() -> None:
     from monge.paths import Paths
     from monge.tracking import NullRun
     from monge.training import loop
-    from monge.training.code_identity import code_identity
+    from monge.training.code.identity import code_identity
 
     params, paths = Params.model_validate(json.load(sys.stdin)), Paths(folder)
     shutil.copytree(prepared, paths.prepared)

@@ -22,7 +22,7 @@ from monge import sizes, stages
 from monge.params import Params, load
 from monge.paths import Paths
 from monge.serving.sampler import Sampler
-from monge.training.fingerprint import deciding
+from monge.training.checkpoints.fingerprint import deciding
 from tests.pipeline.conftest import COMMANDS, ROOT, Project
 
 pytestmark = pytest.mark.timeout(300)

@@ -136,7 +136,8 @@ def test_another_trainings_checkpoints_give_no_curve(made, clone):
 
 
 def test_the_tables_have_the_names_that_the_training_gives_them():
-    from monge.training import history, quality, record
+    from monge.training.checkpoints import record
+    from monge.training.watch import history, quality
 
     assert rebuild.TABLES == (history.HISTORY, quality.TABLE)
     assert record.FILE == "training.json"

@@ -32,7 +32,7 @@ from PIL import Image
 from monge.paths import Paths
 from monge.serving.sampler import Sampler
 from monge.stages import dvc_lock
-from monge.training import record
+from monge.training.checkpoints import record
 from tests.pipeline import oracle
 from tests.pipeline.conftest import ROOT, Project
 from tests.pipeline.test_lock import setting

@@ -9,7 +9,7 @@ import pytest
 
 from monge.data.replacement import FolderReplacement
 from monge.files import detach, remove
-from monge.training.history import History
+from monge.training.watch.history import History
 
 
 def link(kind: str, path: Path, target: Path) -> None:

@@ -40,7 +40,7 @@ _INTERPOLATION_ROWS, _INTERPOLATION_STEPS = 6, 10
 
 
 class Curve(NamedTuple):
-    """A training's history (monge.training.history), and what its headline is called."""
+    """A training's history (monge.training.watch.history), and what its headline is called."""
 
     history_csv: Path
     label: str

@@ -10,7 +10,7 @@ from monge.errors import MadeOtherwise
 from monge.params import Params
 from monge.paths import Paths
 from monge.stages.dvc_lock import differences
-from monge.training.fingerprint import deciding
+from monge.training.checkpoints.fingerprint import deciding
 
 if TYPE_CHECKING:
     from monge.contract import Contract

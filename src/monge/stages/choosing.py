@@ -113,8 +113,8 @@ def _training(
 def _each_s(train: TrainParams, dataset: PackedDataset) -> float:
     """Seconds of an iteration on this machine, and not a line about it."""
     from monge.data.batches import Batches
-    from monge.training.device import choose_device
-    from monge.training.timing import timed
+    from monge.training.forecast.timing import timed
+    from monge.training.machine.device import choose_device
 
     logging.disable(logging.INFO)
     try:
@@ -148,7 +148,7 @@ def _with(params: Params, values: Mapping[str, Any]) -> Params:
 
 
 def _has_gpu(params: Params) -> bool:
-    from monge.training.device import choose_device
+    from monge.training.machine.device import choose_device
 
     return choose_device(params.train.device).type == "cuda"
 

@@ -27,8 +27,8 @@ from monge.params import ENCODES, Params
 from monge.paths import Paths
 from monge.serving.sampler import Sampler
 from monge.stages import agreement
-from monge.training import resume
-from monge.training.device import choose_device
+from monge.training import trained
+from monge.training.machine.device import choose_device
 
 if TYPE_CHECKING:
     from monge.data.packed import PackedDataset
@@ -62,9 +62,9 @@ def drawer(params: Params, paths: Paths) -> Drawer:
     dataset = agreement.prepared(params, paths)
     sampler = Sampler.load(paths.model, "cpu")
     agreement.require_model(params, paths, sampler.contract, dataset)
-    trained = resume.generator(params.train, dataset, paths.checkpoints, params.export)
+    found = trained.generator(params.train, dataset, paths.checkpoints, params.export)
     device = choose_device(params.train.device)
-    network = trained.network.to(device).requires_grad_(False)
+    network = found.network.to(device).requires_grad_(False)
     if not _are_same(sampler, network, device):
         raise CheckpointMismatch(
             f"{paths.model}: is not of the generator that {paths.checkpoints} holds now. Run "

@@ -24,7 +24,7 @@ from monge.paths import Paths
 from monge.products import STAGES, home
 from monge.stages import dvc_lock
 from monge.tracking.revision import CHANGED, last_change, revision
-from monge.training import record
+from monge.training.checkpoints import record
 
 if TYPE_CHECKING:
     from monge.contract import Contract

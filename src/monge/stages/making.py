@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from monge.data.packed import PackedDataset
     from monge.export.parity import Parity
     from monge.training.loop import Outcome
-    from monge.training.resume import Trained
+    from monge.training.trained import Trained
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,10 @@ def train(
     from monge.data import dvc_cache
     from monge.stages import agreement
     from monge.stages.promoting import require_name
-    from monge.training import checkpoint, cost, earlier, launch, lock, loop, needs, record, resume
+    from monge.training import loop
+    from monge.training.checkpoints import checkpoint, earlier, lock, record, resume
+    from monge.training.forecast import cost, needs
+    from monge.training.machine import launch
 
     if not launch.is_first():
         return _follow(params, paths)
@@ -82,7 +85,7 @@ def _same_code(params: Params) -> Iterator[None]:
 
     What it made is kept: with the code put back it is complete, with the new code it is set aside.
     """
-    from monge.training.code_identity import changed, code_identity
+    from monge.training.code.identity import changed, code_identity
 
     before = code_identity(params.train)
     yield
@@ -116,7 +119,7 @@ def launch(params: Params, paths: Paths, *, arguments: Sequence[str]) -> int | N
 
     The exit code; None where one process is enough, or this is one of several.
     """
-    from monge.training import launch as several
+    from monge.training.machine import launch as several
 
     if not several.is_wanted(params.train.devices):
         return None
@@ -128,8 +131,8 @@ def plan(
 ) -> Iterator[str]:
     """Tell in lines what `train` would do and take; it writes nothing and waits for no training."""
     from monge.stages import agreement
-    from monge.training import needs
-    from monge.training.plan import describe
+    from monge.training.forecast import needs
+    from monge.training.forecast.plan import describe
 
     dataset = agreement.prepared(params, paths)
     needs.require(params, dataset)
@@ -158,10 +161,10 @@ def _export(params: Params, paths: Paths, *, unfinished: bool) -> Exported:
     from monge.export import parity
     from monge.export.graph import Form
     from monge.stages import agreement
-    from monge.training import resume
+    from monge.training import trained
 
     dataset = agreement.prepared(params, paths)
-    found = resume.generator(params.train, dataset, paths.checkpoints, params.export)
+    found = trained.generator(params.train, dataset, paths.checkpoints, params.export)
     if found.last_step < params.train.steps and not unfinished:
         raise CheckpointMismatch(
             f"{paths.checkpoints}: the training is at step {found.last_step} of "
@@ -212,7 +215,8 @@ def _contract(params: Params, paths: Paths, dataset: PackedDataset, found: Train
     """Make the file's contract: of its training what that noted, of the export what is now."""
     from monge.contract import Contract
     from monge.tracking import revision
-    from monge.training import labels, record
+    from monge.training import labels
+    from monge.training.checkpoints import record
 
     channels, height, width = dataset.image_shape
     code, trained, here = (

@@ -212,7 +212,7 @@ def start_of(params: Params, paths: Paths) -> tuple[list[str], str]:
     There are none where the champion's checkpoints are not here: the training begins afresh then.
     """
     from monge.serving.sampler import Sampler
-    from monge.training import checkpoint, record
+    from monge.training.checkpoints import checkpoint, record
 
     found = _champion(params, paths)
     if found is not None and checkpoint.latest(paths.checkpoints) is not None:

@@ -25,8 +25,8 @@ from monge.objectives.augment import DRAWS, transformed
 from monge.objectives.objective import Labels
 from monge.params import TrainParams
 from monge.training import labels
-from monge.training.curves import untouched
 from monge.training.state import TrainingState
+from monge.training.watch.curves import untouched
 
 TARGET = 0.6
 """Karras et al. 2020, section 3.2."""

@@ -11,19 +11,20 @@ from monge.data.batches import Batches
 from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 from monge.tracking import Run
-from monge.training import adaptation, record
-from monge.training.capture import launcher
-from monge.training.device import choose_device, threads
-from monge.training.execution import execution
-from monge.training.guards import Guards, goes_back_once
-from monge.training.interrupt import StopRequest
-from monge.training.journal import Journal
-from monge.training.quality import Quality
-from monge.training.ranks import join
-from monge.training.resume import resume
+from monge.training import adaptation
+from monge.training.checkpoints import record
+from monge.training.checkpoints.resume import resume
+from monge.training.checkpoints.writer import CheckpointWriter
+from monge.training.machine.capture import launcher
+from monge.training.machine.device import choose_device, threads
+from monge.training.machine.execution import execution
+from monge.training.machine.interrupt import StopRequest
+from monge.training.machine.ranks import join
 from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
-from monge.training.writer import CheckpointWriter
+from monge.training.watch.guards import Guards, goes_back_once
+from monge.training.watch.journal import Journal
+from monge.training.watch.quality import Quality
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from monge.data.packed import PackedDataset
 from monge.objectives.augment import transformed
 from monge.params import TrainParams
 from monge.tracking import NullRun
-from monge.training import adaptation, checkpoint, loop
+from monge.training import adaptation, loop
 from monge.training.adaptation import EVERY, IMAGES_TO_MOST, MOST, Adaptation
+from monge.training.checkpoints import checkpoint
 from monge.training.state import TrainingState
 
 CPU = torch.device("cpu")

@@ -13,9 +13,9 @@ import pytest
 import monge
 from monge import params
 from monge.params import OBJECTIVE_SECTIONS, TrainParams
-from monge.training import code_identity
-from monge.training.code_identity import CodeIdentity, changed
-from monge.training.code_sources import Sources
+from monge.training.code import identity as code_identity
+from monge.training.code.identity import CodeIdentity, changed
+from monge.training.code.sources import Sources
 from tests.unit.training.code_edits import ALIKE, OTHER
 
 HERE = Path(monge.__file__).parent
@@ -262,7 +262,7 @@ def test_parameters_are_values_alone():
 def test_it_imports_no_torch():
     script = (
         "import sys; from monge.params import OBJECTIVE_SECTIONS, TrainParams; "
-        "from monge.training.code_identity import code_identity; "
+        "from monge.training.code.identity import code_identity; "
         "code_identity(TrainParams()); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -13,9 +13,9 @@ import pytest
 
 import monge
 from monge.params import TrainParams
-from monge.training import code_identity
-from monge.training.code_form import form
-from monge.training.code_sources import Sources
+from monge.training.code import identity as code_identity
+from monge.training.code.form import form
+from monge.training.code.sources import Sources
 
 HERE = Path(monge.__file__).parent
 OPERATORS = {

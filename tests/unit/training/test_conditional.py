@@ -11,7 +11,9 @@ from monge.data.writer import PackedWriter
 from monge.errors import CheckpointMismatch, InputError
 from monge.params import ExportParams, TrainParams
 from monge.tracking import NullRun
-from monge.training import checkpoint, labels, loop, plan, resume
+from monge.training import labels, loop, trained
+from monge.training.checkpoints import checkpoint
+from monge.training.forecast import plan
 
 CPU = torch.device("cpu")
 
@@ -118,7 +120,7 @@ def test_digits_are_drawn_as_they_are_asked_for(dataset, tmp_path):
         "wgan-gp": {"learning_rate": 2e-3}, "mlp": {"depth": 2, "width": 64},
     })  # fmt: skip
     train(params, dataset, tmp_path)
-    found = resume.generator(params, dataset, tmp_path, ExportParams())
+    found = trained.generator(params, dataset, tmp_path, ExportParams())
     wanted = torch.arange(500) % 10
     with torch.no_grad():
         latents = torch.randn(500, 16, generator=torch.Generator().manual_seed(0))
@@ -132,7 +134,7 @@ def test_digits_are_drawn_as_they_are_asked_for(dataset, tmp_path):
 def test_the_exported_network_is_of_the_same_classes(dataset, tmp_path):
     params = settings()
     train(params, dataset, tmp_path)
-    found = resume.generator(params, dataset, tmp_path, ExportParams())
+    found = trained.generator(params, dataset, tmp_path, ExportParams())
     fresh = nets.build("generator", params, dataset.image_shape, 10)
     assert {n: p.shape for n, p in found.network.named_parameters()} == {
         n: p.shape for n, p in fresh.named_parameters()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monge.training.cost import metered
+from monge.training.forecast.cost import metered
 
 
 def _counter(folder: Path, microjoules: int) -> None:

@@ -11,7 +11,7 @@ from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import loop
-from monge.training.fingerprint import differences, fingerprint
+from monge.training.checkpoints.fingerprint import differences, fingerprint
 
 
 def small(**changes):

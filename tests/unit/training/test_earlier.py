@@ -13,8 +13,9 @@ import pytest
 from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 from monge.tracking import NullRun
-from monge.training import checkpoint, earlier, loop
-from monge.training.resume import set_aside, set_aside_folder
+from monge.training import loop
+from monge.training.checkpoints import checkpoint, earlier
+from monge.training.checkpoints.resume import set_aside, set_aside_folder
 
 
 def settings(**changes: object) -> TrainParams:

@@ -9,8 +9,8 @@ import torch
 from monge import objectives
 from monge.objectives import Execution, adversarial, autoencoder
 from monge.params import TrainParams
-from monge.training.capture import launcher
-from monge.training.precision import choose_precision, fast
+from monge.training.machine.capture import launcher
+from monge.training.machine.precision import choose_precision, fast
 from monge.training.state import TrainingState
 from tests.kinds import KINDS, WHOLE, of_kind
 

@@ -18,10 +18,11 @@ from monge.data.writer import PackedWriter
 from monge.errors import Diverged, Interrupted, StorageError, TrainingError
 from monge.params import TrainParams
 from monge.tracking import NullRun
-from monge.training import guards, loop
-from monge.training.guards import DIVERGENCE, Guards
+from monge.training import loop
 from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
+from monge.training.watch import guards
+from monge.training.watch.guards import DIVERGENCE, Guards
 
 
 class Tagged(NullRun):

@@ -16,10 +16,12 @@ from monge.data.packed import PackedDataset
 from monge.objectives.slope import gradient_norms, interpolates
 from monge.params import TrainParams
 from monge.tracking import NullRun
-from monge.training import checkpoint, journal, loop
-from monge.training.curves import Curves, untouched
-from monge.training.grids import FRAMES
+from monge.training import loop
+from monge.training.checkpoints import checkpoint
 from monge.training.state import TrainingState
+from monge.training.watch import journal
+from monge.training.watch.curves import Curves, untouched
+from monge.training.watch.grids import FRAMES
 
 CPU = torch.device("cpu")
 

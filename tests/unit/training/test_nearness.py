@@ -10,7 +10,7 @@ import torch
 from monge.data.batches import normalise
 from monge.data.packed import PackedDataset
 from monge.metrics.pyramid import PyramidMoments, pyramid_distance
-from monge.training.nearness import GRIDS, Nearness, shuffled
+from monge.training.watch.nearness import GRIDS, Nearness, shuffled
 
 
 def gaussians(images):

@@ -16,8 +16,9 @@ from monge.errors import CheckpointMismatch, InputError
 from monge.params import Params, TrainParams
 from monge.paths import Paths
 from monge.tracking import NullRun
-from monge.training import checkpoint, loop, origin, record, resume
-from monge.training.fingerprint import fingerprint
+from monge.training import loop
+from monge.training.checkpoints import checkpoint, origin, record, resume
+from monge.training.checkpoints.fingerprint import fingerprint
 from monge.training.state import TrainingState
 
 

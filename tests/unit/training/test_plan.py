@@ -16,7 +16,9 @@ from monge.errors import DeviceError, InputError
 from monge.objectives.wgan_gp import WganGp
 from monge.params import TrainParams
 from monge.tracking import NullRun
-from monge.training import footprint, lock, loop, plan, timing
+from monge.training import loop
+from monge.training.checkpoints import lock
+from monge.training.forecast import footprint, plan, timing
 from monge.training.state import TrainingState
 from tests.kinds import KINDS, of_kind
 

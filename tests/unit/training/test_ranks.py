@@ -17,7 +17,8 @@ from monge.data.batches import Batches
 from monge.data.packed import PackedDataset
 from monge.errors import DeviceError
 from monge.params import TrainParams
-from monge.training import checkpoint, launch
+from monge.training.checkpoints import checkpoint
+from monge.training.machine import launch
 
 SCRIPT = Path(__file__).with_name("train_as_rank.py")
 

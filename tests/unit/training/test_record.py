@@ -11,7 +11,8 @@ from monge.errors import CheckpointMismatch
 from monge.files import sha256
 from monge.params import TrainParams
 from monge.tracking import NullRun
-from monge.training import checkpoint, loop, record, resume
+from monge.training import loop
+from monge.training.checkpoints import checkpoint, record, resume
 
 
 def small(**changes):

@@ -24,10 +24,11 @@ from monge.errors import (
 )
 from monge.params import ExportParams, TrainParams
 from monge.tracking import NullRun
-from monge.training import checkpoint, lock, loop, record, resume
+from monge.training import loop, trained
 from monge.training.average import Average
-from monge.training.device import choose_device
-from monge.training.fingerprint import differences, fingerprint
+from monge.training.checkpoints import checkpoint, lock, record, resume
+from monge.training.checkpoints.fingerprint import differences, fingerprint
+from monge.training.machine.device import choose_device
 from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
 
@@ -401,7 +402,7 @@ def test_the_exported_generator_is_the_averaged_one_of_the_newest_checkpoint(dat
     train(small(), dataset, tmp_path)
     tensors = weights(tmp_path)
     averaged, raw = (
-        resume.generator(small(), dataset, tmp_path, ExportParams(checkpoint="last", weights=w))
+        trained.generator(small(), dataset, tmp_path, ExportParams(checkpoint="last", weights=w))
         for w in ("averaged", "raw")
     )
     assert (averaged.step, averaged.last_step) == (6, 6)
@@ -409,7 +410,7 @@ def test_the_exported_generator_is_the_averaged_one_of_the_newest_checkpoint(dat
         weight = found.network.state_dict()["net.0.weight"]
         assert torch.equal(weight, tensors[f"{name}.net.0.weight"])
     with pytest.raises(CheckpointMismatch, match="Run `monge train` first"):
-        resume.generator(small(), dataset, tmp_path / "empty", ExportParams())
+        trained.generator(small(), dataset, tmp_path / "empty", ExportParams())
 
 
 def test_the_loop_stays_a_table_of_contents():

@@ -9,9 +9,9 @@ import torch
 from monge import objectives
 from monge.errors import StorageError
 from monge.params import TrainParams
-from monge.training import checkpoint
+from monge.training.checkpoints import checkpoint
+from monge.training.checkpoints.writer import CheckpointWriter
 from monge.training.state import TrainingState
-from monge.training.writer import CheckpointWriter
 
 CPU = torch.device("cpu")
 

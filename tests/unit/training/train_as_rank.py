@@ -14,8 +14,8 @@ from monge import objectives
 from monge.data.batches import Batches
 from monge.data.packed import PackedDataset
 from monge.params import TrainParams
-from monge.training.execution import execution
-from monge.training.ranks import join
+from monge.training.machine.execution import execution
+from monge.training.machine.ranks import join
 from monge.training.state import TrainingState
 
 CPU = torch.device("cpu")

@@ -25,8 +25,9 @@ from monge.errors import InputError
 from monge.files import write_whole
 from monge.params import TrainParams
 from monge.tracking import Run
-from monge.training import checkpoint, labels
-from monge.training.checkpoint import Checkpoint
+from monge.training import labels
+from monge.training.checkpoints import checkpoint
+from monge.training.checkpoints.checkpoint import Checkpoint
 from monge.training.state import AVERAGED, TrainingState
 
 ORIGIN = "origin.json"

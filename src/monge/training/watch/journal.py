@@ -19,10 +19,10 @@ from monge.durations import duration
 from monge.objectives import Objective, watch_of
 from monge.params import TrainParams
 from monge.tracking import Run
-from monge.training.curves import Curves
-from monge.training.grids import Grids
-from monge.training.history import History
 from monge.training.state import TrainingState
+from monge.training.watch.curves import Curves
+from monge.training.watch.grids import Grids
+from monge.training.watch.history import History
 
 _LOG_LINE_EVERY_S = 10.0
 _SPEED_KNOWN_S = 20.0

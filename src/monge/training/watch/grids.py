@@ -20,8 +20,8 @@ from monge.params import TrainParams
 from monge.pictures import tile
 from monge.tracking import Run
 from monge.training import labels
-from monge.training.nearness import GRIDS
 from monge.training.state import TrainingState
+from monge.training.watch.nearness import GRIDS
 
 GRID_IMAGES = 64
 GRID_SEED = 0

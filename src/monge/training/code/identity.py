@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import monge
-from monge.training.code_form import Form, Reference, Token, form
-from monge.training.code_sources import PACKAGE, TOP_LEVEL, Definition, Sources
+from monge.training.code.form import Form, Reference, Token, form
+from monge.training.code.sources import PACKAGE, TOP_LEVEL, Definition, Sources
 
 if TYPE_CHECKING:
     from monge.params import TrainParams
@@ -33,23 +33,23 @@ NETWORKS = ("monge.nets.build", "monge.nets.virtual.at_rest")
 
 LOOKING = frozenset({
     # What is told, and where it is kept.
-    "monge.tracking", "monge.files", "monge.durations", "monge.training.journal",
-    "monge.training.diagnosis", "monge.training.checkpoint", "monge.training.writer",
-    "monge.training.record", "monge.training.nearness",
+    "monge.tracking", "monge.files", "monge.durations",
+    "monge.training.watch.journal", "monge.training.watch.diagnosis",
+    "monge.training.watch.nearness", "monge.training.checkpoints.checkpoint",
+    "monge.training.checkpoints.writer", "monge.training.checkpoints.record",
     # Parameters: their values are in the fingerprint.
-    "monge.params", "monge.training.fingerprint",
+    "monge.params", "monge.training.checkpoints.fingerprint",
     # What a method says of its trainings.
     "monge.objectives.watch_of", "monge.objectives.WATCHES", "monge.objectives.watch",
     "monge.objectives.wasserstein_watch", "monge.objectives.adversarial_watch",
     "monge.objectives.autoencoder_watch",
     # When to stop, and how much memory is free: resident and streamed images are the same.
-    "monge.training.interrupt", "monge.data.budget",
+    "monge.training.machine.interrupt", "monge.data.budget",
     # The refusals, which end a training or let it be.
-    "monge.training.resume.refuse_other", "monge.training.origin.mismatches",
-    "monge.sizes.refusal",
+    "monge.training.checkpoints.resume.refuse_other",
+    "monge.training.checkpoints.origin.mismatches", "monge.sizes.refusal",
     # The identity itself.
-    "monge.training.code_identity", "monge.training.code_form", "monge.training.code_sources",
-    "monge.training.code_words", "monge.training.code_scopes",
+    "monge.training.code",
 })  # fmt: skip
 """Modules and definitions that decide neither the weights nor which of them are the best."""
 

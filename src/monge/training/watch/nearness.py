@@ -24,7 +24,7 @@ from monge.metrics.frechet import Gaussian
 from monge.metrics.pyramid import PyramidMoments, as_seen, pyramid_distance
 
 GRIDS = "grids"
-"""The folder of the sample grids beside the checkpoints; monge.training.grids fills it."""
+"""The folder of the sample grids beside the checkpoints; monge.training.watch.grids fills it."""
 
 _IMAGES = 1000
 _AT_A_TIME = 250

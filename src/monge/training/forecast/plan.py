@@ -21,11 +21,12 @@ from monge.data.budget import free_bytes
 from monge.data.packed import PackedDataset
 from monge.durations import duration
 from monge.params import TrainParams
-from monge.training import checkpoint, labels, lock, resume
-from monge.training.device import choose_device
-from monge.training.footprint import Footprint, Layer, footprint, layers, networks
-from monge.training.precision import choose_precision
-from monge.training.timing import Timing, timed
+from monge.training import labels
+from monge.training.checkpoints import checkpoint, lock, resume
+from monge.training.forecast.footprint import Footprint, Layer, footprint, layers, networks
+from monge.training.forecast.timing import Timing, timed
+from monge.training.machine.device import choose_device
+from monge.training.machine.precision import choose_precision
 
 
 @dataclass(frozen=True)

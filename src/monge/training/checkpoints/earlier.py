@@ -16,9 +16,9 @@ from typing import Any
 from monge.data.packed import PackedDataset
 from monge.files import remove
 from monge.params import TrainParams
-from monge.training import checkpoint
-from monge.training.checkpoint import Checkpoint
-from monge.training.resume import changes, set_aside, set_aside_folder
+from monge.training.checkpoints import checkpoint
+from monge.training.checkpoints.checkpoint import Checkpoint
+from monge.training.checkpoints.resume import changes, set_aside, set_aside_folder
 
 _MOST_LISTED_BYTES = 1 << 20  # a training's files are some dozens, an unpacked dataset's millions
 _MOST_STATE_BYTES = 4 << 20

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from monge.files import storing, sync
 from monge.params import TrainParams
-from monge.training import checkpoint
-from monge.training.history import HISTORY
+from monge.training.checkpoints import checkpoint
 from monge.training.state import TrainingState
 
 log = logging.getLogger(__name__)
@@ -68,7 +67,7 @@ class CheckpointWriter:
             pending.result()
 
     def _write(self, step: int, tensors: Mapping[str, Tensor], records: Sequence[int]) -> None:
-        curve = self.folder / HISTORY
+        curve = self.folder / checkpoint.HISTORY
         if curve.is_file():
             with storing(curve):
                 sync(curve)  # the rows up to a checkpoint last as long as it does

@@ -6,8 +6,8 @@ import torch
 
 from monge.objectives import Execution
 from monge.params import TrainParams
-from monge.training.precision import fast
-from monge.training.ranks import Ranks
+from monge.training.machine.precision import fast
+from monge.training.machine.ranks import Ranks
 
 
 def execution(train: TrainParams, device: torch.device, ranks: Ranks) -> Execution:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import builtins
 
-from monge.training.code_scopes import Names
-from monge.training.code_sources import Meaning, Sources, chain, is_nothing
+from monge.training.code.scopes import Names
+from monge.training.code.sources import Meaning, Sources, chain, is_nothing
 
 _LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 _HARMLESS = {"abs", "bool", "float", "format", "int", "len", "repr", "round", "str", "type"}

@@ -26,8 +26,8 @@ from monge.metrics.pyramid import NAME, PyramidMoments, as_seen, pyramid_distanc
 from monge.params import TrainParams
 from monge.tracking import Run
 from monge.training import labels
-from monge.training.nearness import Nearness
 from monge.training.state import TrainingState
+from monge.training.watch.nearness import Nearness
 
 TABLE = "quality.csv"
 IMAGES = 2000

@@ -7,7 +7,7 @@ from monge.data.packed import PackedDataset
 from monge.errors import DatasetError, InputError
 from monge.params import Params
 from monge.training import labels
-from monge.training.footprint import networks
+from monge.training.forecast.footprint import networks
 
 FEWEST_IMAGES = 2
 """Images to train on: the figures compare spreads, and one image has none."""

@@ -25,8 +25,8 @@ from monge.data.packed import PackedDataset
 from monge.files import write_whole
 from monge.params import TrainParams
 from monge.tracking import revision
-from monge.training.code_identity import CodeIdentity, code_identity, nets_identity
-from monge.training.fingerprint import fingerprint
+from monge.training.checkpoints.fingerprint import fingerprint
+from monge.training.code.identity import CodeIdentity, code_identity, nets_identity
 
 FILE = "training.json"
 _COMPUTING = ("torch", "numpy")

@@ -26,8 +26,10 @@ from monge.files import write_whole
 from monge.objectives import watch_of
 from monge.params import TrainParams
 from monge.tracking import Run
-from monge.training import checkpoint, diagnosis, labels
+from monge.training import labels
+from monge.training.checkpoints import checkpoint
 from monge.training.state import TrainingState
+from monge.training.watch import diagnosis
 
 DIVERGENCE = "divergence.json"
 """Beside the checkpoints: from which step on the learning rate is halved."""

@@ -15,10 +15,10 @@ from monge.data.batches import Batch, Batches, normalise
 from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 from monge.training import labels
-from monge.training.capture import WARM_UP, launcher
-from monge.training.device import threads
-from monge.training.execution import execution
-from monge.training.ranks import Ranks
+from monge.training.machine.capture import WARM_UP, launcher
+from monge.training.machine.device import threads
+from monge.training.machine.execution import execution
+from monge.training.machine.ranks import Ranks
 from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from monge.training.code_scopes import (
+from monge.training.code.scopes import (
     Comprehension,
     Function,
     Names,
@@ -20,7 +20,7 @@ from monge.training.code_scopes import (
     of_comprehension,
     of_function,
 )
-from monge.training.code_sources import (
+from monge.training.code.sources import (
     WHOLE,
     Definition,
     Meaning,
@@ -30,7 +30,7 @@ from monge.training.code_sources import (
     is_nothing,
     stored,
 )
-from monge.training.code_words import acts, are_words, is_exception, is_quiet, is_spoken
+from monge.training.code.words import acts, are_words, is_exception, is_quiet, is_spoken
 
 _UNTOLD = ast.Lambda | Comprehension
 """Within these, names may be bound that mean something else outside."""

@@ -1,0 +1,1 @@
+"""A training on disk: checkpoints, what they belong to, and how one goes on from them."""

@@ -1,0 +1,1 @@
+"""Which code decides the bits of a training: read, brought to a normal form, and hashed."""

@@ -1,0 +1,1 @@
+"""The cost of a training before it is done: memory, time, disk."""

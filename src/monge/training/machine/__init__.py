@@ -1,0 +1,1 @@
+"""The machine an iteration runs on: device, precision, graphs, ranks, processes."""

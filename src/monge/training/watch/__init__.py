@@ -1,0 +1,1 @@
+"""Everything that looks at a training and changes none of its weights."""
