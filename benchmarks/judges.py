@@ -155,6 +155,7 @@ def trained(dataset: PackedDataset, seconds: float, folder: Path) -> dict[str, B
     from monge.tracking import NullRun
     from monge.training import loop
     from monge.training.checkpoints import checkpoint
+    from monge.training.context import Training
     from monge.training.forecast.timing import timed
     from monge.training.state import TrainingState
 
@@ -170,7 +171,7 @@ def trained(dataset: PackedDataset, seconds: float, folder: Path) -> dict[str, B
         way, f"steps={100 * part} log_every={10 * part} checkpoint_every={part}",
         f"keep_checkpoints=1000 grid_every=1000000000 average_half_life={64 * part}",
     )  # fmt: skip
-    loop.train(train, dataset, folder, NullRun("judges"))
+    loop.train(Training(train, dataset, folder, NullRun("judges")))
     state = TrainingState.of(train, objectives.build(train), dataset, cpu)
     made = {}
     for share in SHARES:

@@ -14,10 +14,11 @@ of the first way. With --few, all of them train on so many of the training image
 Protocol. Each training is a process with one thread, two of them at a time by default. Seconds are
 of processor time, from the first iteration to a checkpoint, looks at the quality included, and
 without the process's start. A way's steps are chosen by timing it first, so that it takes about
---seconds; its learning rate decays over them. Eight times along the way, 5,000 images of the
-averaged generator, from the same latents for all, are compared with up to 10,000 training images of
-the whole dataset, by the Fréchet distance of the features of `monge evaluate`'s own classifier,
-which is trained on the whole dataset once. `floor` is the distance of the held-out images.
+--seconds (the textbook's loop --textbook-seconds); its learning rate decays over them. --looks
+times along the way, 5,000 images of the averaged generator, from the same latents for all, are
+compared with up to 10,000 training images of the whole dataset, by the Fréchet distance of the
+features of `monge evaluate`'s own classifier, which is trained on the whole dataset once. `floor`
+is the distance of the held-out images.
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ from monge.params import TrainParams, load
 from monge.tracking import NullRun
 from monge.training import labels, loop
 from monge.training.checkpoints import checkpoint
+from monge.training.context import Training
 from monge.training.forecast.timing import timed
 from monge.training.state import TrainingState
 
-GENERATED, REFERENCE, LOOKS = 5000, 10_000, 8
+GENERATED, REFERENCE = 5000, 10_000
 CPU = torch.device("cpu")
 TEXTBOOK = "textbook"
 PAPER = "objective=wgan-gp wgan-gp.learning_rate=1e-4 wgan-gp.critic_steps=5 batch_size=64"
@@ -78,15 +80,10 @@ def fewer(dataset: PackedDataset, count: int, folder: Path) -> PackedDataset:
     with PackedWriter(folder, dataset.image_shape, dataset.class_names) as writer:
         for name, n in counts.items():
             split: Split = getattr(dataset, name)
-            places = spread(split, n)
+            places = split.spread(n)
             known = None if split.labels is None else np.asarray(split.labels[places])
             writer.append(name, split.take(places), known)
         return writer.finish()
-
-
-def spread(split: Split, count: int) -> np.ndarray:
-    """Places of at most so many images from all over a split."""
-    return np.linspace(0, len(split) - 1, min(count, len(split)), dtype=np.int64)
 
 
 class Judge:
@@ -97,7 +94,7 @@ class Judge:
             dataset.train, dataset.validation, dataset_hash=dataset.content_hash,
             cache=dataset.folder,
         )  # fmt: skip
-        self.reference = self._gaussian(dataset.train.take(spread(dataset.train, REFERENCE)))
+        self.reference = self._gaussian(dataset.train.take(dataset.train.spread(REFERENCE)))
 
     def distance(self, images: np.ndarray) -> float:
         """Measure that of images uint8 [n, C, H, W]."""
@@ -134,19 +131,19 @@ class Clock(NullRun):
         self.at[step] = time.process_time() - self.began_s
 
 
-def ours(way: str, seconds: float, dataset: PackedDataset, judge: Judge) -> Points:
+def ours(way: str, seconds: float, looks: int, dataset: PackedDataset, judge: Judge) -> Points:
     """(seconds, distance) along a training by the product's own loop."""
     train = parameters(way)
     with Batches(dataset.train, train, CPU) as batches:
         each_s = timed(train, dataset, batches, CPU, 0).each_s
-    every = max(1, round(seconds / each_s / LOOKS))
+    every = max(1, round(seconds / each_s / looks))
     train = parameters(
-        way, f"steps={LOOKS * every} log_every={every} checkpoint_every={every}",
+        way, f"steps={looks * every} log_every={every} checkpoint_every={every}",
         f"grid_every=1000000000 keep_checkpoints=1000 quality_every={4 * every}",
     )  # fmt: skip
     clock, points = Clock(), []
     with tempfile.TemporaryDirectory() as place:
-        loop.train(train, dataset, Path(place), clock)
+        loop.train(Training(train, dataset, Path(place), clock))
         objective = objectives.build(train)
         state = TrainingState.of(train, objective, dataset, CPU)
         for step in range(every, train.steps + 1, every):
@@ -158,14 +155,14 @@ def ours(way: str, seconds: float, dataset: PackedDataset, judge: Judge) -> Poin
     return points
 
 
-def theirs(way: str, seconds: float, dataset: PackedDataset, judge: Judge) -> Points:
+def theirs(way: str, seconds: float, looks: int, dataset: PackedDataset, judge: Judge) -> Points:
     """The same along the textbook's loop with the paper's settings."""
     train = parameters(way, PAPER)
     step = Textbook(train, dataset.image_shape, CPU, shuffled(dataset.train, train.batch_size))
     points, spent = [], 0.0
-    for look in range(1, LOOKS + 1):
+    for look in range(1, looks + 1):
         began = time.process_time()
-        while spent + time.process_time() - began < seconds * look / LOOKS:
+        while spent + time.process_time() - began < seconds * look / looks:
             step()
         spent += time.process_time() - began
         points.append((spent, judge.distance(drawn(step.generator, train, dataset))))
@@ -192,16 +189,16 @@ def in_a_child(arguments: Sequence[str]) -> Points:
     return points
 
 
-def child(way: str, seed: int, seconds: float, data: Path, few: Path | None) -> None:
+def child(chosen: argparse.Namespace) -> None:
     """One training, judged; prints its points."""
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    whole = PackedDataset.open(data)
-    dataset = PackedDataset.open(few) if few else whole
-    name, _, keys = way.partition(":")
+    torch.manual_seed(chosen.child)
+    whole = PackedDataset.open(chosen.data)
+    dataset = PackedDataset.open(chosen.child_data) if chosen.child_data else whole
+    name, _, keys = chosen.way[0].partition(":")
     run = theirs if name == TEXTBOOK else ours
-    way = f"{keys} seed={seed} device=cpu threads=1"
-    print(json.dumps(run(way, seconds, dataset, Judge(whole))))
+    way = f"{keys} seed={chosen.child} device=cpu threads=1"
+    print(json.dumps(run(way, chosen.seconds, chosen.looks, dataset, Judge(whole))))
 
 
 def summary(runs: list[Points]) -> list[dict[str, float]]:
@@ -233,6 +230,12 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def _of(name: str, chosen: argparse.Namespace) -> list[str]:
+    """How long a way is trained for."""
+    longer = name == TEXTBOOK and chosen.textbook_seconds
+    return ["--seconds", str(chosen.textbook_seconds if longer else chosen.seconds)]
+
+
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     """Every way with every seed."""
     dataset = PackedDataset.open(chosen.data)
@@ -241,7 +244,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     for way in chosen.way or []:
         parameters(way.partition(":")[2])  # a wrong one is said before anything is trained
     judge = Judge(dataset)  # trains the classifier, once for all
-    held_out = dataset.validation.take(spread(dataset.validation, GENERATED))
+    held_out = dataset.validation.take(dataset.validation.spread(GENERATED))
     ways = {way.partition(":")[0]: way for way in chosen.way or ["default:"]}
     first = next(iter(ways.values())).partition(":")[2]
     if not chosen.no_textbook:
@@ -253,13 +256,15 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         "settings": {name: way.partition(":")[2].strip() for name, way in ways.items()}, "ways": {},
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(chosen.at_once) as pool:
-        common = [str(chosen.data), "--seconds", str(chosen.seconds)]
+        common = [str(chosen.data), "--looks", str(chosen.looks)]
         if chosen.few:
             few = fewer(dataset, chosen.few, Path(place) / "few")
             common += ["--child-data", str(few.folder)]
         waiting = {
             name: [
-                pool.submit(in_a_child, [*common, "--child", str(seed), "--way", way])
+                pool.submit(
+                    in_a_child, [*common, *_of(name, chosen), "--child", str(seed), "--way", way]
+                )
                 for seed in range(chosen.seeds)
             ]
             for name, way in ways.items()
@@ -279,6 +284,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--few", type=int, default=0, help="train on so many images only")
     parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--textbook-seconds", type=float, help="where its loop has another time")
+    parser.add_argument("--looks", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--way", action="append", help="'NAME: key=value ...' of train")
     parser.add_argument("--no-textbook", action="store_true")
@@ -288,7 +295,7 @@ def main() -> None:
     parser.add_argument("--child-data", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child is not None:
-        child(chosen.way[0], chosen.child, chosen.seconds, chosen.data, chosen.child_data)
+        child(chosen)
         return
     try:
         report = measure(chosen)

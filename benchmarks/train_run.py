@@ -56,8 +56,8 @@ def run_once(case_name: str, steps: int, folder: Path, began_s: float) -> dict[s
     from monge.data.packed import PackedDataset
     from monge.data.writer import PackedWriter
     from monge.params import TrainParams
-    from monge.tracking import NullRun
     from monge.training import loop
+    from monge.training.context import Training
     from monge.training.machine import capture
 
     case = CASES[case_name]
@@ -85,7 +85,8 @@ def run_once(case_name: str, steps: int, folder: Path, began_s: float) -> dict[s
 
     capture._Plain.__call__ = marked  # type: ignore[method-assign]
     train = TrainParams.model_validate(case.train | {"steps": steps, "guards": LENIENT})
-    loop.train(train, PackedDataset.open(folder / "prepared"), folder / "run", NullRun("0"))
+    dataset = PackedDataset.open(folder / "prepared")
+    loop.train(Training(train, dataset, folder / "run"))
     ended_s = time.time()
     loop_s = marks[-1] - marks[0]
     end_s = ended_s - marks[-1]

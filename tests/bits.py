@@ -29,6 +29,7 @@ from monge.paths import Paths
 from monge.serving.sampler import Sampler
 from monge.tracking import NullRun
 from monge.training import loop
+from monge.training.context import Training
 
 TINY = (
     "prepare.resolution=8", "train.steps=20", "train.batch_size=8", "train.latent_dim=4",
@@ -58,7 +59,7 @@ def bits(root: Path, *changes: str) -> dict[str, str]:
     params, paths = load(empty, [*TINY, *changes]), Paths(root)
     prepared(paths.prepared)
     dataset = PackedDataset.open(paths.prepared)
-    loop.train(params.train, dataset, paths.checkpoints, NullRun("bits"))
+    loop.train(Training(params.train, dataset, paths.checkpoints, NullRun("bits")))
     stages.export(params, paths)
     tensors = (paths.checkpoints / "step-00000020/tensors.safetensors").read_bytes()
     images = Sampler.load(paths.model, "cpu").sample(16)

@@ -30,6 +30,7 @@ from monge.params.pairs import impossible_pairs
 from monge.tracking import NullRun
 from monge.training import loop
 from monge.training.code import identity as code_identity
+from monge.training.context import Training
 
 if TYPE_CHECKING:
     from tests.kinds import KINDS, of_kind
@@ -106,7 +107,7 @@ def _train(case: Case, dataset: PackedDataset, folder: Path, rank: int, port: in
     os.environ.update({key: str(value) for key, value in group.items()}, MASTER_PORT=str(port))
     place = folder if rank == 0 else folder.with_name(f"{folder.name}-rank{rank}")
     try:
-        loop.train(case.section(), dataset, place, NullRun("key"))
+        loop.train(Training(case.section(), dataset, place, NullRun("key")))
     except BaseException as error:
         # The rank that is left of a killed pair says so, too: it is told where it was not killed.
         (folder.parent / f"rank{rank}.txt").write_text(repr(error))

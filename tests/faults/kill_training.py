@@ -20,6 +20,7 @@ from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import loop
+from monge.training.context import Training
 from monge.training.watch import quality
 
 STEPS = {"mlp": 300, "dcgan": 120}
@@ -54,7 +55,7 @@ def start(params, dataset, folder):
         return child
     try:
         loop.Quality, quality.IMAGES = Looks, 200  # type: ignore[attr-defined]
-        loop.train(params, dataset, folder, NullRun("key"))
+        loop.train(Training(params, dataset, folder, NullRun("key")))
     except BaseException as error:
         print(repr(error), file=sys.stderr)
         os._exit(1)

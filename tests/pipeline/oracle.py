@@ -36,6 +36,7 @@ def main() -> None:
     from monge.tracking import NullRun
     from monge.training import loop
     from monge.training.code.identity import code_identity
+    from monge.training.context import Training
 
     params, paths = Params.model_validate(json.load(sys.stdin)), Paths(folder)
     shutil.copytree(prepared, paths.prepared)
@@ -43,7 +44,7 @@ def main() -> None:
     params = params.model_copy(
         update={"prepare": params.prepare.model_copy(update=dataset.manifest["params"])}
     )
-    loop.train(params.train, dataset, paths.checkpoints, NullRun("oracle"))
+    loop.train(Training(params.train, dataset, paths.checkpoints, NullRun("oracle")))
     stages.export(params, paths)
     found = {
         "code": code_identity(params.train).digest,

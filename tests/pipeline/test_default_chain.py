@@ -22,6 +22,7 @@ from monge.paths import Paths
 from monge.serving.sampler import Sampler
 from monge.tracking import NullRun
 from monge.training import loop
+from monge.training.context import Training
 from tests.pipeline.conftest import Project
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +89,7 @@ def _stopped_at(steps, project, folder):
     params, paths = Params(train=TrainParams.model_validate(train)), Paths(folder / f"at-{steps}")
     shutil.copytree(project.folder / "data/prepared", paths.prepared)
     dataset = PackedDataset.open(paths.prepared)
-    loop.train(params.train, dataset, paths.checkpoints, NullRun("stopped"))
+    loop.train(Training(params.train, dataset, paths.checkpoints, NullRun("stopped")))
     stages.export(params, paths)
     return Sampler.load(paths.model, "cpu").sample(2000)
 

@@ -18,7 +18,7 @@ def test_few_images_are_from_all_over_and_keep_their_labels(packed_digits, tmp_p
     dataset = PackedDataset.open(packed_digits)
     few = quality.fewer(dataset, 50, tmp_path / "few")
     assert (len(few.train), len(few.validation)) == (50, 5)
-    places = quality.spread(dataset.train, 50)
+    places = dataset.train.spread(50)
     assert places[0] == 0
     assert places[-1] == len(dataset.train) - 1
     np.testing.assert_array_equal(few.train.take(np.arange(50)), dataset.train.take(places))

@@ -9,7 +9,6 @@ The same images and parameters give the same bytes: no time stamps, no absolute 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monge.errors import DatasetError
+from monge.files import sha256
 
 FORMAT = "monge-packed"
 FORMAT_VERSION = 1
@@ -69,6 +69,10 @@ class Split:
             out[mine] = shard[indices[mine] - (self._ends[which] - len(shard))]
         return out
 
+    def spread(self, most: int) -> NDArray[np.int64]:
+        """At most so many places from all over the split, which may be in the order of classes."""
+        return np.linspace(0, len(self) - 1, min(most, len(self)), dtype=np.int64)
+
 
 class PackedDataset:
     """A packed dataset on disk; `open` checks that it is whole, `verify` that no bit changed."""
@@ -115,14 +119,8 @@ class PackedDataset:
     def verify(self) -> None:
         """Read every file and compare its SHA-256; raises DatasetError naming the first changed."""
         for name, facts in sorted(self.manifest["files"].items()):
-            if file_hash(self.folder / name) != facts["sha256"]:
+            if sha256(self.folder / name) != facts["sha256"]:
                 raise _damaged(self.folder, f"{name} has changed since it was written")
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _require(condition: bool, otherwise: str) -> None:

@@ -21,10 +21,10 @@ from monge.data.packed import (
     Labels,
     PackedDataset,
     SplitName,
-    file_hash,
 )
 from monge.data.replacement import FolderReplacement, storage_error, write_whole
 from monge.errors import DatasetError
+from monge.files import sha256
 
 SHARD_BYTES = 2**30
 
@@ -108,7 +108,7 @@ class PackedWriter:
                 "content_hash": hashlib.sha256(_json(identity)).hexdigest(),
                 "splits": splits,
                 "files": {
-                    path.name: {"sha256": file_hash(path), "size_bytes": path.stat().st_size}
+                    path.name: {"sha256": sha256(path), "size_bytes": path.stat().st_size}
                     for path in sorted(self._scratch.glob("*.npy"))
                 },
             }

@@ -43,7 +43,7 @@ def returned(evidence: Evidence, way: Way) -> tuple[dict[str, Figure], Returned]
     """
     dataset = evidence.dataset
     split = dataset.validation
-    places = np.linspace(0, len(split) - 1, min(MOST, len(split)), dtype=np.int64)
+    places = split.spread(MOST)
     images = shown(split.take(places))
     labels = None if split.labels is None else np.asarray(split.labels[places], np.int64)
     codes = way.there(images)
@@ -86,7 +86,6 @@ def _errors(images: Images, others: NDArray[Any]) -> NDArray[np.float64]:
 
 def _mean_image(dataset: PackedDataset) -> NDArray[np.float64]:
     """Average training images from all over the split: [H, W, C]."""
-    count = min(10 * MOST, len(dataset.train))
-    places = np.linspace(0, len(dataset.train) - 1, count, dtype=np.int64)
-    mean: NDArray[np.float64] = shown(dataset.train.take(places)).mean(axis=0)
+    images = dataset.train.take(dataset.train.spread(10 * MOST))
+    mean: NDArray[np.float64] = shown(images).mean(axis=0)
     return mean

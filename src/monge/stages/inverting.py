@@ -28,6 +28,7 @@ from monge.paths import Paths
 from monge.serving.sampler import Sampler
 from monge.stages import agreement
 from monge.training import trained
+from monge.training.context import Training
 from monge.training.machine.device import choose_device
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def drawer(params: Params, paths: Paths) -> Drawer:
     dataset = agreement.prepared(params, paths)
     sampler = Sampler.load(paths.model, "cpu")
     agreement.require_model(params, paths, sampler.contract, dataset)
-    found = trained.generator(params.train, dataset, paths.checkpoints, params.export)
+    training = Training(params.train, dataset, paths.checkpoints)
+    found = trained.generator(training, params.export)
     device = choose_device(params.train.device)
     network = found.network.to(device).requires_grad_(False)
     if not _are_same(sampler, network, device):

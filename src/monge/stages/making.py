@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -54,6 +55,7 @@ def train(
     from monge.stages.promoting import require_name
     from monge.training import loop
     from monge.training.checkpoints import checkpoint, earlier, lock, record, resume
+    from monge.training.context import Training
     from monge.training.forecast import cost, needs
     from monge.training.machine import launch
 
@@ -63,20 +65,21 @@ def train(
     with lock.exclusive(paths.own_state / _LOCK):
         dataset = agreement.prepared(params, paths)
         needs.require(params, dataset)
+        training = Training(params.train, dataset, folder)
         dataset.verify()  # a bit that the disk has changed would be learned without a word
-        afresh = fresh or (if_changed == "fresh" and resume.is_other(params.train, dataset, folder))
-        resume.look_ahead(params.train, dataset, folder, afresh=afresh)
+        afresh = fresh or (if_changed == "fresh" and resume.is_other(training))
+        resume.look_ahead(training, afresh=afresh)
         if afresh or checkpoint.latest(folder) is None:
             require_name(params, paths, dataset)
             caches = dvc_cache.places(paths.root)
-            taken = not fresh and earlier.take_up(params.train, dataset, folder, caches)
+            taken = not fresh and earlier.take_up(training, caches)
             if afresh and not taken:
                 resume.set_aside(folder)
         key = record.run_key(folder)
         with tracked(params, paths, key) as run, cost.metered(paths.cost, key):
             describe_training(params, paths, dataset, run)
             with _same_code(params), steady(paths.prepared, code=()):
-                return loop.train(params.train, dataset, folder, run)
+                return loop.train(replace(training, run=run))
 
 
 @contextmanager
@@ -106,12 +109,12 @@ def _same_code(params: Params) -> Iterator[None]:
 def _follow(params: Params, paths: Paths) -> Outcome:
     """Train as one of several ranks, whose first one writes."""
     from monge.data.packed import PackedDataset
-    from monge.tracking import NullRun
     from monge.training import loop
+    from monge.training.context import Training
 
     with tempfile.TemporaryDirectory() as folder:
         dataset = PackedDataset.open(paths.prepared)
-        return loop.train(params.train, dataset, Path(folder), NullRun("follower"))
+        return loop.train(Training(params.train, dataset, Path(folder)))
 
 
 def launch(params: Params, paths: Paths, *, arguments: Sequence[str]) -> int | None:
@@ -131,13 +134,15 @@ def plan(
 ) -> Iterator[str]:
     """Tell in lines what `train` would do and take; it writes nothing and waits for no training."""
     from monge.stages import agreement
+    from monge.training.context import Training
     from monge.training.forecast import needs
     from monge.training.forecast.plan import describe
 
     dataset = agreement.prepared(params, paths)
     needs.require(params, dataset)
     how: dict[str, Any] = {"fresh": fresh, "if_changed": if_changed}
-    return describe(params.train, dataset, paths.checkpoints, paths.own_state / _LOCK, **how)
+    training = Training(params.train, dataset, paths.checkpoints)
+    return describe(training, paths.own_state / _LOCK, **how)
 
 
 def export(params: Params, paths: Paths, *, unfinished: bool = False) -> Exported:
@@ -162,9 +167,11 @@ def _export(params: Params, paths: Paths, *, unfinished: bool) -> Exported:
     from monge.export.graph import Form
     from monge.stages import agreement
     from monge.training import trained
+    from monge.training.context import Training
 
     dataset = agreement.prepared(params, paths)
-    found = trained.generator(params.train, dataset, paths.checkpoints, params.export)
+    training = Training(params.train, dataset, paths.checkpoints)
+    found = trained.generator(training, params.export)
     if found.last_step < params.train.steps and not unfinished:
         raise CheckpointMismatch(
             f"{paths.checkpoints}: the training is at step {found.last_step} of "

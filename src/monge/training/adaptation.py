@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 from contextlib import ExitStack
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,9 +81,7 @@ class Adaptation:
         return [self._some(split) for split in (self.dataset.train, self.dataset.validation)]
 
     def _some(self, split: Split) -> tuple[Tensor, Labels]:
-        """Images from all over a split, which may be in the order of its classes."""
-        count = min(IMAGES, len(split))
-        places = np.linspace(0, len(split) - 1, count, dtype=np.int64)
+        places = split.spread(IMAGES)
         images = normalise(torch.from_numpy(split.take(places)).to(self.device))
         return images, labels.of(self.train, split, places, self.device)
 

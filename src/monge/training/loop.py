@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from monge import objectives
 from monge.data.batches import Batches
-from monge.data.packed import PackedDataset
-from monge.params import TrainParams
-from monge.tracking import Run
-from monge.training import adaptation
+from monge.training.adaptation import Adaptation
 from monge.training.checkpoints import record
 from monge.training.checkpoints.resume import resume
 from monge.training.checkpoints.writer import CheckpointWriter
+from monge.training.context import Training
 from monge.training.machine.capture import launcher
 from monge.training.machine.device import choose_device, threads
 from monge.training.machine.execution import execution
@@ -37,29 +34,30 @@ class Outcome:
 
 
 @goes_back_once
-def train(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -> Outcome:
-    """Train to `params.steps` generator iterations, going on from the newest checkpoint.
+def train(training: Training) -> Outcome:
+    """Train to `train.steps` generator iterations, going on from the newest checkpoint.
 
     Raises CheckpointMismatch when the checkpoints are of another training, Interrupted on SIGTERM
     or SIGINT (after saving), StorageError when a checkpoint cannot be written, TrainingError when
     a guard finds that it has gone wrong.
     """
     began_s = time.monotonic()
+    params, dataset = training.params, training.dataset
     device = choose_device(params.device)
     ranks = join(device)
     objective = objectives.build(params, execution(params, device, ranks))
     state = TrainingState.of(params, objective, dataset, device, ranks.share)
     if ranks.first:
-        resume(state, params, dataset, folder, run)
+        resume(state, training)
     ranks.start_together(state)
     resumed_from, stopping = state.step, False
     iterate = launcher(params, objective, state)
-    augmentation = adaptation.Adaptation(params, dataset, device)
-    journal = Journal(params, objective, dataset, folder, run, state)
-    guards = Guards(params, dataset, folder, run)
-    quality = Quality(params, dataset, folder, run, state)
-    identity = record.begin(folder, params, dataset, state.step)
-    checkpoints = CheckpointWriter(params, folder, *identity)
+    augmentation = Adaptation(params, dataset, device)
+    journal = Journal(training, objective, state)
+    guards = Guards(training)
+    quality = Quality(training, state)
+    identity = record.begin(training, state.step)
+    checkpoints = CheckpointWriter(params, training.folder, *identity)
     batches = Batches(dataset.train, params, device, share=ranks.share)
     reals = batches.starting_at(objective.batches_before(state.step))
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from torch import nn
 
 from monge import nets
-from monge.data.packed import PackedDataset
 from monge.errors import CheckpointMismatch
 from monge.metrics.pyramid import NAME
-from monge.params import ExportParams, TrainParams
+from monge.params import ExportParams
 from monge.training import labels
 from monge.training.checkpoints import checkpoint, record
 from monge.training.checkpoints.checkpoint import Checkpoint
 from monge.training.checkpoints.resume import refuse_other
+from monge.training.context import Training
 from monge.training.state import AVERAGED
 from monge.training.watch import quality
 
@@ -38,23 +38,22 @@ class Trained:
     made: record.Record
 
 
-def generator(
-    train: TrainParams, dataset: PackedDataset, folder: Path, export: ExportParams
-) -> Trained:
+def generator(training: Training, export: ExportParams) -> Trained:
     """The generator that `export` asks for: of the best or the last checkpoint, averaged or raw.
 
     A best one that is damaged or gone is named, and the last is taken. Raises CheckpointMismatch
     when there is none, or it is of another training.
     """
+    folder = training.folder
     last = checkpoint.latest(folder)
     if last is None:
         raise CheckpointMismatch(f"{folder}: no checkpoint here. Run `monge train` first.")
-    refuse_other(last, train, dataset, folder, "nets")
+    refuse_other(last, training, "nets")
     found, choice = last, f"the last checkpoint, of step {last.step}"
     if export.checkpoint == "best":
         found, choice = _best(folder, last)
     network, encoder = (
-        _network(role, train, dataset, found, export.weights) for role in ("generator", "encoder")
+        _network(role, training, found, export.weights) for role in ("generator", "encoder")
     )
     assert network is not None
     made = record.read(folder) or found.record
@@ -81,9 +80,7 @@ def _best(folder: Path, last: Checkpoint) -> tuple[Checkpoint, str]:
     return found, sentence
 
 
-def _network(
-    role: str, train: TrainParams, dataset: PackedDataset, found: Checkpoint, weights: str
-) -> nn.Module | None:
+def _network(role: str, training: Training, found: Checkpoint, weights: str) -> nn.Module | None:
     """A role's network out of a checkpoint, averaged or raw; None where the method has none.
 
     Virtual batch norms are fixed by the statistics of just these weights.
@@ -97,6 +94,7 @@ def _network(
     }
     if not tensors:
         return None
+    train, dataset = training.params, training.dataset
     network = nets.build(role, train, dataset.image_shape, labels.count(train, dataset))
     network.load_state_dict(tensors)
     nets.at_rest(network)

@@ -11,6 +11,7 @@ from monge.tracking import NullRun
 from monge.training import adaptation, loop
 from monge.training.adaptation import EVERY, IMAGES_TO_MOST, MOST, Adaptation
 from monge.training.checkpoints import checkpoint
+from monge.training.context import Training
 from monge.training.state import TrainingState
 
 CPU = torch.device("cpu")
@@ -88,9 +89,9 @@ def tensors_of(folder):
 def test_a_stopped_training_goes_on_with_its_chance(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(adaptation, "TARGET", -1e9)  # whatever the scores, it overfits
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    loop.train(small(), dataset, whole, NullRun("key"))
-    loop.train(small(steps=24), dataset, halves, NullRun("key"))
-    loop.train(small(), dataset, halves, NullRun("key"))
+    loop.train(Training(small(), dataset, whole, NullRun("key")))
+    loop.train(Training(small(steps=24), dataset, halves, NullRun("key")))
+    loop.train(Training(small(), dataset, halves, NullRun("key")))
     ours, theirs = (tensors_of(folder) for folder in (halves, whole))
     assert float(theirs["noise.chance"]) > 0.0
     assert ours.keys() == theirs.keys()

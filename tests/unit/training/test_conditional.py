@@ -13,6 +13,7 @@ from monge.params import ExportParams, TrainParams
 from monge.tracking import NullRun
 from monge.training import labels, loop, trained
 from monge.training.checkpoints import checkpoint
+from monge.training.context import Training
 from monge.training.forecast import plan
 
 CPU = torch.device("cpu")
@@ -34,7 +35,7 @@ def dataset(packed_digits):
 
 
 def train(params, dataset, folder):
-    return loop.train(params, dataset, folder, NullRun("key"))
+    return loop.train(Training(params, dataset, folder, NullRun("key")))
 
 
 def weights(folder):
@@ -91,7 +92,7 @@ def test_images_without_classes_are_refused_with_what_to_do(tmp_path):
 
 
 def test_a_dry_run_shows_its_networks_and_counts_their_memory(dataset, tmp_path):
-    lines = "\n".join(plan.describe(settings(), dataset, tmp_path, tmp_path / "lock"))
+    lines = "\n".join(plan.describe(Training(settings(), dataset, tmp_path), tmp_path / "lock"))
     assert f"{(4 + 10) * 8 + 8:,}" in lines  # the generator's first layer
     assert f"{8 * (1 + 10) + (1 + 10):,}" in lines  # the critic's last
     assert "iteration" in lines
@@ -120,7 +121,7 @@ def test_digits_are_drawn_as_they_are_asked_for(dataset, tmp_path):
         "wgan-gp": {"learning_rate": 2e-3}, "mlp": {"depth": 2, "width": 64},
     })  # fmt: skip
     train(params, dataset, tmp_path)
-    found = trained.generator(params, dataset, tmp_path, ExportParams())
+    found = trained.generator(Training(params, dataset, tmp_path), ExportParams())
     wanted = torch.arange(500) % 10
     with torch.no_grad():
         latents = torch.randn(500, 16, generator=torch.Generator().manual_seed(0))
@@ -134,7 +135,7 @@ def test_digits_are_drawn_as_they_are_asked_for(dataset, tmp_path):
 def test_the_exported_network_is_of_the_same_classes(dataset, tmp_path):
     params = settings()
     train(params, dataset, tmp_path)
-    found = trained.generator(params, dataset, tmp_path, ExportParams())
+    found = trained.generator(Training(params, dataset, tmp_path), ExportParams())
     fresh = nets.build("generator", params, dataset.image_shape, 10)
     assert {n: p.shape for n, p in found.network.named_parameters()} == {
         n: p.shape for n, p in fresh.named_parameters()

@@ -12,6 +12,7 @@ from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import loop
 from monge.training.checkpoints.fingerprint import differences, fingerprint
+from monge.training.context import Training
 
 
 def small(**changes):
@@ -28,7 +29,7 @@ def dataset(packed_digits):
 
 
 def trained(params, dataset, folder):
-    outcome = loop.train(params, dataset, folder, NullRun("key"))
+    outcome = loop.train(Training(params, dataset, folder, NullRun("key")))
     assert not [thread for thread in threading.enumerate() if thread.name == "reader"]
     tensors = load_file(folder / "step-00000006" / "tensors.safetensors")
     return outcome, tensors, (folder / "history.csv").read_text()

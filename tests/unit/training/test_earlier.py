@@ -16,6 +16,7 @@ from monge.tracking import NullRun
 from monge.training import loop
 from monge.training.checkpoints import checkpoint, earlier
 from monge.training.checkpoints.resume import set_aside, set_aside_folder
+from monge.training.context import Training
 
 
 def settings(**changes: object) -> TrainParams:
@@ -35,7 +36,7 @@ def dataset(packed_digits: Path) -> PackedDataset:
 
 
 def train(params: TrainParams, dataset: PackedDataset, folder: Path) -> dict[str, bytes]:
-    loop.train(params, dataset, folder, NullRun("key"))
+    loop.train(Training(params, dataset, folder, NullRun("key")))
     return contents(folder)
 
 
@@ -70,12 +71,12 @@ def test_one_that_was_set_aside_changes_places_with_the_one_that_is_there(
     first = train(settings(), dataset, folder)
     set_aside(folder)
     second = train(settings(batch_size=4), dataset, folder)
-    assert earlier.take_up(settings(), dataset, folder, [])
+    assert earlier.take_up(Training(settings(), dataset, folder), [])
     assert contents(folder) == first
     assert contents(set_aside_folder(folder)) == second
     assert "this training was completed before" in caplog.text
     assert train(settings(), dataset, folder).keys() == first.keys()  # nothing is left to do
-    assert earlier.take_up(settings(batch_size=4), dataset, folder, [])
+    assert earlier.take_up(Training(settings(batch_size=4), dataset, folder), [])
     assert contents(folder) == second
 
 
@@ -88,9 +89,11 @@ def test_one_in_a_cache_is_copied_and_the_cache_keeps_every_byte(
     kept = contents(cache)
     shutil.rmtree(folder)
     for other in (settings(steps=5), settings(seed=9), settings(steps=7)):
-        assert not earlier.take_up(other, dataset, folder, [str(cache)])
+        assert not earlier.take_up(Training(other, dataset, folder), [str(cache)])
         assert not folder.exists()
-    assert earlier.take_up(settings(), dataset, folder, [str(tmp_path / "none"), str(cache)])
+    assert earlier.take_up(
+        Training(settings(), dataset, folder), [str(tmp_path / "none"), str(cache)]
+    )
     assert contents(folder) == first
     assert contents(cache) == kept
     assert not list(tmp_path.glob(".*"))
@@ -104,7 +107,7 @@ def test_one_that_was_not_completed_or_is_damaged_is_no_such_training(
     shutil.rmtree(folder / "step-00000006")
     into_cache(folder, cache)
     set_aside(folder)
-    assert not earlier.take_up(settings(), dataset, folder, [str(cache)])
+    assert not earlier.take_up(Training(settings(), dataset, folder), [str(cache)])
     assert checkpoint.exists(set_aside_folder(folder))  # it stays where it was
 
     train(settings(), dataset, folder)
@@ -114,9 +117,9 @@ def test_one_that_was_not_completed_or_is_damaged_is_no_such_training(
     place = cache / "files" / "md5" / md5[:2] / md5[2:]
     shutil.rmtree(folder)
     place.write_bytes(tensors[:-1] + b"x")
-    assert not earlier.take_up(settings(), dataset, folder, [str(cache)])
+    assert not earlier.take_up(Training(settings(), dataset, folder), [str(cache)])
     place.unlink()
-    assert not earlier.take_up(settings(), dataset, folder, [str(cache)])
+    assert not earlier.take_up(Training(settings(), dataset, folder), [str(cache)])
     assert not folder.exists()
 
 
@@ -136,7 +139,7 @@ def test_a_cache_of_something_else_is_passed_over(
     listed.parent.mkdir(parents=True)
     listed.write_text(entries)
     folder = tmp_path / "checkpoints"
-    assert not earlier.take_up(settings(), dataset, folder, [str(tmp_path / "cache")])
+    assert not earlier.take_up(Training(settings(), dataset, folder), [str(tmp_path / "cache")])
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
@@ -154,7 +157,7 @@ def test_a_change_of_places_that_was_killed_is_completed(
     with monkeypatch.context() as patched:
         patched.setattr(earlier, "set_aside", killed)
         with pytest.raises(KeyboardInterrupt):
-            earlier.take_up(settings(), dataset, folder, [])
+            earlier.take_up(Training(settings(), dataset, folder), [])
     assert contents(folder) == second
-    assert earlier.take_up(settings(), dataset, folder, [])
+    assert earlier.take_up(Training(settings(), dataset, folder), [])
     assert contents(folder) == first

@@ -19,6 +19,7 @@ from monge.errors import Diverged, Interrupted, StorageError, TrainingError
 from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import loop
+from monge.training.context import Training
 from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
 from monge.training.watch import guards
@@ -72,7 +73,7 @@ def photographs(tmp_path):
 
 
 def train(params, dataset, folder, run=None):
-    return loop.train(params, dataset, folder, run or Tagged())
+    return loop.train(Training(params, dataset, folder, run or Tagged()))
 
 
 def weights(folder):
@@ -201,7 +202,7 @@ def state():
 )  # fmt: skip
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_no_part_of_a_checkpoint_may_be_other_than_finite(state, dataset, tmp_path, name, value):
-    guard = Guards(settings(), dataset, tmp_path, Tagged())
+    guard = Guards(Training(settings(), dataset, tmp_path, Tagged()))
     guard.check_finite(state)
     tensors = [tensor for tensor in guards._parts(state)[name] if tensor.is_floating_point()]
     for tensor in tensors:
@@ -225,7 +226,7 @@ def test_every_number_of_a_checkpoint_is_checked(state):
 @pytest.mark.parametrize("name", ["wasserstein_estimate", "gradient of the generator"])
 def test_a_loss_or_a_gradient_that_is_not_finite_is_enough(state, dataset, tmp_path, name):
     readings = {"wasserstein_estimate": torch.ones(()), "generator_loss": torch.ones(())}
-    guard = Guards(settings(log_every=1), dataset, tmp_path, Tagged())
+    guard = Guards(Training(settings(log_every=1), dataset, tmp_path, Tagged()))
     guard.watch(state, readings)
     if name in readings:
         readings[name] = torch.tensor(float("inf"))
@@ -355,7 +356,7 @@ def test_a_warning_is_given_once_and_training_goes_on(dataset, tmp_path, caplog)
 
 
 def test_a_trouble_that_comes_back_is_told_again(state, dataset, tmp_path, caplog):
-    guard = Guards(settings(log_every=1, grid_every=1000), dataset, tmp_path, Tagged())
+    guard = Guards(Training(settings(log_every=1, grid_every=1000), dataset, tmp_path, Tagged()))
     with caplog.at_level(logging.WARNING):
         for state.step, estimate in enumerate([0.0] * 50 + [1.0] + [0.0] * 50):
             readings = {"wasserstein_estimate": estimate, "generator_loss": 0.0}
@@ -370,7 +371,7 @@ def test_equal_scores_are_a_dead_critic_at_any_scale_and_a_growing_estimate_is_n
     params = settings(log_every=1, grid_every=1000, guards={"on_dead_critic": "fail"})
 
     def watch(estimates, score):
-        guard = Guards(params, dataset, tmp_path, Tagged())
+        guard = Guards(Training(params, dataset, tmp_path, Tagged()))
         for state.step, estimate in enumerate(estimates):
             readings = {"wasserstein_estimate": estimate, "generator_loss": score}
             guard.watch(state, {name: torch.tensor(value) for name, value in readings.items()})
@@ -431,7 +432,7 @@ def test_diversity_is_the_mean_distance_of_images_from_all_classes(dataset):
 
 
 def test_nothing_is_read_when_nothing_is_due(dataset, tmp_path, state):
-    guard = Guards(settings(log_every=50, grid_every=50), dataset, tmp_path, Tagged())
+    guard = Guards(Training(settings(log_every=50, grid_every=50), dataset, tmp_path, Tagged()))
     state.step = 49
     state.networks.clear()
     guard.watch(state, {})

@@ -18,6 +18,7 @@ from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import loop
 from monge.training.checkpoints import checkpoint
+from monge.training.context import Training
 from monge.training.state import TrainingState
 from monge.training.watch import journal
 from monge.training.watch.curves import Curves, untouched
@@ -43,7 +44,7 @@ def dataset(packed_digits):
 
 
 def train(params, dataset, folder, run=None):
-    return loop.train(params, dataset, folder, run or NullRun("key"))
+    return loop.train(Training(params, dataset, folder, run or NullRun("key")))
 
 
 def rows(folder):

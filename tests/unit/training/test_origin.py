@@ -19,6 +19,7 @@ from monge.tracking import NullRun
 from monge.training import loop
 from monge.training.checkpoints import checkpoint, origin, record, resume
 from monge.training.checkpoints.fingerprint import fingerprint
+from monge.training.context import Training
 from monge.training.state import TrainingState
 
 
@@ -46,7 +47,7 @@ def project(packed_digits, tmp_path, monkeypatch):
 
 
 def train(params, dataset, folder):
-    return loop.train(params, dataset, folder, NullRun("key"))
+    return loop.train(Training(params, dataset, folder, NullRun("key")))
 
 
 def run(project, fresh=False, if_changed="refuse", **changes):
@@ -58,7 +59,7 @@ def begun(params, dataset, folder):
     state = TrainingState(
         params, objectives.build(params), dataset.image_shape, torch.device("cpu")
     )
-    assert resume.resume(state, params, dataset, folder, NullRun("key")) == 0
+    assert resume.resume(state, Training(params, dataset, folder, NullRun("key"))) == 0
     return state
 
 
@@ -107,7 +108,7 @@ def test_a_damaged_newest_one_is_passed_over(dataset, tmp_path, caplog):
     train(small(), dataset, tmp_path / "base")
     file = tmp_path / "base/step-00000004/tensors.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    found = origin.find(small(init_from="base"), dataset, tmp_path / "tuned")
+    found = origin.find(Training(small(init_from="base"), dataset, tmp_path / "tuned"))
     assert found.step == 2
     assert "step-00000004: damaged" in caplog.text
 
@@ -178,9 +179,9 @@ def test_other_networks_are_refused_and_each_difference_is_listed(dataset, tmp_p
         begun(small(init_from="base", net="dcgan"), dataset, tmp_path / "tuned")
     assert len(str(caught.value).splitlines()) < 13
     assert re.search(r"and \d+ more", str(caught.value))
-    assert "there, none here" in "\n".join(
-        origin.mismatches(weights(tmp_path / "base", 4), small(net="dcgan"), dataset)
-    )
+    other = Training(small(net="dcgan"), dataset, tmp_path)
+    there = origin.mismatches(weights(tmp_path / "base", 4), other)
+    assert "there, none here" in "\n".join(there)
 
 
 def test_a_refused_training_names_a_command_for_fine_tuning_only_where_it_would_work(

@@ -18,6 +18,7 @@ from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import loop
 from monge.training.checkpoints import lock
+from monge.training.context import Training
 from monge.training.forecast import footprint, plan, timing
 from monge.training.state import TrainingState
 from tests.kinds import KINDS, of_kind
@@ -46,12 +47,12 @@ def few_iterations(monkeypatch):
 
 
 def train(params, dataset, folder):
-    return loop.train(params, dataset, folder, NullRun("key"))
+    return loop.train(Training(params, dataset, folder, NullRun("key")))
 
 
 def told(params, dataset, folder, **options):
     lock_file = folder.parent / ".monge/train.lock"
-    return "\n".join(plan.describe(params, dataset, folder, lock_file, **options))
+    return "\n".join(plan.describe(Training(params, dataset, folder), lock_file, **options))
 
 
 def contents(folder):
@@ -193,7 +194,9 @@ def test_activations_are_near_what_torchs_profiler_sees_allocated(changes, size)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_game_has_a_plan(dataset, tmp_path, kind):
     params = small(**of_kind(kind))
-    lines = "\n".join(plan.describe(params, dataset, tmp_path / "here", tmp_path / "lock"))
+    lines = "\n".join(
+        plan.describe(Training(params, dataset, tmp_path / "here"), tmp_path / "lock")
+    )
     assert "6 to do" in lines
     assert "ms an iteration" in lines
 

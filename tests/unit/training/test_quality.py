@@ -17,6 +17,7 @@ from monge.paths import Paths
 from monge.tracking import NullRun
 from monge.training import loop, trained
 from monge.training.checkpoints import checkpoint
+from monge.training.context import Training
 from monge.training.state import TrainingState
 from monge.training.watch import quality
 from monge.training.watch.quality import Look, Quality
@@ -47,7 +48,7 @@ def best_at_6(monkeypatch):
 
 
 def train(params, dataset, folder, run=None):
-    return loop.train(params, dataset, folder, run or NullRun("key"))
+    return loop.train(Training(params, dataset, folder, run or NullRun("key")))
 
 
 def fresh_state(params, dataset):
@@ -96,7 +97,7 @@ def test_a_generator_that_learns_comes_nearer(dataset, tmp_path):
         mlp={"depth": 2, "width": 64},
     )  # fmt: skip
     untrained = fresh_state(params, dataset)
-    watch = Quality(params, dataset, tmp_path / "other", NullRun("key"), untrained)
+    watch = Quality(Training(params, dataset, tmp_path / "other", NullRun("key")), untrained)
     untrained.step = 40
     (tmp_path / "other").mkdir()
     watch.look(untrained)
@@ -156,13 +157,13 @@ def test_a_best_beyond_the_step_that_training_goes_on_from_does_not_count(
     train(params, dataset, tmp_path)
     for step in (6, 8, 10, 12):
         flip_a_bit(tmp_path / f"step-{step:08d}" / "tensors.safetensors")
-    assert trained.generator(params, dataset, tmp_path, BEST).step == 3
+    assert trained.generator(Training(params, dataset, tmp_path), BEST).step == 3
     state = fresh_state(params, dataset)
     state.step = 4
-    assert Quality(params, dataset, tmp_path, NullRun("key"), state).looks == [(3, 0.5)]
+    assert Quality(Training(params, dataset, tmp_path, NullRun("key")), state).looks == [(3, 0.5)]
     assert quality.read(tmp_path) == [(3, 0.5)]
     assert train(params, dataset, tmp_path).resumed_from == 4
-    assert trained.generator(params, dataset, tmp_path, BEST).step == 6
+    assert trained.generator(Training(params, dataset, tmp_path), BEST).step == 6
 
 
 @pytest.mark.parametrize("kind", ["averaged", "raw"])
@@ -171,15 +172,15 @@ def test_the_export_takes_the_best_and_says_so_or_the_last(dataset, tmp_path, be
     prefix = "averaged" if kind == "averaged" else "generator"
     for which, step in (("best", 6), ("last", 12)):
         wanted = ExportParams.model_validate({"checkpoint": which, "weights": kind})
-        found = trained.generator(small(), dataset, tmp_path, wanted)
+        found = trained.generator(Training(small(), dataset, tmp_path), wanted)
         assert (found.step, found.last_step) == (step, 12)
         expected = weights(tmp_path, step)[f"{prefix}.net.0.weight"]
         assert torch.equal(found.network.state_dict()["net.0.weight"], expected)
-    assert trained.generator(small(), dataset, tmp_path, BEST).choice == (
+    assert trained.generator(Training(small(), dataset, tmp_path), BEST).choice == (
         "the checkpoint of step 6: the best of 4 looks at held-out images (frechet_pyramid 0.1); "
         "`--set export.checkpoint=last` takes that of step 12"
     )
-    assert trained.generator(small(), dataset, tmp_path, LAST).choice == (
+    assert trained.generator(Training(small(), dataset, tmp_path), LAST).choice == (
         "the last checkpoint, of step 12"
     )
 
@@ -192,7 +193,7 @@ def test_a_damaged_best_is_named_and_the_last_is_taken(dataset, tmp_path, best_a
     else:
         shutil.rmtree(tmp_path / "step-00000006")
     with caplog.at_level(logging.WARNING):
-        found = trained.generator(small(), dataset, tmp_path, BEST)
+        found = trained.generator(Training(small(), dataset, tmp_path), BEST)
     assert found.step == 12
     assert "step-00000006: damaged" in caplog.text
     assert "the best checkpoint, of step 6, cannot be used: taking the last" in caplog.text
@@ -202,7 +203,7 @@ def test_a_damaged_best_is_named_and_the_last_is_taken(dataset, tmp_path, best_a
 def test_a_training_without_looks_gives_its_last(dataset, tmp_path):
     train(small(), dataset, tmp_path)
     (tmp_path / "quality.csv").unlink()
-    found = trained.generator(small(), dataset, tmp_path, BEST)
+    found = trained.generator(Training(small(), dataset, tmp_path), BEST)
     assert found.step == 12
     assert "none has been compared" in found.choice
 
@@ -252,7 +253,7 @@ def test_a_table_of_another_figure_is_not_compared_with(tmp_path):
 def test_what_is_not_finite_is_no_best_and_no_row(dataset, tmp_path):
     params = small(quality_every=1)
     state = fresh_state(params, dataset)
-    watch = Quality(params, dataset, tmp_path, NullRun("key"), state)
+    watch = Quality(Training(params, dataset, tmp_path, NullRun("key")), state)
     with torch.no_grad():
         next(state.average.module.parameters()).fill_(float("nan"))
     state.step = 1

@@ -13,6 +13,7 @@ from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import loop
 from monge.training.checkpoints import checkpoint, record, resume
+from monge.training.context import Training
 
 
 def small(**changes):
@@ -48,26 +49,26 @@ def at(folder, step):
 
 def test_a_training_that_goes_on_with_the_same_settings_has_one_session(dataset, tmp_path):
     for steps in (4, 4):
-        loop.train(small(steps=steps), dataset, tmp_path, NullRun("a"))
+        loop.train(Training(small(steps=steps), dataset, tmp_path, NullRun("a")))
     assert sessions(tmp_path) == [(0, small().model_dump(by_alias=True))]
 
 
 def test_what_was_asked_for_last_is_there_though_no_step_was_taken(dataset, tmp_path):
-    loop.train(small(), dataset, tmp_path, NullRun("a"))
+    loop.train(Training(small(), dataset, tmp_path, NullRun("a")))
     key = record.run_key(tmp_path)
     for every in (1, 3):  # changes no weight: the training is at its end
-        loop.train(small(log_every=every), dataset, tmp_path, NullRun("a"))
+        loop.train(Training(small(log_every=every), dataset, tmp_path, NullRun("a")))
     assert [(step, p["log_every"]) for step, p in sessions(tmp_path)] == [(0, 2), (4, 3)]
-    loop.train(small(), dataset, tmp_path, NullRun("a"))
+    loop.train(Training(small(), dataset, tmp_path, NullRun("a")))
     assert [(step, p["log_every"]) for step, p in sessions(tmp_path)] == [(0, 2)]
-    loop.train(small(steps=6, log_every=3), dataset, tmp_path, NullRun("a"))
+    loop.train(Training(small(steps=6, log_every=3), dataset, tmp_path, NullRun("a")))
     assert [(step, p["steps"]) for step, p in sessions(tmp_path)] == [(0, 4), (4, 6)]
     assert record.run_key(tmp_path) == key
 
 
 def test_every_checkpoint_holds_the_record_of_its_training(dataset, tmp_path):
-    loop.train(small(), dataset, tmp_path, NullRun("a"))
-    loop.train(small(steps=6), dataset, tmp_path, NullRun("a"))
+    loop.train(Training(small(), dataset, tmp_path, NullRun("a")))
+    loop.train(Training(small(steps=6), dataset, tmp_path, NullRun("a")))
     early, late = at(tmp_path, 4), at(tmp_path, 6)
     assert len(early.record["sessions"]) == 1
     assert late.record == told(tmp_path)
@@ -96,23 +97,23 @@ def test_the_revision_and_the_difference_of_the_tree_are_kept(dataset, tmp_path)
     git("add", "-A")
     git("commit", "-qm", "a")
     folder = tmp_path / "checkpoints"
-    loop.train(small(), dataset, folder, NullRun("a"))
+    loop.train(Training(small(), dataset, folder, NullRun("a")))
     assert record.trained_at(told(folder)) == git("rev-parse", "HEAD")
     assert record.difference(told(folder), folder) is None
     (tmp_path / "code.py").write_text("one = 2\n")
-    loop.train(small(steps=6), dataset, folder, NullRun("a"))
+    loop.train(Training(small(steps=6), dataset, folder, NullRun("a")))
     assert record.trained_at(told(folder)) == git("rev-parse", "HEAD") + "+changed"
     assert b"+one = 2" in (record.difference(told(folder), folder) or b"")
     assert [s["from_step"] for s in told(folder)["sessions"]] == [0, 4]
 
 
 def test_another_torch_goes_on_and_is_told(dataset, tmp_path, caplog):
-    loop.train(small(), dataset, tmp_path, NullRun("a"))
+    loop.train(Training(small(), dataset, tmp_path, NullRun("a")))
     path = tmp_path / record.FILE
     document = json.loads(path.read_text())
     document["sessions"][0]["versions"]["torch"] = "1.0"
     path.write_text(json.dumps(document))
-    loop.train(small(steps=6), dataset, tmp_path, NullRun("a"))
+    loop.train(Training(small(steps=6), dataset, tmp_path, NullRun("a")))
     (line,) = [r.message for r in caplog.records if "the steps so far took" in r.message]
     assert line.endswith("the steps so far took 1.0")
     assert line.startswith("going on with torch ")
@@ -138,7 +139,7 @@ def test_a_damaged_record_is_none_and_a_new_one_is_begun(tmp_path, damage):
 
 def test_a_checkpoint_of_an_earlier_monge_is_refused_in_one_line(dataset, tmp_path):
     """Version 1 did not note the code."""
-    loop.train(small(), dataset, tmp_path, NullRun("a"))
+    loop.train(Training(small(), dataset, tmp_path, NullRun("a")))
     found = at(tmp_path, 4)
     state = {"format_version": 1, "step": 4, "fingerprint": found.fingerprint}
     (found.path / "state.json").write_text(json.dumps(state))
@@ -147,6 +148,6 @@ def test_a_checkpoint_of_an_earlier_monge_is_refused_in_one_line(dataset, tmp_pa
     sums = f"{tensors}  tensors.safetensors\n{digest}  state.json\n"
     (found.path / "SHA256SUMS").write_text(sums)
     with pytest.raises(CheckpointMismatch, match=r"trained by other code \(unknown") as refused:
-        loop.train(small(steps=6), dataset, tmp_path, NullRun("a"))
+        loop.train(Training(small(steps=6), dataset, tmp_path, NullRun("a")))
     assert len(str(refused.value).splitlines()) == 1
-    assert resume.is_other(small(steps=6), dataset, tmp_path)
+    assert resume.is_other(Training(small(steps=6), dataset, tmp_path))

@@ -28,6 +28,7 @@ from monge.training import loop, trained
 from monge.training.average import Average
 from monge.training.checkpoints import checkpoint, lock, record, resume
 from monge.training.checkpoints.fingerprint import differences, fingerprint
+from monge.training.context import Training
 from monge.training.machine.device import choose_device
 from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
@@ -49,7 +50,7 @@ def dataset(packed_digits):
 
 
 def train(params, dataset, folder, run=None):
-    return loop.train(params, dataset, folder, run or NullRun("key"))
+    return loop.train(Training(params, dataset, folder, run or NullRun("key")))
 
 
 def weights(folder):
@@ -391,8 +392,8 @@ def test_the_run_key_is_chosen_once_and_a_damaged_one_replaced(tmp_path):
 def test_set_aside_keeps_the_old_checkpoints(dataset, tmp_path):
     folder = tmp_path / "checkpoints"
     train(small(), dataset, folder)
-    assert resume.is_other(small(batch_size=16), dataset, folder)
-    assert not resume.is_other(small(), dataset, folder)
+    assert resume.is_other(Training(small(batch_size=16), dataset, folder))
+    assert not resume.is_other(Training(small(), dataset, folder))
     resume.set_aside(folder)
     assert not folder.exists()
     assert (tmp_path / "checkpoints.replaced/step-00000006").is_dir()
@@ -402,7 +403,9 @@ def test_the_exported_generator_is_the_averaged_one_of_the_newest_checkpoint(dat
     train(small(), dataset, tmp_path)
     tensors = weights(tmp_path)
     averaged, raw = (
-        trained.generator(small(), dataset, tmp_path, ExportParams(checkpoint="last", weights=w))
+        trained.generator(
+            Training(small(), dataset, tmp_path), ExportParams(checkpoint="last", weights=w)
+        )
         for w in ("averaged", "raw")
     )
     assert (averaged.step, averaged.last_step) == (6, 6)
@@ -410,7 +413,7 @@ def test_the_exported_generator_is_the_averaged_one_of_the_newest_checkpoint(dat
         weight = found.network.state_dict()["net.0.weight"]
         assert torch.equal(weight, tensors[f"{name}.net.0.weight"])
     with pytest.raises(CheckpointMismatch, match="Run `monge train` first"):
-        trained.generator(small(), dataset, tmp_path / "empty", ExportParams())
+        trained.generator(Training(small(), dataset, tmp_path / "empty"), ExportParams())
 
 
 def test_the_loop_stays_a_table_of_contents():

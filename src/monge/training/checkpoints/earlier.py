@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from monge.data.packed import PackedDataset
 from monge.files import remove
-from monge.params import TrainParams
 from monge.training.checkpoints import checkpoint
 from monge.training.checkpoints.checkpoint import Checkpoint
 from monge.training.checkpoints.resume import changes, set_aside, set_aside_folder
+from monge.training.context import Training
 
 _MOST_LISTED_BYTES = 1 << 20  # a training's files are some dozens, an unpacked dataset's millions
 _MOST_STATE_BYTES = 4 << 20
@@ -31,17 +30,16 @@ Listed = dict[str, Path]
 log = logging.getLogger(__name__)
 
 
-def take_up(
-    train: TrainParams, dataset: PackedDataset, folder: Path, caches: Sequence[str]
-) -> bool:
-    """Put a complete training of just this kind into `folder`; whether there is one.
+def take_up(training: Training, caches: Sequence[str]) -> bool:
+    """Put a complete training of just this kind into its folder; whether there is one.
 
-    What `folder` held is set aside. Killed anywhere, the next call completes it.
+    What the folder held is set aside. Killed anywhere, the next call completes it.
     """
+    folder = training.folder
     waiting = folder.with_name(f".{folder.name}.earlier")
-    where = _set_aside(train, dataset, folder, waiting)
+    where = _set_aside(training, waiting)
     if where is None:
-        where = _from_caches(train, dataset, caches, waiting)
+        where = _from_caches(training, caches, waiting)
     if where is None:
         return False
     set_aside(folder)
@@ -53,14 +51,12 @@ def take_up(
     return True
 
 
-def _set_aside(
-    train: TrainParams, dataset: PackedDataset, folder: Path, waiting: Path
-) -> Path | None:
+def _set_aside(training: Training, waiting: Path) -> Path | None:
     """Move one that was set aside to where it waits; where it was."""
-    aside = set_aside_folder(folder)
+    aside = set_aside_folder(training.folder)
     for place in (waiting, aside):
         found = checkpoint.latest(place)
-        if found is not None and _is_it(found, train, dataset):
+        if found is not None and _is_it(found, training):
             if place != waiting:
                 remove(waiting, ignore_errors=True)
                 place.rename(waiting)
@@ -69,24 +65,22 @@ def _set_aside(
     return None
 
 
-def _from_caches(
-    train: TrainParams, dataset: PackedDataset, caches: Sequence[str], waiting: Path
-) -> Path | None:
+def _from_caches(training: Training, caches: Sequence[str], waiting: Path) -> Path | None:
     """Copy one that a cache has to where it waits; which cache."""
     for cache in map(Path, caches):
         for listed in _folders(cache):
             found = _newest(listed)
-            if found is None or not _is_it(found, train, dataset) or not _copied(listed, waiting):
+            if found is None or not _is_it(found, training) or not _copied(listed, waiting):
                 continue
             whole = checkpoint.latest(waiting)
-            if whole is not None and _is_it(whole, train, dataset):
+            if whole is not None and _is_it(whole, training):
                 return cache
             remove(waiting, ignore_errors=True)
     return None
 
 
-def _is_it(found: Checkpoint, train: TrainParams, dataset: PackedDataset) -> bool:
-    return found.step >= train.steps and not changes(found, train, dataset)
+def _is_it(found: Checkpoint, training: Training) -> bool:
+    return found.step >= training.params.steps and not changes(found, training)
 
 
 def _folders(cache: Path) -> Iterator[Listed]:

@@ -24,10 +24,10 @@ from monge.data.packed import PackedDataset
 from monge.errors import InputError
 from monge.files import write_whole
 from monge.params import TrainParams
-from monge.tracking import Run
 from monge.training import labels
 from monge.training.checkpoints import checkpoint
 from monge.training.checkpoints.checkpoint import Checkpoint
+from monge.training.context import Training
 from monge.training.state import AVERAGED, TrainingState
 
 ORIGIN = "origin.json"
@@ -38,44 +38,35 @@ _LISTED = 8
 log = logging.getLogger(__name__)
 
 
-def begin(
-    state: TrainingState,
-    train: TrainParams,
-    dataset: PackedDataset,
-    folder: Path,
-    run: Run,
-) -> None:
+def begin(state: TrainingState, training: Training) -> None:
     """Give a new training the weights that `train.init_from` names, if it names any.
 
-    `folder` is the training's own. Raises InputError when they cannot be had or do not fit.
+    Raises InputError when they cannot be had or do not fit.
     """
-    if not train.init_from:
+    named, folder = training.params.init_from, training.folder
+    if not named:
         (folder / ORIGIN).unlink(missing_ok=True)  # of a start before this one
         return
-    found = find(train, dataset, folder)
+    found = find(training)
     for role, network in state.networks.items():
         network.load_state_dict(_of(found.tensors, role))
     for name, average in state.averages.items():
         average.module.load_state_dict(state.networks[AVERAGED[name]].state_dict())
     digest = checkpoint.digest(found.path)
-    facts = {"init_from": train.init_from, "step": found.step, "tensors_sha256": digest}
+    facts = {"init_from": named, "step": found.step, "tensors_sha256": digest}
     write_whole(folder / ORIGIN, (json.dumps(facts, indent=1) + "\n").encode("utf-8"))
-    run.tags({f"origin.{name}": str(value) for name, value in facts.items()})
+    training.run.tags({f"origin.{name}": str(value) for name, value in facts.items()})
     log.info("starting with the weights of %s", found.path)
 
 
-def find(
-    train: TrainParams,
-    dataset: PackedDataset,
-    folder: Path,
-    aside: Path | None = None,
-) -> Checkpoint:
+def find(training: Training, aside: Path | None = None) -> Checkpoint:
     """The whole checkpoint that `train.init_from` names: the newest of a folder, or the one.
 
-    The path is relative to the folder that `folder` lies in, the project's. `aside` is where
-    `folder` is about to be moved: what will be there is looked for where it still is.
+    The path is relative to the folder that the training's lies in, the project's. `aside` is where
+    the training's is about to be moved: what will be there is looked for where it still is.
     Raises InputError.
     """
+    train, folder = training.params, training.folder
     named = (folder.parent / train.init_from).resolve()
     note = f" (where --fresh moves what is in {folder.name} now)"
     if aside is not None and named.is_relative_to(aside.resolve()):
@@ -87,7 +78,7 @@ def find(
         )
     else:
         found = _read(train.init_from, named, "")
-    differing = mismatches(found.tensors, train, dataset)
+    differing = mismatches(found.tensors, training)
     if differing:
         more = len(differing) - _LISTED
         lines = "\n".join(f"  {line}" for line in differing[:_LISTED])
@@ -100,11 +91,9 @@ def find(
     return found
 
 
-def mismatches(
-    tensors: Mapping[str, Tensor], train: TrainParams, dataset: PackedDataset
-) -> list[str]:
+def mismatches(tensors: Mapping[str, Tensor], training: Training) -> list[str]:
     """One line for each tensor of the networks that is not the same shape there and here."""
-    here = _shapes(train, dataset)
+    here = _shapes(training.params, training.dataset)
     there = {
         name: list(tensor.shape)
         for name, tensor in tensors.items()

@@ -21,12 +21,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from monge.data.packed import PackedDataset
 from monge.files import write_whole
 from monge.params import TrainParams
 from monge.tracking import revision
 from monge.training.checkpoints.fingerprint import fingerprint
 from monge.training.code.identity import CodeIdentity, code_identity, nets_identity
+from monge.training.context import Training
 
 FILE = "training.json"
 _COMPUTING = ("torch", "numpy")
@@ -53,13 +53,12 @@ def run_key(folder: Path) -> str:
     return str(_read_or_begin(folder)["key"])
 
 
-def begin(
-    folder: Path, train: TrainParams, dataset: PackedDataset, step: int
-) -> tuple[dict[str, Any], Record]:
-    """Write down that the training of `folder` goes on from `step` with these settings.
+def begin(training: Training, step: int) -> tuple[dict[str, Any], Record]:
+    """Write down that a training goes on from `step` with these settings.
 
     What its checkpoints carry: the fingerprint and the record.
     """
+    train, folder = training.params, training.folder
     before = _read_or_begin(folder)
     session = _session(folder, train, step)
     earlier = [known for known in before["sessions"] if known["from_step"] < step]
@@ -75,7 +74,7 @@ def begin(
     }
     if record != before:
         _write(folder, record)
-    return fingerprint(train, dataset), record
+    return fingerprint(train, training.dataset), record
 
 
 def _session(folder: Path, train: TrainParams, step: int) -> Record:

@@ -6,16 +6,15 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-from monge.data.packed import PackedDataset
 from monge.errors import CheckpointMismatch
 from monge.files import remove
 from monge.params import TrainParams
-from monge.tracking import Run
 from monge.training.checkpoints import checkpoint, origin, record
 from monge.training.checkpoints.checkpoint import Checkpoint
 from monge.training.checkpoints.fingerprint import differences, fingerprint
 from monge.training.code.identity import changed as changed_code
 from monge.training.code.identity import code_identity, nets_identity
+from monge.training.context import Training
 from monge.training.state import TrainingState
 
 Part = Literal["code", "nets"]
@@ -30,37 +29,30 @@ _NAMED = 4
 log = logging.getLogger(__name__)
 
 
-def resume(
-    state: TrainingState, train: TrainParams, dataset: PackedDataset, folder: Path, run: Run
-) -> int:
-    """Take up the newest whole checkpoint in `folder`, if any; the step it was at, or 0.
+def resume(state: TrainingState, training: Training) -> int:
+    """Take up the newest whole checkpoint of a training, if any; the step it was at, or 0.
 
     Without one the training begins, with the weights of `train.init_from` where there is one.
     Raises CheckpointMismatch, with the differences, when it is of another training.
     """
-    found = checkpoint.latest(folder)
+    found = checkpoint.latest(training.folder)
     if found is None:
-        origin.begin(state, train, dataset, folder, run)
+        origin.begin(state, training)
         return 0
-    refuse_other(found, train, dataset, folder)
+    refuse_other(found, training)
     state.restore(found.tensors, found.step)
     log.info("going on from %s", found.path)
     return found.step
 
 
-def refuse_other(
-    found: Checkpoint,
-    train: TrainParams,
-    dataset: PackedDataset,
-    folder: Path,
-    part: Part = "code",
-) -> None:
+def refuse_other(found: Checkpoint, training: Training, part: Part = "code") -> None:
     """Raise CheckpointMismatch, with the ways on, unless a checkpoint is of this training.
 
     With `part` nets, other code than that of its networks is no reason.
     """
-    changed = _settings_changes(found, train, dataset)
-    other = code_changes(found, train, part)
+    changed = _settings_changes(found, training)
+    other = code_changes(found, training.params, part)
+    folder = training.folder
     if not changed:
         if other:
             raise CheckpointMismatch(_of_other_code(folder, other, part))
@@ -73,7 +65,7 @@ def refuse_other(
     keys = {line.partition(":")[0] for line in changed if " -> " in line}
     if "train.steps" in keys and "train.learning_rate_decay" not in keys:
         ways.insert(0, _ABOUT_STEPS)
-    if not origin.mismatches(found.tensors, train, dataset):
+    if not origin.mismatches(found.tensors, training):
         ways.append(
             "Or fine-tune, from the weights they hold: `monge train --if-changed fresh --set "
             f"train.init_from={aside.name}` (to export it too, write that in params.yaml)."
@@ -91,16 +83,17 @@ def refuse_other(
     )
 
 
-def changes(found: Checkpoint, train: TrainParams, dataset: PackedDataset) -> list[str]:
+def changes(found: Checkpoint, training: Training) -> list[str]:
     """List what makes a checkpoint one of another training, a line each; none if of this one."""
-    changed = _settings_changes(found, train, dataset)
-    other = code_changes(found, train)
+    changed = _settings_changes(found, training)
+    other = code_changes(found, training.params)
     return [*changed, f"code: {_listed(other)}"] if other else changed
 
 
-def _settings_changes(found: Checkpoint, train: TrainParams, dataset: PackedDataset) -> list[str]:
+def _settings_changes(found: Checkpoint, training: Training) -> list[str]:
     """Parameters and data that are others; fewer steps than are done, too: none is taken back."""
-    changed = differences(found.fingerprint, fingerprint(train, dataset))
+    train = training.params
+    changed = differences(found.fingerprint, fingerprint(train, training.dataset))
     if found.step > train.steps and not any(line.startswith("train.steps:") for line in changed):
         changed.append(f"train.steps: {found.step} are done, {train.steps} are asked for")
     return changed
@@ -138,24 +131,25 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def is_other(train: TrainParams, dataset: PackedDataset, folder: Path) -> bool:
-    """Tell whether `folder` holds checkpoints of another training; the log says what differs."""
-    found = checkpoint.latest(folder)
-    changed = changes(found, train, dataset) if found else []
+def is_other(training: Training) -> bool:
+    """Tell whether the folder holds checkpoints of another training; the log says what differs."""
+    found = checkpoint.latest(training.folder)
+    changed = changes(found, training) if found else []
     if changed:
         log.info("a new training, because: %s", "; ".join(changed))
     return bool(changed)
 
 
-def look_ahead(train: TrainParams, dataset: PackedDataset, folder: Path, *, afresh: bool) -> None:
+def look_ahead(training: Training, *, afresh: bool) -> None:
     """Before anything is moved or begun: raise InputError where `train.init_from` cannot be used.
 
-    `afresh` tells that the training in `folder` is about to be set aside.
+    `afresh` tells that the training in its folder is about to be set aside.
     """
+    folder = training.folder
     exists = checkpoint.exists(folder)
-    if train.init_from and (afresh or not exists):
+    if training.params.init_from and (afresh or not exists):
         aside = set_aside_folder(folder) if exists else None
-        origin.find(train, dataset, folder, aside)
+        origin.find(training, aside)
 
 
 def set_aside_folder(folder: Path) -> Path:

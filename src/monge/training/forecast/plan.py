@@ -23,6 +23,7 @@ from monge.durations import duration
 from monge.params import TrainParams
 from monge.training import labels
 from monge.training.checkpoints import checkpoint, lock, resume
+from monge.training.context import Training
 from monge.training.forecast.footprint import Footprint, Layer, footprint, layers, networks
 from monge.training.forecast.timing import Timing, timed
 from monge.training.machine.device import choose_device
@@ -38,20 +39,15 @@ class Start:
 
 
 def describe(
-    train: TrainParams,
-    dataset: PackedDataset,
-    folder: Path,
-    lock_file: Path,
-    *,
-    fresh: bool = False,
-    if_changed: str = "refuse",
+    training: Training, lock_file: Path, *, fresh: bool = False, if_changed: str = "refuse"
 ) -> Iterator[str]:
-    """The plan in lines, the quick ones first; `folder` holds the checkpoints.
+    """The plan in lines, the quick ones first.
 
     Raises what the training would raise before its first step, save CheckpointMismatch: that it
     would be refused is said in a line.
     """
-    start = begin(train, dataset, folder, fresh=fresh, if_changed=if_changed)
+    train, dataset = training.params, training.dataset
+    start = begin(training, fresh=fresh, if_changed=if_changed)
     device = choose_device(train.device)
     classes = labels.count(train, dataset)
     for role, network in networks(train, dataset.image_shape, classes).items():
@@ -64,7 +60,7 @@ def describe(
         kept = math.prod(dataset.train.shape) if batches.resident else 0
         yield from _machine_lines(train, dataset, device, resident=batches.resident)
         yield from _memory_lines(size, kept, device)
-        yield from _disk_lines(train, size, folder)
+        yield from _disk_lines(train, size, training.folder)
         yield from _step_lines(train, start, lock.holder(lock_file))
         if start.step >= train.steps:
             return
@@ -74,12 +70,11 @@ def describe(
         yield from _time_lines(train, start, timed(share, dataset, batches, device, start.step))
 
 
-def begin(
-    train: TrainParams, dataset: PackedDataset, folder: Path, *, fresh: bool, if_changed: str
-) -> Start:
+def begin(training: Training, *, fresh: bool, if_changed: str) -> Start:
     """Find where `monge train` would begin. Raises InputError when it cannot take `init_from`."""
+    train, folder = training.params, training.folder
     found = checkpoint.latest(folder)
-    changed = resume.changes(found, train, dataset) if found else []
+    changed = resume.changes(found, training) if found else []
     afresh = fresh or bool(changed and if_changed == "fresh")
     if found and not changed and not fresh:
         return Start(found.step, f"would go on from {found.path}")
@@ -87,7 +82,7 @@ def begin(
         return Start(
             0, f"would be REFUSED, for {folder} holds another training ({'; '.join(changed)})"
         )
-    resume.look_ahead(train, dataset, folder, afresh=afresh)
+    resume.look_ahead(training, afresh=afresh)
     weights = f"the weights of {train.init_from}" if train.init_from else "random weights"
     moved = f", after moving {folder} to {resume.set_aside_folder(folder)}" if found else ""
     return Start(0, f"would start from {weights}{moved}")

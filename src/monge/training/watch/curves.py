@@ -10,7 +10,6 @@ import functools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -49,12 +48,10 @@ class Curves:
 
     @functools.cached_property
     def _held_out(self) -> HeldOut:
-        """Images from all over the split, which may be in the order of its classes."""
-        count = min(HELD_OUT, len(self._validation))
-        places = np.linspace(0, len(self._validation) - 1, count, dtype=np.int64)
+        places = self._validation.spread(HELD_OUT)
         images = torch.from_numpy(self._validation.take(places)).to(self.device)
         known = labels.of(self.train, self._validation, places, self.device)
-        drawn = torch.from_numpy(latents(_LATENT_SEED, 0, count, self.train.latent_dim))
+        drawn = torch.from_numpy(latents(_LATENT_SEED, 0, len(places), self.train.latent_dim))
         return HeldOut(normalise(images), known, drawn.to(self.device))
 
 

@@ -14,12 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from monge.data.packed import PackedDataset
 from monge.files import write_whole
-from monge.params import TrainParams
 from monge.pictures import tile
-from monge.tracking import Run
 from monge.training import labels
+from monge.training.context import Training
 from monge.training.state import TrainingState
 from monge.training.watch.nearness import GRIDS
 
@@ -35,17 +33,12 @@ _FRAME_MS, _LAST_FRAME_MS = 150, 2000
 class Grids:
     """Draws what is due, keeps frames, and makes the animation at the end."""
 
-    def __init__(
-        self,
-        train: TrainParams,
-        dataset: PackedDataset,
-        folder: Path,
-        run: Run,
-        state: TrainingState,
-    ) -> None:
-        self.train, self.run = train, run
-        self.folder, self.animation = folder / GRIDS, folder / ANIMATION
-        self.inputs = labels.in_order(train, dataset, GRID_SEED, GRID_IMAGES, state.noise.device)
+    def __init__(self, training: Training, state: TrainingState) -> None:
+        self.train, self.run = training.params, training.run
+        self.folder, self.animation = training.folder / GRIDS, training.folder / ANIMATION
+        self.inputs = labels.in_order(
+            training.params, training.dataset, GRID_SEED, GRID_IMAGES, state.noise.device
+        )
         for frame in self._frames():
             if _step(frame) > state.step:
                 frame.unlink()

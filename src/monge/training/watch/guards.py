@@ -15,19 +15,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from monge.data.batches import normalise
-from monge.data.packed import PackedDataset, Split
+from monge.data.packed import Split
 from monge.errors import Diverged, StorageError, TrainingError
 from monge.files import write_whole
 from monge.objectives import watch_of
-from monge.params import TrainParams
-from monge.tracking import Run
 from monge.training import labels
 from monge.training.checkpoints import checkpoint
+from monge.training.context import Training
 from monge.training.state import TrainingState
 from monge.training.watch import diagnosis
 
@@ -40,7 +38,7 @@ ALIKE = 0.02
 DIVERSITY_IMAGES = 64
 
 Result = TypeVar("Result")
-Train = Callable[[TrainParams, PackedDataset, Path, Run], Result]
+Train = Callable[[Training], Result]
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +46,11 @@ log = logging.getLogger(__name__)
 class Guards:
     """Watches one training. A trouble must last `train.guards.patience` steps before it is one."""
 
-    def __init__(self, train: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -> None:
-        self.train, self.run = train, run
-        self.watching = watch_of(train)
-        self._halved_from = _halved_from(folder)
-        self._dataset, self._images = dataset, dataset.train
+    def __init__(self, training: Training) -> None:
+        self.train, self.run = training.params, training.run
+        self.watching = watch_of(training.params)
+        self._halved_from = _halved_from(training.folder)
+        self._dataset, self._images = training.dataset, training.dataset.train
         self._seen: dict[str, tuple[int, float]] = {}  # since which step, and its size then
         self._warned: set[str] = set()
         self._weights_before: list[Tensor] = []
@@ -169,14 +167,15 @@ def goes_back_once(train: Train[Result]) -> Train[Result]:
     """
 
     @functools.wraps(train)
-    def guarded(params: TrainParams, dataset: PackedDataset, folder: Path, run: Run) -> Result:
+    def guarded(training: Training) -> Result:
         try:
-            return train(params, dataset, folder, run)
+            return train(training)
         except Diverged as diverged:
-            if params.guards.on_divergence == "fail" or _halved_from(folder) is not None:
+            wants = training.params.guards.on_divergence
+            if wants == "fail" or _halved_from(training.folder) is not None:
                 raise
-            _go_back(folder, diverged)
-        return train(params, dataset, folder, run)
+            _go_back(training.folder, diverged)
+        return train(training)
 
     return guarded
 
@@ -241,10 +240,8 @@ def _read(scalars: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def _spread_out(images: Split) -> Tensor:
-    """Images from all over a split, which may be in the order of its classes: [k, C, H, W]."""
-    count = min(DIVERSITY_IMAGES, len(images))
-    places = np.linspace(0, len(images) - 1, count, dtype=np.int64)
-    return normalise(torch.from_numpy(images.take(places)))
+    """Images from all over a split: [k, C, H, W]."""
+    return normalise(torch.from_numpy(images.take(images.spread(DIVERSITY_IMAGES))))
 
 
 def _mean_distance(images: Tensor) -> float:

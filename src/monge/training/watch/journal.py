@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from monge.data.packed import PackedDataset
 from monge.durations import duration
 from monge.objectives import Objective, watch_of
-from monge.params import TrainParams
-from monge.tracking import Run
+from monge.training.context import Training
 from monge.training.state import TrainingState
 from monge.training.watch.curves import Curves
 from monge.training.watch.grids import Grids
@@ -34,20 +32,13 @@ log = logging.getLogger(__name__)
 class Journal:
     """Reads the device once every `log_every` steps, and at the sample grids."""
 
-    def __init__(
-        self,
-        train: TrainParams,
-        objective: Objective,
-        dataset: PackedDataset,
-        folder: Path,
-        run: Run,
-        state: TrainingState,
-    ) -> None:
-        self.train, self.run, self.batches = train, run, objective.batches
+    def __init__(self, training: Training, objective: Objective, state: TrainingState) -> None:
+        train = training.params
+        self.train, self.run, self.batches = train, training.run, objective.batches
         self.headline = watch_of(train).headline
-        self.history = History(folder, state.step, self.headline.name)
-        self.curves = Curves(train, dataset, state.noise.device)
-        self.grids = Grids(train, dataset, folder, run, state)
+        self.history = History(training.folder, state.step, self.headline.name)
+        self.curves = Curves(train, training.dataset, state.noise.device)
+        self.grids = Grids(training, state)
         self.bar = tqdm(
             total=train.steps, initial=state.step, unit="it", desc="train", dynamic_ncols=True,
             disable=not sys.stderr.isatty(),

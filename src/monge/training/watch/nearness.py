@@ -60,8 +60,7 @@ class Nearness:
     @functools.cached_property
     def _ends(self) -> tuple[float, float]:
         images = self.dataset.train
-        places = np.linspace(0, len(images) - 1, min(_IMAGES, len(images)), dtype=np.int64)
-        real = images.take(places)
+        real = images.take(images.spread(_IMAGES))
         return self._distance(shuffled(real)), self._distance(real)
 
     def _distance(self, images: NDArray[np.uint8]) -> float:

@@ -14,18 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from monge.data.batches import normalise
-from monge.data.packed import PackedDataset
 from monge.files import write_whole
 from monge.metrics.frechet import Gaussian
 from monge.metrics.pyramid import NAME, PyramidMoments, as_seen, pyramid_distance
-from monge.params import TrainParams
-from monge.tracking import Run
 from monge.training import labels
+from monge.training.context import Training
 from monge.training.state import TrainingState
 from monge.training.watch.nearness import Nearness
 
@@ -56,21 +53,14 @@ class Quality:
     The table is beside the checkpoints and, on a resume, cut back to the checkpoint's step.
     """
 
-    def __init__(
-        self,
-        train: TrainParams,
-        dataset: PackedDataset,
-        folder: Path,
-        run: Run,
-        state: TrainingState,
-    ) -> None:
-        self.train, self.run, self.folder = train, run, folder
-        self.dataset, self.device = dataset, state.noise.device
-        self._images = dataset.validation
-        on_disk = read(folder)
+    def __init__(self, training: Training, state: TrainingState) -> None:
+        self.train, self.run, self.folder = training.params, training.run, training.folder
+        self.dataset, self.device = training.dataset, state.noise.device
+        self._images = training.dataset.validation
+        on_disk = read(training.folder)
         self.looks = [look for look in on_disk if look.step <= state.step]
         if len(self.looks) < len(on_disk):
-            write(folder, self.looks)
+            write(training.folder, self.looks)
 
     @property
     def records(self) -> list[int]:
@@ -115,14 +105,14 @@ class Quality:
 
     @functools.cached_property
     def _held_out(self) -> list[Gaussian]:
-        """Describe images from all over the split, which may be in the order of its classes."""
-        count = min(IMAGES, len(self._images))
+        """Describe images from all over the split."""
+        places = self._images.spread(IMAGES)
+        count = len(places)
         if count < FEW:
             log.warning(
                 "%d held-out images are few to tell the best checkpoint by; more of them, or "
                 "export.checkpoint: last", count,
             )  # fmt: skip
-        places = np.linspace(0, len(self._images) - 1, count, dtype=np.int64)
         moments = PyramidMoments()
         for first in range(0, count, _AT_A_TIME):
             part = self._images.take(places[first : first + _AT_A_TIME])
