@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from monge import sizes
-from monge.params.methods import CLASSIFIES, COMPARES_ALL, ENCODES, IMPOSSIBLE, PENALISES_EACH
+from monge.params.impossible import IMPOSSIBLE
+from monge.params.methods import CLASSIFIES, COMPARES_ALL, ENCODES, PENALISES_EACH
 from monge.params.nets import NET_SECTIONS
 from monge.params.train import TrainParams
 from monge.params.whole import Params
