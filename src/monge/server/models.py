@@ -39,6 +39,15 @@ class Model:
         return self.sampler.batch_size
 
     @property
+    def largest(self) -> int:
+        """Images that it may be asked to draw at a time."""
+        return self.sampler.largest
+
+    def draw_at_once(self, images: int) -> None:
+        """Draw in batches of so many from now on."""
+        self.sampler.batch_size = images
+
+    @property
     def elsewhere(self) -> bool:
         """Tell whether it draws in a thread of its own, which other models may keep busy."""
         return bool(self.sampler.batches)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from monge.serving.shares import cores
 
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 _EACH_S = 0.04
@@ -19,10 +23,10 @@ _MOST_REMEMBERED = 1000
 def fastest(draw: Callable[[int], object], largest: int, key: str) -> int:
     """The smallest of SIZES, at most `largest`, that draws about as fast as the fastest.
 
-    Takes half a second to two the first time; `key` says what model on what machine. A cache that
+    Takes half a second to two the first time on a machine; `key` says what model. A cache that
     cannot be read or written costs that again and nothing else.
     """
-    known = _read()
+    known, key = _read(), f"{key} on {_machine()}"
     if isinstance(known.get(key), int) and 1 <= known[key] <= largest:
         return known[key]
     speeds: dict[int, float] = {}
@@ -47,6 +51,17 @@ def _images_per_s(draw: Callable[[int], object], size: int) -> float:
         draw(size)
         seconds.append(time.perf_counter() - start_s)
     return size / max(min(seconds), 1e-9)
+
+
+@functools.cache
+def _machine() -> str:
+    """Name the processor, of which a home folder may see several, and count the cores in use."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        told = ""
+    names = (line.partition(":")[2].strip() for line in told.splitlines() if "model name" in line)
+    return f"{cores()} x {next(names, platform.processor() or platform.machine())}"
 
 
 def _place() -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,7 +41,8 @@ class Sampler:
     """Images from a generator file; image i of a seed is the same however it is asked for.
 
     `contract` is what the file says of itself, `provider` what it really runs on ("cpu" or "cuda"),
-    `model_hash` the SHA-256 of the file, `origin` where it was loaded from.
+    `model_hash` the SHA-256 of the file, `origin` where it was loaded from. `batch_size` images are
+    drawn at a time; where no `batches` are fixed, it may be set, to the `largest` at the most.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Sampler:
         self._session = session
         self._threads = threads
         size = int(np.prod(contract.image_shape))
-        self._largest = most_at_a_time(contract)
+        self.largest = most_at_a_time(contract)
         # Small images come from small networks, whose batches pay only when they are large.
-        some = min(max(ONE_SIZE, min(_MOST, _FEW_BYTES // size)), self._largest)
-        self._batch = session.batches[-1] if session.batches else some
+        some = min(max(ONE_SIZE, min(_MOST, _FEW_BYTES // size)), self.largest)
+        self.batch_size = session.batches[-1] if session.batches else some
         self._calibrated = False
         self.origin: origin.Origin = ""
 
@@ -99,11 +99,6 @@ class Sampler:
         return encoder_of(self.origin, self.model_hash) if self.origin else None
 
     @property
-    def batch_size(self) -> int:
-        """Images that are drawn at a time."""
-        return self._batch
-
-    @property
     def batches(self) -> tuple[int, ...]:
         """The only sizes that it draws in, where there are such: on a GPU, or where asked for."""
         return self._session.batches
@@ -114,12 +109,12 @@ class Sampler:
         Only where no sizes are fixed: on a CPU, where an image does not depend on its batch.
         """
         if not (self._session.batches or self._calibrated):
-            key = f"{self.model_hash[:16]} {self._threads} {os.cpu_count()} from seeds"
-            self._batch = batch_size.fastest(self._from_seed, self._largest, key)
+            key = f"{self.model_hash[:16]} {self._threads} from seeds"
+            self.batch_size = batch_size.fastest(self._from_seed, self.largest, key)
             for _ in range(self._session.looks):  # so that no client's full batch is a trial
-                self.blank(self._batch)
+                self.blank(self.batch_size)
             self._calibrated = True
-        return self._batch
+        return self.batch_size
 
     def latents(
         self, n: int, seed: int = 0, first: int = 0, truncation: float | None = None
@@ -160,8 +155,8 @@ class Sampler:
         """
         result = self._allocate(n)
         known = self.labels(n, seed, first, labels)
-        for start in range(0, len(result), self._batch):
-            stop = start + self._batch
+        for start in range(0, len(result), self.batch_size):
+            stop = start + self.batch_size
             part = result[start:stop]
             batch = self.latents(len(part), seed, first + start, truncation)
             part[:] = self._draw(batch, None if known is None else known[start:stop])
@@ -209,11 +204,11 @@ class Sampler:
         """
         batch = self.checked(batch)
         known = self.checked_labels(labels, len(batch))
-        if 0 < len(batch) <= self._batch:
+        if 0 < len(batch) <= self.batch_size:
             return self._draw(batch, known)
         result = self._allocate(len(batch))
-        for start in range(0, len(batch), self._batch):
-            part = slice(start, start + self._batch)
+        for start in range(0, len(batch), self.batch_size):
+            part = slice(start, start + self.batch_size)
             result[part] = self._draw(batch[part], None if known is None else known[part])
         return result
 

@@ -22,7 +22,7 @@ class Model:
 
     def __init__(self, number: int = 0, batch_size: int = 8, seconds: float = 0.0) -> None:
         self.number, self.batch_size, self.seconds = number, batch_size, seconds
-        self.elsewhere = False
+        self.elsewhere, self.largest = False, batch_size
         self.batches: list[int] = []
         self.threads: set[int] = set()
         self.under_way = 0

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from monge.errors import QueueFull
+from monge.server.batching.full_size import FullSize
 from monge.server.batching.inputs import Draws, Rows
 from monge.server.batching.jobs import Job, Part
 from monge.server.batching.latency import LatencyEstimate
@@ -40,6 +41,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(_TOGETHER, "draw")
         self._latency = LatencyEstimate()
+        self._size: FullSize | None = None
 
     def draw(self, model: Draws, rows: Rows, timeout_s: float) -> asyncio.Future[Images]:
         """Images of rows, uint8 [n, H, W, C], all by `model`; cancel it when nobody waits any more.
@@ -115,7 +117,12 @@ class Batcher:
     def _back(self, parts: list[Part], drawing: asyncio.Future[_Drawn]) -> None:
         self._under_way -= 1
         images, seconds = drawing.result()
-        self._latency.learn(parts[0].job.model, _size(parts), seconds, here=False)
+        model, count = parts[0].job.model, _size(parts)
+        self._latency.learn(model, count, seconds, here=False)
+        if self._size is None or self._size.model is not model:
+            self._size = FullSize(model)
+        busy = self._under_way > 0 or self._untaken > 0
+        self._size.learn(count, time.perf_counter(), busy=busy)
         try:
             self._begin()  # before the answers are written: nobody's drawing waits for that
         finally:

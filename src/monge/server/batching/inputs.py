@@ -70,7 +70,7 @@ class Rows:
 
 
 class Draws(Protocol):
-    """Draws rows, in batches of the size that it likes.
+    """Draws rows, in batches of the size that it likes, or of another up to the `largest`.
 
     `elsewhere` tells that it waits for a device: whoever draws then must be able to wait.
     """
@@ -79,7 +79,14 @@ class Draws(Protocol):
     def batch_size(self) -> int: ...
 
     @property
+    def largest(self) -> int: ...
+
+    @property
     def elsewhere(self) -> bool: ...
+
+    def draw_at_once(self, images: int) -> None:
+        """Draw in batches of so many from now on."""
+        ...
 
     def draw(self, parts: Sequence[Rows]) -> Images:
         """Images of the rows of all parts, one after the other: uint8 [n, H, W, C]."""
