@@ -134,8 +134,10 @@ class Clock(NullRun):
 def ours(way: str, seconds: float, looks: int, dataset: PackedDataset, judge: Judge) -> Points:
     """(seconds, distance) along a training by the product's own loop."""
     train = parameters(way)
+    began, began_s = time.process_time(), time.perf_counter()
     with Batches(dataset.train, train, CPU) as batches:
         each_s = timed(train, dataset, batches, CPU, 0).each_s
+    each_s *= (time.process_time() - began) / (time.perf_counter() - began_s)  # of the processor
     every = max(1, round(seconds / each_s / looks))
     train = parameters(
         way, f"steps={looks * every} log_every={every} checkpoint_every={every}",
@@ -231,7 +233,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
 
 
 def _of(name: str, chosen: argparse.Namespace) -> list[str]:
-    """How long a way is trained for."""
+    """The seconds for which a way is trained, as options."""
     longer = name == TEXTBOOK and chosen.textbook_seconds
     return ["--seconds", str(chosen.textbook_seconds if longer else chosen.seconds)]
 

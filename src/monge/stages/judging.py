@@ -43,7 +43,7 @@ def _evaluate(params: Params, paths: Paths) -> list[str]:
     from monge.serving.sampler import Sampler
     from monge.stages import agreement
     from monge.tracking.rebuild import rebuild
-    from monge.training.checkpoints.checkpoint import HISTORY
+    from monge.training.watch.history import HISTORY
 
     sampler = Sampler.load(paths.model, params.evaluate.provider)
     dataset = agreement.prepared(params, paths)

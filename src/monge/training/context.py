@@ -1,4 +1,4 @@
-"""What one training is given and never changes."""
+"""All that a training is given and never changes."""
 
 from __future__ import annotations
 

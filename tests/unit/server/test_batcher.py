@@ -28,6 +28,9 @@ class Model:
         self.under_way = 0
         self.together = 0  # at most
 
+    def draw_at_once(self, images: int) -> None:
+        self.batch_size = images
+
     def draw(self, parts: Any) -> Any:
         batch = np.concatenate(parts)
         assert 1 <= len(batch) <= self.batch_size

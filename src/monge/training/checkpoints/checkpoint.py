@@ -21,9 +21,6 @@ from torch import Tensor
 from monge.errors import StorageError
 from monge.files import remove, sha256, sync
 
-HISTORY = "history.csv"
-"""Beside the checkpoints: the curve, which lasts as long as they do (watch.history)."""
-
 FORMAT_VERSION = 2
 _KNOWN = (1, 2)
 """Version 1 has no record: which code trained it is not known."""

@@ -67,10 +67,9 @@ class CheckpointWriter:
             pending.result()
 
     def _write(self, step: int, tensors: Mapping[str, Tensor], records: Sequence[int]) -> None:
-        curve = self.folder / checkpoint.HISTORY
-        if curve.is_file():
-            with storing(curve):
-                sync(curve)  # the rows up to a checkpoint last as long as it does
+        for table in self.folder.glob("*.csv"):
+            with storing(table):
+                sync(table)  # the rows up to a checkpoint last as long as it does
         checkpoint.write(self.folder, step, tensors, self.fingerprint, self.record)
         checkpoint.prune(self.folder, self.train.keep_checkpoints, records)
 

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 VERSION = 1
 """The version of the rules in these files: identities of two versions cannot be compared."""
 
-TRAINING = ("monge.training.loop.train", "monge.data.packed.PackedDataset")
-"""The beginnings of a training's code: its loop, and the images that are handed to it."""
+TRAINING = (
+    "monge.training.loop.train",
+    "monge.training.context.Training",
+    "monge.data.packed.PackedDataset",
+)
+"""The beginnings of a training's code: its loop, and what is handed to it."""
 
 NETWORKS = ("monge.nets.build", "monge.nets.virtual.at_rest")
 

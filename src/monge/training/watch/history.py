@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from monge.files import detach, storing, write_whole
-from monge.training.checkpoints.checkpoint import HISTORY
 
+HISTORY = "history.csv"
 CURVE = ("headline", "headline_held_out")
 """The columns that every method has: the headline, and the same of held-out images."""
 
