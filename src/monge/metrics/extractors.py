@@ -61,5 +61,5 @@ def _unfit_for_classifier(labels: NDArray[np.int64] | None) -> str | None:
     if np.count_nonzero(counts) < 2:
         return "the dataset has a single class"
     if counts.min() < MIN_IMAGES_PER_CLASS:
-        return f"its smallest class has {counts.min()} images (needs {MIN_IMAGES_PER_CLASS})"
+        return f"its smallest class has {counts.min()} of the {MIN_IMAGES_PER_CLASS} images needed"
     return None

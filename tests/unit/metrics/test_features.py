@@ -281,7 +281,7 @@ def test_auto_says_why_it_takes_the_features_of_the_network_that_comes_with_mong
     few = Images(train.pixels[:100], np.arange(100) % 10)
     look = extractor("auto", few, held_out, dataset_hash="f", cache=tmp_path)
     assert look.name == "pretrained"
-    assert f"needs {MIN_IMAGES_PER_CLASS}" in caplog.text
+    assert f"of the {MIN_IMAGES_PER_CLASS} images needed" in caplog.text
     assert not list(tmp_path.iterdir())
 
 
