@@ -95,6 +95,18 @@ def test_a_trial_ends_when_there_is_too_little_to_fill_its_batches():
     assert model.batch_size == 64
 
 
+def test_a_size_that_cannot_be_drawn_is_left_at_once_and_for_long():
+    model, clock = Model(64), 0.0
+    size = FullSize(model)
+    for _ in range(RARELY):
+        clock += costly(model.batch_size)
+        if model.batch_size == 128:
+            size.failed()
+        else:
+            size.learn(model.batch_size, clock, busy=True)
+    assert model.sizes == [64, 128, 64]
+
+
 def test_a_gap_without_work_is_no_slow_batch():
     model, clock = Model(64), 0.0
     size = FullSize(model)

@@ -121,8 +121,11 @@ class Batcher:
         self._latency.learn(model, count, seconds, here=False)
         if self._size is None or self._size.model is not model:
             self._size = FullSize(model)
-        busy = self._under_way > 0 or self._untaken > 0
-        self._size.learn(count, time.perf_counter(), busy=busy)
+        if isinstance(images, Exception):
+            self._size.failed()
+        else:
+            busy = self._under_way > 0 or self._untaken > 0
+            self._size.learn(count, time.perf_counter(), busy=busy)
         try:
             self._begin()  # before the answers are written: nobody's drawing waits for that
         finally:

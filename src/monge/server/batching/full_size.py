@@ -52,6 +52,12 @@ class FullSize:
             if self._wait < 0:
                 self._try(each_s)
 
+    def failed(self) -> None:
+        """Note that a batch could not be drawn: what is tried is not tried again for long."""
+        if self._turn is not None:
+            self._pause = RARELY
+            self._end()
+
     def _try(self, each_s: float) -> None:
         """Begin a trial of the next size in this direction, where it is one that may be tried."""
         larger = (size for size in SIZES if self._usual < size <= self.model.largest)
