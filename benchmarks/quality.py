@@ -218,6 +218,7 @@ def summary(runs: list[Points]) -> list[dict[str, float]]:
 def draw(report: Mapping[str, Any], path: Path) -> None:
     """The curves, with the spread over the seeds."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     figure = Figure(figsize=(7.0, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -227,7 +228,12 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
         least, most = ([row[end] for row in rows] for end in ("least", "most"))
         axes.fill_between(seconds, least, most, alpha=0.15, color=line.get_color(), linewidth=0)
     axes.axhline(report["floor"], color="grey", linestyle=":", label="held-out images")
-    axes.set(xlabel="seconds of one thread", ylabel="Fréchet distance", yscale="log")
+    axes.set(xlabel="seconds of one thread", xscale="log", yscale="log")
+    axes.set_ylabel("Fréchet distance")
+    axes.xaxis.set(
+        major_locator=LogLocator(subs=(1.0, 2.0, 5.0)), major_formatter=ScalarFormatter()
+    )
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend()
     figure.savefig(path, dpi=120)
 
