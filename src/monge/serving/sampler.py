@@ -154,9 +154,9 @@ class Sampler:
         one an image.
         """
         result = self._allocate(n)
-        known = self.labels(n, seed, first, labels)
-        for start in range(0, len(result), self.batch_size):
-            stop = start + self.batch_size
+        known, size = self.labels(n, seed, first, labels), self.batch_size
+        for start in range(0, len(result), size):
+            stop = start + size
             part = result[start:stop]
             batch = self.latents(len(part), seed, first + start, truncation)
             part[:] = self._draw(batch, None if known is None else known[start:stop])
@@ -203,12 +203,12 @@ class Sampler:
         A conditional generator needs labels [n] as well.
         """
         batch = self.checked(batch)
-        known = self.checked_labels(labels, len(batch))
-        if 0 < len(batch) <= self.batch_size:
+        known, size = self.checked_labels(labels, len(batch)), self.batch_size
+        if 0 < len(batch) <= size:
             return self._draw(batch, known)
         result = self._allocate(len(batch))
-        for start in range(0, len(batch), self.batch_size):
-            part = slice(start, start + self.batch_size)
+        for start in range(0, len(batch), size):
+            part = slice(start, start + size)
             result[part] = self._draw(batch[part], None if known is None else known[part])
         return result
 

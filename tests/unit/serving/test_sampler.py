@@ -105,6 +105,25 @@ def test_large_images_are_drawn_few_at_a_time(path: Path) -> None:
     assert Sampler(session, contract, "").batch_size == 2
 
 
+def test_a_size_that_changes_while_a_batch_is_drawn_leaves_no_image_out(path: Path) -> None:
+    class Restless(Sampler):
+        """Another thread, a service trying sizes, sets the size whenever it is read."""
+
+        @property
+        def batch_size(self) -> int:
+            self.reads = 1 + self.__dict__.get("reads", 0)
+            return 8 if self.reads % 2 else 3
+
+        @batch_size.setter
+        def batch_size(self, images: int) -> None:
+            pass
+
+    calm, restless = Sampler.load(path, "cpu"), Restless.load(path, "cpu")
+    for _ in range(2):
+        np.testing.assert_array_equal(restless.sample(40, seed=3), calm.sample(40, seed=3))
+        np.testing.assert_array_equal(restless.run(calm.latents(40)), calm.run(calm.latents(40)))
+
+
 def test_fixed_batches_give_the_same_images_and_need_no_calibration(path: Path) -> None:
     plain = Sampler.load(path, "cpu")
     sampler = Sampler.load(path, "cpu", batches=[16, 1, 16])
