@@ -119,13 +119,14 @@ def test_a_gap_without_work_is_no_slow_batch():
 
 def test_a_service_whose_calibration_was_wrong_finds_a_larger_batch_by_itself():
     model = Model(8)
+    rows: Any = np.zeros((1024, 1), np.float32)
 
     async def main() -> None:
         batcher = Batcher(100_000, lambda images, seconds: None)
 
         async def client() -> None:
             while model.batch_size < 128:
-                await batcher.draw(model, np.zeros((1024, 1), np.float32), 60)  # type: ignore[arg-type]
+                await batcher.draw(model, rows, 60)
 
         await asyncio.gather(*(client() for _ in range(4)))
         await batcher.close()

@@ -41,7 +41,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(_TOGETHER, "draw")
         self._latency = LatencyEstimate()
-        self._size: FullSize | None = None
+        self._full: FullSize | None = None
 
     def draw(self, model: Draws, rows: Rows, timeout_s: float) -> asyncio.Future[Images]:
         """Images of rows, uint8 [n, H, W, C], all by `model`; cancel it when nobody waits any more.
@@ -119,13 +119,13 @@ class Batcher:
         images, seconds = drawing.result()
         model, count = parts[0].job.model, _size(parts)
         self._latency.learn(model, count, seconds, here=False)
-        if self._size is None or self._size.model is not model:
-            self._size = FullSize(model)
+        if self._full is None or self._full.model is not model:
+            self._full = FullSize(model)
         if isinstance(images, Exception):
-            self._size.failed()
+            self._full.failed()
         else:
             busy = self._under_way > 0 or self._untaken > 0
-            self._size.learn(count, time.perf_counter(), busy=busy)
+            self._full.learn(count, time.perf_counter(), busy=busy)
         try:
             self._begin()  # before the answers are written: nobody's drawing waits for that
         finally:
