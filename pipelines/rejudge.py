@@ -19,7 +19,7 @@ from prefect.states import Failed
 from monge.errors import MongeError
 from monge.params import Params, load
 from monge.paths import Paths
-from monge.registry.gate import Figure
+from monge.registry.gate import ReportedFigure
 from monge.registry.names import resolve
 from monge.registry.promote import figures as noted
 from monge.stages import judging
@@ -82,7 +82,7 @@ def _champion(params: Params) -> str:
     return f"models:/{params.promote.name}@champion"
 
 
-def _row(name: str, figure: dict[str, Any], before: Figure | None) -> dict[str, str]:
+def _row(name: str, figure: dict[str, Any], before: ReportedFigure | None) -> dict[str, str]:
     """One figure beside that of the promotion, and whether both were measured alike."""
     alike = before is not None and before.protocol_hash == figure["protocol"]["protocol_hash"]
     return {

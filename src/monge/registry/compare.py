@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from monge.registry.gate import Figure, measured, text
+from monge.registry.gate import ReportedFigure, measured, text
 from monge.registry.models import Version
 from monge.registry.promote import figures
 
@@ -31,12 +31,12 @@ def compare(first: Version, second: Version) -> list[Difference]:
     return [_difference(left[m], right[m]) for m in sorted(left.keys() & right.keys())]
 
 
-def _difference(a: Figure, b: Figure) -> Difference:
+def _difference(a: ReportedFigure, b: ReportedFigure) -> Difference:
     errors, why = _errors(a, b)
     return Difference(a.metric, text(a), text(b), errors, why)
 
 
-def _errors(a: Figure, b: Figure) -> tuple[float | None, str]:
+def _errors(a: ReportedFigure, b: ReportedFigure) -> tuple[float | None, str]:
     one, two = measured(a), measured(b)
     if a.protocol_hash != b.protocol_hash:
         return None, "measured by other protocols"

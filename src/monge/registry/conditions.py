@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from monge.params import Condition
-from monge.registry.gate import Figure, Verdict, decide, measured, text
+from monge.registry.gate import ReportedFigure, Verdict, decide, measured, text
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Finding:
 
 def judge(
     conditions: Iterable[Condition],
-    candidate: Mapping[str, Figure],
-    champion: Mapping[str, Figure] | None,
+    candidate: Mapping[str, ReportedFigure],
+    champion: Mapping[str, ReportedFigure] | None,
     floor: Finding | None = None,
 ) -> Verdict:
     """Promote when every condition holds; the reason names all of them, or those that do not.
@@ -48,7 +48,7 @@ def judge(
 
 
 def _outcomes(
-    condition: Condition, candidate: Figure, champion: Figure | None, *, alone: bool
+    condition: Condition, candidate: ReportedFigure, champion: ReportedFigure | None, *, alone: bool
 ) -> list[Finding]:
     """Check one condition; `alone` where there is a champion that cannot have this figure."""
     bounds = []

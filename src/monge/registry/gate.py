@@ -13,7 +13,7 @@ from monge.errors import InputError
 
 
 @dataclass(frozen=True)
-class Figure:
+class ReportedFigure:
     """One figure of a report: its value, the standard deviation of its repeats, its protocol."""
 
     metric: str
@@ -31,7 +31,7 @@ class Verdict:
     reason: str
 
 
-def read(report: Mapping[str, Any], metric: str) -> Figure:
+def read(report: Mapping[str, Any], metric: str) -> ReportedFigure:
     """Take a figure out of a `reports/metrics.json` mapping; InputError when it is not there."""
     entry = report.get(metric)
     if not isinstance(entry, Mapping) or "value" not in entry:
@@ -46,7 +46,7 @@ def read(report: Mapping[str, Any], metric: str) -> Figure:
             f"promote.conditions: the report does not say whether lower or higher {metric} is "
             "better, so nothing can be promoted by it. Choose another metric."
         )
-    return Figure(
+    return ReportedFigure(
         metric, entry["value"], entry.get("noise"), entry["better"], _protocol_hash(entry)
     )
 
@@ -63,7 +63,9 @@ def _protocol_hash(entry: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
-def decide(candidate: Figure, champion: Figure | None, min_improvement: float) -> Verdict:
+def decide(
+    candidate: ReportedFigure, champion: ReportedFigure | None, min_improvement: float
+) -> Verdict:
     """Promote when there is no champion, or when better by more than the joint noise.
 
     The margin is `min_improvement` times sqrt(n1² + n2²), the standard deviation of a difference of
@@ -95,11 +97,11 @@ def _no(reason: str) -> Verdict:
     return Verdict(False, f"Not promoted: {reason}")
 
 
-def _protocol(figure: Figure) -> tuple[str, str, str]:
+def _protocol(figure: ReportedFigure) -> tuple[str, str, str]:
     return figure.metric, figure.better, figure.protocol_hash
 
 
-def measured(figure: Figure) -> tuple[float, float] | None:
+def measured(figure: ReportedFigure) -> tuple[float, float] | None:
     """Value and noise, if both are numbers."""
     value, noise = figure.value, figure.noise
     if value is None or noise is None or not (math.isfinite(value) and math.isfinite(noise)):
@@ -107,7 +109,7 @@ def measured(figure: Figure) -> tuple[float, float] | None:
     return value, noise
 
 
-def text(figure: Figure) -> str:
+def text(figure: ReportedFigure) -> str:
     """The value and its noise, for a sentence."""
     value, noise = ("unknown" if x is None else f"{x:.4g}" for x in (figure.value, figure.noise))
     return f"{value} ± {noise}"

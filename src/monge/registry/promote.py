@@ -11,7 +11,7 @@ from typing import Any
 from monge.errors import InputError
 from monge.params import PromoteParams
 from monge.registry.conditions import Finding, judge
-from monge.registry.gate import Figure, Verdict, read
+from monge.registry.gate import ReportedFigure, Verdict, read
 from monge.registry.kind import KIND_TAG, Kind, require_kind
 from monge.registry.models import EXPERIMENT, Registry, Version
 
@@ -104,7 +104,7 @@ def _verdict(
     registry: Registry,
     champion: Version | None,
     version: Version,
-    candidate: Mapping[str, Figure],
+    candidate: Mapping[str, ReportedFigure],
     params: PromoteParams,
     rejudge: Callable[[Path], Report],
     floor: Finding | None,
@@ -119,7 +119,7 @@ def _verdict(
     return judge(params.conditions, candidate, standing, floor)
 
 
-def _figures(report: Report, params: PromoteParams) -> dict[str, Figure]:
+def _figures(report: Report, params: PromoteParams) -> dict[str, ReportedFigure]:
     """The figures that the conditions name."""
     return {condition.metric: read(report, condition.metric) for condition in params.conditions}
 
@@ -127,10 +127,10 @@ def _figures(report: Report, params: PromoteParams) -> dict[str, Figure]:
 def _standing(
     registry: Registry,
     champion: Version | None,
-    candidate: Mapping[str, Figure],
+    candidate: Mapping[str, ReportedFigure],
     params: PromoteParams,
     rejudge: Callable[[Path], Report],
-) -> dict[str, Figure] | None:
+) -> dict[str, ReportedFigure] | None:
     """The champion's figures under the candidate's protocols, from its tags or measured again."""
     if champion is None:
         return None
@@ -154,13 +154,13 @@ def _decided(verdict: Verdict, mode: str, force: str | None) -> Verdict:
     return verdict
 
 
-def figures(version: Version) -> dict[str, Figure]:
+def figures(version: Version) -> dict[str, ReportedFigure]:
     """The figures in a version's tags, by metric; what is damaged is left out."""
     found = {}
     for tag, value in version.tags.items():
         if tag.startswith(FIGURE_TAG):
             try:
-                found[tag.removeprefix(FIGURE_TAG)] = Figure(**json.loads(value))
+                found[tag.removeprefix(FIGURE_TAG)] = ReportedFigure(**json.loads(value))
             except (ValueError, TypeError):
                 continue
     return found

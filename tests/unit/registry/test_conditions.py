@@ -13,13 +13,15 @@ from monge.params import Condition, PromoteParams, load
 from monge.registry import Registry, promote, rollback
 from monge.registry.compare import compare, listing
 from monge.registry.conditions import Finding, judge
-from monge.registry.gate import Figure
+from monge.registry.gate import ReportedFigure
 
 Generator = Callable[[float], Path]
 
 
-def figure(metric: str, value: float | None, better: Any = "lower", noise: float = 0.1) -> Figure:
-    return Figure(metric, value, noise, better, "p")
+def figure(
+    metric: str, value: float | None, better: Any = "lower", noise: float = 0.1
+) -> ReportedFigure:
+    return ReportedFigure(metric, value, noise, better, "p")
 
 
 GOOD = {"frechet": figure("frechet", 5.0), "accuracy": figure("accuracy", 0.9, "higher", 0.01)}

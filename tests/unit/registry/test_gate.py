@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monge.errors import InputError
-from monge.registry.gate import Figure, decide, read
+from monge.registry.gate import ReportedFigure, decide, read
 
 
-def figure(value: float | None, noise: float | None = 0.3, **changes: Any) -> Figure:
+def figure(value: float | None, noise: float | None = 0.3, **changes: Any) -> ReportedFigure:
     fields = {"metric": "frechet", "better": "lower", "protocol_hash": "p"} | changes
-    return Figure(value=value, noise=noise, **fields)
+    return ReportedFigure(value=value, noise=noise, **fields)
 
 
 def test_the_first_candidate_is_promoted() -> None:
@@ -91,7 +91,9 @@ def entry(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_figure_is_read_from_the_report() -> None:
-    assert read({"frechet": entry()}, "frechet") == Figure("frechet", 3.5, 0.1, "lower", "abc")
+    assert read({"frechet": entry()}, "frechet") == ReportedFigure(
+        "frechet", 3.5, 0.1, "lower", "abc"
+    )
     assert read({"frechet": entry(value=None)}, "frechet").value is None
 
 

@@ -46,7 +46,7 @@ OTHER: dict[str, tuple[str, str, str, str]] = {
     "a net": ("nets/mlp.py", "nn.ReLU()", "nn.ELU()", "nets.mlp._hidden"),
     "which weights it starts with": ("training/state.py", "torch.manual_seed(train.seed)", "torch.manual_seed(train.seed + 1)", "training.state.TrainingState"),
     "what a resumed one takes up": ("training/state.py", "self.noise.generator.set_state", "self.noise.generator.get_state", "training.state.TrainingState"),
-    "what a fine-tuned one starts with": ("training/checkpoints/origin.py", "for role, network in state.networks.items():\n        network.load", "for role, network in ():\n        network.load", "training.checkpoints.origin.begin"),
+    "what a fine-tuned one starts with": ("training/checkpoints/fine_tuning.py", "for role, network in state.networks.items():\n        network.load", "for role, network in ():\n        network.load", "training.checkpoints.fine_tuning.begin"),
     "the halved rate": ("training/watch/guards.py", "return 0.5 if self._halved", "return 0.25 if self._halved", "training.watch.guards.Guards"),
     "which checkpoint is the best": ("training/watch/quality.py", "if figure < lowest", "if figure > lowest", "training.watch.quality.Quality"),
     "how it is compared": ("metrics/pyramid.py", "ceil_mode=True", "ceil_mode=False", "metrics.pyramid.levels"),

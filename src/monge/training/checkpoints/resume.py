@@ -9,7 +9,7 @@ from typing import Literal
 from monge.errors import CheckpointMismatch
 from monge.files import remove
 from monge.params import TrainParams
-from monge.training.checkpoints import checkpoint, origin, record
+from monge.training.checkpoints import checkpoint, fine_tuning, record
 from monge.training.checkpoints.checkpoint import Checkpoint
 from monge.training.checkpoints.fingerprint import differences, fingerprint
 from monge.training.code.identity import changed as changed_code
@@ -37,7 +37,7 @@ def resume(state: TrainingState, training: Training) -> int:
     """
     found = checkpoint.latest(training.folder)
     if found is None:
-        origin.begin(state, training)
+        fine_tuning.begin(state, training)
         return 0
     refuse_other(found, training)
     state.restore(found.tensors, found.step)
@@ -65,7 +65,7 @@ def refuse_other(found: Checkpoint, training: Training, part: Part = "code") -> 
     keys = {line.partition(":")[0] for line in changed if " -> " in line}
     if "train.steps" in keys and "train.learning_rate_decay" not in keys:
         ways.insert(0, _ABOUT_STEPS)
-    if not origin.mismatches(found.tensors, training):
+    if not fine_tuning.mismatches(found.tensors, training):
         ways.append(
             "Or fine-tune, from the weights they hold: `monge train --if-changed fresh --set "
             f"train.init_from={aside.name}` (to export it too, write that in params.yaml)."
@@ -149,7 +149,7 @@ def look_ahead(training: Training, *, afresh: bool) -> None:
     exists = checkpoint.exists(folder)
     if training.params.init_from and (afresh or not exists):
         aside = set_aside_folder(folder) if exists else None
-        origin.find(training, aside)
+        fine_tuning.find(training, aside)
 
 
 def set_aside_folder(folder: Path) -> Path:

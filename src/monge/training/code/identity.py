@@ -51,7 +51,7 @@ LOOKING = frozenset({
     "monge.training.machine.interrupt", "monge.data.budget",
     # The refusals, which end a training or let it be.
     "monge.training.checkpoints.resume.refuse_other",
-    "monge.training.checkpoints.origin.mismatches", "monge.sizes.refusal",
+    "monge.training.checkpoints.fine_tuning.mismatches", "monge.sizes.refusal",
     # The identity itself.
     "monge.training.code",
 })  # fmt: skip

@@ -17,7 +17,7 @@ from monge.params import Params, TrainParams
 from monge.paths import Paths
 from monge.tracking import NullRun
 from monge.training import loop
-from monge.training.checkpoints import checkpoint, origin, record, resume
+from monge.training.checkpoints import checkpoint, fine_tuning, record, resume
 from monge.training.checkpoints.fingerprint import fingerprint
 from monge.training.context import Training
 from monge.training.state import TrainingState
@@ -108,7 +108,7 @@ def test_a_damaged_newest_one_is_passed_over(dataset, tmp_path, caplog):
     train(small(), dataset, tmp_path / "base")
     file = tmp_path / "base/step-00000004/tensors.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    found = origin.find(Training(small(init_from="base"), dataset, tmp_path / "tuned"))
+    found = fine_tuning.find(Training(small(init_from="base"), dataset, tmp_path / "tuned"))
     assert found.step == 2
     assert "step-00000004: damaged" in caplog.text
 
@@ -180,7 +180,7 @@ def test_other_networks_are_refused_and_each_difference_is_listed(dataset, tmp_p
     assert len(str(caught.value).splitlines()) < 13
     assert re.search(r"and \d+ more", str(caught.value))
     other = Training(small(net="dcgan"), dataset, tmp_path)
-    there = origin.mismatches(weights(tmp_path / "base", 4), other)
+    there = fine_tuning.mismatches(weights(tmp_path / "base", 4), other)
     assert "there, none here" in "\n".join(there)
 
 
