@@ -10,10 +10,12 @@ images of 32x48.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from monge import sizes
 from monge.nets import initial, spectral, virtual
@@ -23,6 +25,8 @@ from monge.nets.minibatch import MinibatchDiscrimination
 CriticNorm = Literal["instance", "batch", "spectral", "none"]
 _SLOPE = 0.2
 """The slope of a critic's rectifiers below 0."""
+_MANY = 256
+"""The input channels from which on a matrix product is quicker than oneDNN's convolution."""
 
 
 def _doublings(image_shape: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
@@ -43,32 +47,67 @@ def _initialise(module: nn.Module) -> None:
 
 
 class Upsample(nn.ConvTranspose2d):
-    """A transposed convolution; from 4x4 maps on a CPU, one matrix product and four additions.
+    """A transposed convolution; of many channels, from 4x4 maps on a CPU, one matrix product.
 
     A kernel of 4 with stride 2 and padding 1 adds to each output pixel the products of four of the
-    16 kernel positions. On a map so small, with as many channels as these layers have, the product
+    16 kernel positions. On a map so small, with so many channels, the product
     [n h w, inputs] x [inputs, 16 outputs] runs at the machine's peak, and oneDNN's transposed
-    convolution at half of it; on larger maps the additions cost more than that gains.
+    convolution at half of it; with fewer, or on larger maps, the additions cost more than that
+    gains (docs/lab-log.md).
     """
 
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
         small = maps.shape[2:] == (4, 4) and self.stride == (2, 2)
-        if not small or maps.device.type != "cpu":
+        if not small or self.in_channels < _MANY or maps.device.type != "cpu":
             return super().forward(maps, output_size)
         n, inputs, h, w = maps.shape
         rows = maps.permute(0, 2, 3, 1).reshape(n * h * w, inputs)
         kernel = self.weight.permute(0, 2, 3, 1).reshape(inputs, -1)  # a view when channels-last
         # Kernel positions in pairs: 0, 1 belong to one pair of output rows and 2, 3 to the next.
         products = (rows @ kernel).view(n, h, w, 2, 2, 2, 2, self.out_channels)
-        padded = products.new_zeros(n, h + 1, 2, w + 1, 2, self.out_channels)
-        for down in (0, 1):
-            for right in (0, 1):
-                part = products[:, :, :, down, :, right].permute(0, 1, 3, 2, 4, 5)
-                padded[:, down : down + h, :, right : right + w] += part
-        images = padded.view(n, 2 * h + 2, 2 * w + 2, -1)[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
-        if self.bias is not None:
-            images = images + self.bias.view(-1, 1, 1)
-        return images.contiguous(memory_format=torch.channels_last)
+        images: Tensor = _Overlapping.apply(products)
+        return images if self.bias is None else images + self.bias.view(-1, 1, 1)
+
+
+class _Overlapping(torch.autograd.Function):
+    """Adds products [n, h, w, 2, 2, 2, 2, C] to images [n, C, 2h, 2w], neighbours' overlapping.
+
+    By itself autograd would copy all of the sum for each of the four additions on the way back,
+    where every product's gradient is that of one pixel.
+    """
+
+    @staticmethod
+    def forward(products: Tensor) -> Tensor:
+        n, h, w, *_, outputs = products.shape
+        padded = products.new_zeros(n, h + 1, 2, w + 1, 2, outputs)
+        for at, part in _pairs(products):
+            padded[at] += part
+        images = padded.view(n, 2 * h + 2, 2 * w + 2, outputs)[:, 1:-1, 1:-1]
+        return images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.shape = inputs[0].shape
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        n, h, w, *_, outputs = ctx.shape
+        padded = functional.pad(gradient.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        padded = padded.reshape(n, h + 1, 2, w + 1, 2, outputs)
+        products = gradient.new_empty(ctx.shape)
+        for at, part in _pairs(products):
+            part.copy_(padded[at])
+        return products
+
+
+def _pairs(products: Tensor) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+    """Yield each pair of kernel rows and columns, and where it comes to lie: [n, h, 2, w, 2, C]."""
+    _, h, w, *_ = products.shape
+    for down in (0, 1):
+        for right in (0, 1):
+            part = products[:, :, :, down, :, right].permute(0, 1, 3, 2, 4, 5)
+            rows, columns = slice(down, down + h), slice(right, right + w)
+            yield (slice(None), rows, slice(None), columns), part
 
 
 class Generator(nn.Module):

@@ -13,9 +13,10 @@ from monge.training.checkpoints.resume import resume
 from monge.training.checkpoints.writer import CheckpointWriter
 from monge.training.context import Training
 from monge.training.machine.capture import launcher
-from monge.training.machine.device import choose_device, threads
+from monge.training.machine.device import choose_device
 from monge.training.machine.execution import execution
 from monge.training.machine.interrupt import StopRequest
+from monge.training.machine.processor import processor
 from monge.training.machine.ranks import join
 from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
@@ -61,7 +62,7 @@ def train(training: Training) -> Outcome:
     batches = Batches(dataset.train, params, device, share=ranks.share)
     reals = batches.starting_at(objective.batches_before(state.step))
 
-    with journal, batches, threads(params, state.weights), StopRequest() as stop, checkpoints:
+    with journal, batches, processor(params, state.weights), StopRequest() as stop, checkpoints:
         while state.step < params.steps and not stopping:
             set_schedules(state, objective.rates, params, guards.rate_factor(state.step))
             readings = ranks.mean(iterate(reals))

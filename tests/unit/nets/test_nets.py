@@ -134,10 +134,10 @@ def test_the_matrix_form_of_a_transposed_convolution_is_exact_to_its_second_deri
     bias, layout
 ):
     torch.manual_seed(0)
-    ours = dcgan.Upsample(6, 3, 4, 2, 1, bias=bias).double().to(memory_format=layout)
-    theirs = torch.nn.ConvTranspose2d(6, 3, 4, 2, 1, bias=bias).double()
+    ours = dcgan.Upsample(256, 3, 4, 2, 1, bias=bias).double().to(memory_format=layout)
+    theirs = torch.nn.ConvTranspose2d(256, 3, 4, 2, 1, bias=bias).double()
     theirs.load_state_dict(ours.state_dict())
-    maps = torch.randn(2, 6, 4, 4, dtype=torch.double, requires_grad=True)
+    maps = torch.randn(2, 256, 4, 4, dtype=torch.double, requires_grad=True)
     found = []
     for layer in (ours, theirs):
         images = layer(maps)

@@ -49,6 +49,7 @@ LOOKING = frozenset({
     "monge.objectives.autoencoder_watch",
     # When to stop, and how much memory is free: resident and streamed images are the same.
     "monge.training.machine.interrupt", "monge.data.budget",
+    "monge.training.machine.processor.keep_freed_memory",
     # The refusals, which end a training or let it be.
     "monge.training.checkpoints.resume.refuse_other",
     "monge.training.checkpoints.fine_tuning.mismatches", "monge.sizes.refusal",

@@ -16,8 +16,8 @@ from monge.data.packed import PackedDataset
 from monge.params import TrainParams
 from monge.training import labels
 from monge.training.machine.capture import WARM_UP, launcher
-from monge.training.machine.device import threads
 from monge.training.machine.execution import execution
+from monge.training.machine.processor import processor
 from monge.training.machine.ranks import Ranks
 from monge.training.schedule import set_schedules
 from monge.training.state import TrainingState
@@ -105,7 +105,7 @@ def timed(
         each_s = (ended_s - began_s) / done
         return Timing(each_s, f"{_count(done, 'iteration', 'iterations')} timed", _peak(device))
 
-    with threads(train, state.weights):
+    with processor(train, state.weights):
         first = iterations(1 if device.type == "cpu" else WARM_UP + 1)
         return first if reals.over else iterations(TIMED_ITERATIONS)
 

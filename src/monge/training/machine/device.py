@@ -1,19 +1,13 @@
-"""Chooses the device and the number of threads; what `auto` took is announced."""
+"""Chooses the device; what `auto` took is announced."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
 from monge.errors import DeviceError
-from monge.params import TrainParams
-
-SMALL_NETWORKS = 2_000_000
-"""Below so many weights in all, handing work to a second thread costs more than it brings."""
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +40,3 @@ def _describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return "the CPU (no CUDA device found)"
-
-
-@contextmanager
-def threads(train: TrainParams, weights: int) -> Iterator[None]:
-    """Run with `train.threads` CPU threads; 0 is one for small networks, all cores for others."""
-    before = torch.get_num_threads()
-    small = weights < SMALL_NETWORKS
-    torch.set_num_threads(train.threads or (1 if small else before))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
