@@ -5,10 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+from monge.files import locked
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = Path(sys.executable).parent
@@ -24,7 +28,7 @@ TINY = (
 class Project:
     """A project's folder, and the commands that a person gives in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, with_database: bool = True) -> None:
         self.folder = folder
         for part in PARTS:
             source = ROOT / part
@@ -39,6 +43,24 @@ class Project:
             shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)
         shutil.copytree(ROOT / "data" / "raw", folder / "data" / "raw")
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+        if with_database:
+            self._give_database()
+
+    def _give_database(self) -> None:
+        """Put an empty database of Prefect's there, which takes it six seconds of a core to make.
+
+        The one that is copied is made once, in pytest's cache, for all processes and runs.
+        """
+        made = ROOT / ".pytest_cache" / "prefect" / f"{version('prefect')}.db"
+        with locked(made.with_suffix(".lock")):
+            if not made.exists():
+                with tempfile.TemporaryDirectory(dir=made.parent) as home:
+                    command = [COMMANDS / "prefect", "server", "database", "upgrade", "--yes"]
+                    ours = self.environment | {"PREFECT_HOME": home}
+                    subprocess.run(command, env=ours, check=True, capture_output=True)
+                    os.replace(Path(home) / "prefect.db", made)
+        (self.folder / ".prefect").mkdir()
+        shutil.copy(made, self.folder / ".prefect" / "prefect.db")
 
     @staticmethod
     def root() -> Path:
@@ -99,7 +121,7 @@ def finished(tmp_path_factory):
     """The embedded default, run through once: what `make run` leaves in a fresh clone."""
     import time
 
-    project = Project(tmp_path_factory.mktemp("default") / "project")
+    project = Project(tmp_path_factory.mktemp("default") / "project", with_database=False)
     began = time.monotonic()
     done = project.retrain()
     return project, done.stdout, time.monotonic() - began

@@ -65,12 +65,14 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     """|μa − μb|² + tr Σa + tr Σb − 2 tr (Σa^½ Σb Σa^½)^½, the squared Wasserstein-2 distance.
 
     Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions". The
-    last trace is the sum of the singular values of Σa^½ Σb^½: two symmetric square roots and no
-    root of a product that is not symmetric, so covariances of lower rank do no harm.
+    last trace is that of a symmetric root, so it is the sum of the roots of eigenvalues, here of
+    Σb^½ Σa Σb^½, whose are the same: covariances of lower rank do no harm, and b's root, which a
+    reference has made once, is the only one that is needed.
     """
-    between = np.linalg.svd(a.root @ b.root, compute_uv=False).sum()
+    between = np.linalg.eigvalsh(b.root @ a.covariance @ b.root)  # below zero by rounding alone
     shift = a.mean - b.mean
-    spread = np.trace(a.covariance) + np.trace(b.covariance) - 2.0 * between
+    spread = np.trace(a.covariance) + np.trace(b.covariance)
+    spread -= 2.0 * np.sqrt(np.maximum(between, 0.0)).sum()
     return float(max(shift @ shift + spread, 0.0))
 
 
