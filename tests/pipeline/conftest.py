@@ -55,7 +55,7 @@ class Project:
         with locked(made.with_suffix(".lock")):
             if not made.exists():
                 with tempfile.TemporaryDirectory(dir=made.parent) as home:
-                    command = [COMMANDS / "prefect", "server", "database", "upgrade", "--yes"]
+                    command = [str(COMMANDS / "prefect"), "server", "database", "upgrade", "--yes"]
                     ours = self.environment | {"PREFECT_HOME": home}
                     subprocess.run(command, env=ours, check=True, capture_output=True)
                     os.replace(Path(home) / "prefect.db", made)
