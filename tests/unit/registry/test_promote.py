@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
@@ -131,6 +132,26 @@ def test_a_figure_that_is_no_number_is_registered_but_never_champion(
     assert result.champion is None
     assert aliases(project) == {"challenger": 1}
     assert "unknown" in result.reason
+
+
+def test_a_version_is_told_only_what_it_does_not_say_already(
+    project: Path, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(project, generator(1.0), report(10.0))
+    run(project, generator(2.0), report(9.9))
+    told: list[str] = []
+    tell = MlflowClient.set_model_version_tag
+
+    def told_of(self: MlflowClient, name: str, version: str, key: str, value: str) -> None:
+        told.append(key)
+        tell(self, name, version, key, value)
+
+    monkeypatch.setattr(MlflowClient, "set_model_version_tag", told_of)
+    run(project, generator(2.0), report(9.9))
+    assert told == []
+    run(project, generator(2.0), report(9.8))
+    assert "monge.figure.frechet" in told
+    assert "monge.against" not in told
 
 
 def test_a_report_without_the_metric_registers_nothing(project: Path, generator: Generator) -> None:
