@@ -220,7 +220,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    figure = Figure(figsize=(7.0, 4.5), layout="constrained")
+    figure = Figure(figsize=(8.5, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, rows in report["ways"].items():
         seconds = [row["seconds"] for row in rows]
@@ -234,7 +234,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
         major_locator=LogLocator(subs=(1.0, 2.0, 5.0)), major_formatter=ScalarFormatter()
     )
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.legend()
+    figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=120)
 
 
