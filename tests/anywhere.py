@@ -21,6 +21,7 @@ SETTINGS = (
     "ATEN_CPU_CAPABILITY=avx2",
     "ONEDNN_MAX_CPU_ISA=AVX2",
     "OPENBLAS_CORETYPE=Haswell",
+    "MKL_CBWR=COMPATIBLE",  # torch's matrix products
 )
 BUSY = "four busy processes beside it"
 # Ends with its parent, however that ended.
