@@ -9,6 +9,8 @@ from monge.data.writer import PackedWriter
 
 # A checkout where `make up` was given: its servers are not for its tests.
 os.environ["MONGE_SERVERS"] = "embedded"
+# Threads of torch that wait for each other sleep: beside other tests, spinning takes their cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 pytest_plugins = ["tests.order", "tests.running", "tests.summary"]
 

@@ -129,7 +129,7 @@ def test_an_encoder_learns_the_latents_of_the_generators_images(generator, liken
     encoder = nets.build("encoder", TRAIN, SHAPE)
     steps: list[int] = []
     learned = train_encoder(
-        encoder, generator, likeness, Lessons(DIM, steps=600, seconds=60.0), steps.append
+        encoder, generator, likeness, Lessons(DIM, steps=600, seconds=600.0), steps.append
     )
     assert (learned.steps, sum(steps)) == (600, 600)
     z = drawn(33, 200)
