@@ -22,7 +22,7 @@ ONE_SEED = frozenset(
 """Those that take over six seconds, so that all of them together stay under two minutes."""
 
 DOES_NOT_HOLD = {
-    "wgan/loss_and_quality": {"rank correlation, JS estimate, dcgan"},  # does at the default size
+    "wgan/loss_and_quality": {"rank correlation, JS estimate, dcgan"},  # holds at the default size
     "wgan_gp/overfitting": {
         "gap at the end, clipping",
         "gap at the end less that at the start, clipping",

@@ -65,9 +65,9 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     """|μa − μb|² + tr Σa + tr Σb − 2 tr (Σa^½ Σb Σa^½)^½, the squared Wasserstein-2 distance.
 
     Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions". The
-    last trace is that of a symmetric root, so it is the sum of the roots of eigenvalues, here of
-    Σb^½ Σa Σb^½, whose are the same: covariances of lower rank do no harm, and b's root, which a
-    reference has made once, is the only one that is needed.
+    last trace is the sum of the roots of eigenvalues, and a and b may change places in it, so that
+    only b's root is needed, which a reference has once for all. The product is symmetric, so that
+    covariances of lower rank do no harm.
     """
     between = np.linalg.eigvalsh(b.root @ a.covariance @ b.root)  # below zero by rounding alone
     shift = a.mean - b.mean

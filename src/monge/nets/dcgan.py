@@ -25,7 +25,7 @@ from monge.nets.minibatch import MinibatchDiscrimination
 CriticNorm = Literal["instance", "batch", "spectral", "none"]
 _SLOPE = 0.2
 """The slope of a critic's rectifiers below 0."""
-_MANY = 256
+_MANY_CHANNELS = 256
 """The input channels from which on a matrix product is quicker than oneDNN's convolution."""
 
 
@@ -58,7 +58,7 @@ class Upsample(nn.ConvTranspose2d):
 
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
         small = maps.shape[2:] == (4, 4) and self.stride == (2, 2)
-        if not small or self.in_channels < _MANY or maps.device.type != "cpu":
+        if not small or self.in_channels < _MANY_CHANNELS or maps.device.type != "cpu":
             return super().forward(maps, output_size)
         n, inputs, h, w = maps.shape
         rows = maps.permute(0, 2, 3, 1).reshape(n * h * w, inputs)

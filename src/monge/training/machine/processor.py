@@ -35,7 +35,7 @@ def keep_freed_memory() -> bool:
     """Have the C library keep what is freed, up to a GiB, for the rest of the process.
 
     An iteration frees as much as it takes. Given back each time, the same pages are cleared by the
-    kernel again in the next: 5 to 10% of an iteration of DCGAN's. Tells whether it was done: other
+    kernel again in the next: 3 to 10% of a DCGAN's iteration. Tells whether it was done: other
     libraries than glibc keep their ways.
     """
     try:
