@@ -46,7 +46,7 @@ from monge import objectives
 from monge.data.batches import Batches
 from monge.data.packed import PackedDataset, Split, SplitName
 from monge.data.writer import PackedWriter
-from monge.errors import InputError, MongeError
+from monge.errors import InputError, MongeError, ParamsError
 from monge.metrics.classifier import load_or_train
 from monge.metrics.features import Extractor
 from monge.metrics.frechet import Gaussian, Moments, frechet_distance
@@ -67,11 +67,7 @@ Points = list[tuple[float, float]]
 
 def parameters(*ways: str) -> TrainParams:
     """The section `train` with `net=dcgan dcgan.features=16` laid over its defaults."""
-    with tempfile.TemporaryDirectory() as place:
-        empty = Path(place) / "params.yaml"
-        empty.write_text("{}\n", encoding="utf-8")
-        changes = [f"train.{pair}" for way in ways for pair in way.split()]
-        return load(empty, changes).train
+    return load(os.devnull, [f"train.{pair}" for way in ways for pair in way.split()]).train
 
 
 def fewer(dataset: PackedDataset, count: int, folder: Path) -> PackedDataset:
@@ -246,11 +242,16 @@ def _of(name: str, chosen: argparse.Namespace) -> list[str]:
 
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     """Every way with every seed."""
+    if min(chosen.looks, chosen.seeds, chosen.at_once) < 1 or chosen.seconds <= 0:
+        raise InputError("--looks, --seeds, --at-once and --seconds must be above 0.")
     dataset = PackedDataset.open(chosen.data)
     if dataset.train.labels is None:
         raise InputError(f"{chosen.data}: has no classes, by which images are judged. Use others.")
     for way in chosen.way or []:
-        parameters(way.partition(":")[2])  # a wrong one is said before anything is trained
+        try:  # a wrong one is said before anything is trained
+            parameters(way.partition(":")[2])
+        except ParamsError as error:
+            raise InputError(str(error).replace(os.devnull, f"--way {way!r}", 1)) from None
     judge = Judge(dataset)  # trains the classifier, once for all
     held_out = dataset.validation.take(dataset.validation.spread(GENERATED))
     ways = {way.partition(":")[0]: way for way in chosen.way or ["default:"]}

@@ -52,8 +52,15 @@ def passes(setting: str, command: list[str]) -> bool:
 
 
 def main() -> int:
-    """Run everything and sum up."""
-    times, command = int(sys.argv[1]), sys.argv[2:]
+    """Check what was asked for, and run it."""
+    times, command = sys.argv[1:2], sys.argv[2:]
+    if not (command and times[0].isdecimal() and int(times[0])):
+        sys.exit("anywhere: TIMES is a whole number from 1 on, as in make test-anywhere TIMES=3")
+    return _everywhere(int(times[0]), command)
+
+
+def _everywhere(times: int, command: list[str]) -> int:
+    """Run the command under every setting, and say how often it passed."""
     told = []
     for setting in (*SETTINGS, BUSY):
         began_s, passed = time.monotonic(), 0

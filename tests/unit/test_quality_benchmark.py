@@ -34,3 +34,23 @@ def test_seeds_are_summed_up_look_by_look_and_drawn(tmp_path):
     assert rows[0]["seconds"] == pytest.approx(1.0)
     quality.draw({"ways": {"one": rows}, "floor": 0.5}, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--looks", "0"), "--looks, --seeds, --at-once and --seconds must be above 0."),
+        (
+            ("--way", "x: net=dcgan dcgan.features=-1"),
+            "--way 'x: net=dcgan dcgan.features=-1': 1 problem\n"
+            "  train.dcgan.features: must be at least 1, got -1",
+        ),
+    ],
+)
+def test_a_wrong_number_or_way_is_said_before_anything_is_trained(
+    packed_digits, monkeypatch, asked, told
+):
+    monkeypatch.setattr("sys.argv", ["quality", str(packed_digits), *asked])
+    with pytest.raises(SystemExit) as ended:
+        quality.main()
+    assert ended.value.code == f"quality: {told}"
