@@ -24,7 +24,7 @@ from monge.errors import MongeError, ServiceError
 from monge.params import PARAMS_FILE
 from monge.params.file import changes_of_make
 from monge.tracking import address
-from pipelines import SERVERS, place, settings
+from pipelines import SERVERS, embedded, place, settings
 from pipelines.server import answers
 
 _PR_SET_PDEATHSIG = 1
@@ -68,14 +68,17 @@ def main() -> int:
         file = Path(folder) / settings.FILE
         file.write_text(parameters, encoding="utf-8")
         ours = {PARAMS_FILE: str(file), settings.UNTIL: str(began_s + asked.minutes * 60)}
-        return _guarded(os.environ | ours | {"MONGE_WORKSPACE": asked.workspace})
+        ours["MONGE_WORKSPACE"] = asked.workspace
+        with embedded.server() as (api, held):
+            return _guarded(os.environ | ours | api, held)
 
 
-def _guarded(environment: dict[str, str]) -> int:
-    """Run the flow and pass Ctrl-C on to it; its exit code."""
+def _guarded(environment: dict[str, str], held: tuple[int, ...]) -> int:
+    """Run the flow and pass Ctrl-C on to it; its exit code. It inherits the files `held`."""
     flow = subprocess.Popen(
         [sys.executable, "-m", "pipelines.retrain"],
         env=environment,
+        pass_fds=held,
         start_new_session=True,
         preexec_fn=_end_with_parent,  # noqa: PLW1509 (there is one thread here)
     )

@@ -43,7 +43,7 @@ def run(command: Sequence[str], log: Callable[[str], None], **environment: str) 
     """
     tail: deque[str] = deque(maxlen=20)
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", _GUARD, str(GRACE_S), *command], stdin=subprocess.PIPE,
+        guarded(GRACE_S, command), stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         bufsize=1, env=_environment() | environment, start_new_session=True,
     )  # fmt: skip
@@ -64,6 +64,11 @@ def run(command: Sequence[str], log: Callable[[str], None], **environment: str) 
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 stream.close()
+
+
+def guarded(grace_s: float, command: Sequence[str]) -> list[str]:
+    """Put the guard in front of a command: when its standard input closes, the command ends."""
+    return [sys.executable, "-I", "-S", _GUARD, str(grace_s), *command]
 
 
 def stop(_number: int = 0, _frame: FrameType | None = None) -> None:

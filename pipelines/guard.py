@@ -19,7 +19,8 @@ def main(grace_s: float, command: list[str]) -> int:
     # A handler and not SIG_IGN, which the command would inherit.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    # What is open here beside the standard streams was handed over for the command.
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
     threading.Thread(target=_end_with_flow, args=(grace_s,), daemon=True).start()
     code = child.wait()
     if code < 0:

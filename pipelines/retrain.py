@@ -25,7 +25,7 @@ from monge.errors import MongeError
 from monge.paths import Paths
 from monge.stages import dvc_lock
 from monge.versions.dvc import forget_cut_note
-from pipelines import artifacts, brief, child, hooks, place, settings, summary, turn
+from pipelines import artifacts, brief, child, embedded, hooks, place, settings, summary, turn
 from pipelines import workspace as own
 from pipelines.stage import FILE_STAGES, choose, run_stage, unchanged
 from pipelines.watch import watched
@@ -103,6 +103,11 @@ def _chain(parameters: str, log: Callable[[str], None]) -> Any:
 def main() -> int:
     """Run the flow once; the first Ctrl-C lets the stage in hand save its work and end."""
     signal.signal(signal.SIGINT, child.stop)
+    try:
+        embedded.ready()
+    except MongeError as error:
+        print(f"retrain: {error}", file=sys.stderr)
+        return error.exit_code
     where: Any = os.environ.get(own.WORKSPACE) or "shared"
     state: State[Any] = retrain(workspace=where, return_state=True)  # type: ignore[assignment]
     if state.is_completed():
