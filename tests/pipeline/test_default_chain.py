@@ -175,13 +175,13 @@ def test_mlflow_holds_one_run_with_everything(finished):
         runs = database.execute("select run_uuid, status from runs").fetchall()
         assert [status for _, status in runs] == ["FINISHED"]
         metrics = {row[0] for row in database.execute("select distinct key from metrics")}
-        assert {"wasserstein_estimate", "gradient_norm", "evaluate.frechet"} <= metrics
+        assert {"relativistic_estimate", "gradient_penalty", "evaluate.frechet"} <= metrics
         steps = database.execute(
-            "select count(*), count(distinct step) from metrics where key='wasserstein_estimate'"
+            "select count(*), count(distinct step) from metrics where key='relativistic_estimate'"
         ).fetchone()
         assert steps[0] == steps[1] > 10
         params = dict(database.execute("select key, value from params"))
-        assert params["train.objective"] == "wgan-gp"
+        assert params["train.objective"] == "rpgan"
         tags = dict(database.execute("select key, value from tags"))
         assert {"python", "version.torch", "cpu_count"} <= tags.keys()
         digests = [row[0] for row in database.execute("select digest from datasets")]

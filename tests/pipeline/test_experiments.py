@@ -36,7 +36,7 @@ def test_a_temporary_experiment_is_in_the_projects_memory_and_is_promoted_from_t
     assert not list(copies.glob("tmp*")), done.stdout
 
     ((run_id, key),) = rows(project, "SELECT run_uuid, value FROM tags WHERE key = 'monge.key'")
-    steps = rows(project, "SELECT step FROM metrics WHERE key = 'wasserstein_estimate'")
+    steps = rows(project, "SELECT step FROM metrics WHERE key = 'relativistic_estimate'")
     assert sorted(steps) == [(5,), (10,), (15,), (20,)]
     assert rows(project, "SELECT value FROM tags WHERE key = 'monge.experiment'") == [("first",)]
     files = {path.name for path in (project.folder / "mlartifacts" / run_id).rglob("*.*")}

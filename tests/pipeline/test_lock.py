@@ -19,7 +19,8 @@ from tests.pipeline.conftest import COMMANDS, Project
 pytestmark = pytest.mark.timeout(600)
 TINY = {
     "train": {
-        "steps": 20, "batch_size": 8, "latent_dim": 4, "mlp": {"depth": 1, "width": 8},
+        "objective": "wgan-gp", "steps": 20, "batch_size": 8, "latent_dim": 4,
+        "mlp": {"depth": 1, "width": 8},
         "log_every": 10, "grid_every": 20, "quality_every": 20, "checkpoint_every": 5,
         "learning_rate_decay": "none",
     },

@@ -12,11 +12,11 @@ from PIL import Image
 pytestmark = pytest.mark.timeout(600)
 
 QUICK = (
-    "prepare.colour=rgb", "train.net=dcgan", "train.wgan-gp.learning_rate=1e-4", "train.steps=4",
-    "train.dcgan.features=4", "train.latent_dim=16", "train.checkpoint_every=2",
-    "train.log_every=1", "evaluate.images=200", "evaluate.transport_images=40",
-    "evaluate.repeats=2", "evaluate.projections=16", "evaluate.features=random",
-    "promote.name=mine",
+    "prepare.colour=rgb", "train.net=dcgan", "train.objective=wgan-gp",
+    "train.wgan-gp.learning_rate=1e-4", "train.steps=4", "train.dcgan.features=4",
+    "train.latent_dim=16", "train.checkpoint_every=2", "train.log_every=1", "evaluate.images=200",
+    "evaluate.transport_images=40", "evaluate.repeats=2", "evaluate.projections=16",
+    "evaluate.features=random", "promote.name=mine",
 )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ pytestmark = pytest.mark.timeout(400)
 
 SMALL = (
     "train.steps=800", "train.batch_size=32", "train.latent_dim=8", "train.device=cpu",
-    "train.mlp.depth=2", "train.mlp.width=64", "train.wgan-gp.critic_steps=1",
+    "train.mlp.depth=2", "train.mlp.width=64", "train.objective=wgan-gp",
+    "train.wgan-gp.critic_steps=1",
 )  # fmt: skip
 QUICK = ("--samples", "1024", "--steps", "120")
 

@@ -43,7 +43,8 @@ RULE = "src/monge/objectives/wgan_gp.py"
 TARGETS = ("(norms - 1.0)", "(norms - 1.5)")
 SEEDS = st.integers(0, 2)
 TRAIN = {
-    "steps": 12, "batch_size": 8, "latent_dim": 4, "mlp": {"depth": 1, "width": 8},
+    "objective": "wgan-gp", "steps": 12, "batch_size": 8, "latent_dim": 4,
+    "mlp": {"depth": 1, "width": 8},
     "learning_rate_decay": "none", "log_every": 6, "grid_every": 1000, "quality_every": 1000,
     "checkpoint_every": 4, "threads": 1,
 }  # fmt: skip

@@ -54,7 +54,7 @@ def choices(images: Images, seconds: float, timed: Timed, fixed: dict[str, objec
     """
     chosen = [_net(images), _conditional(images), _augment(images)]
     values = {choice.key: choice.value for choice in chosen} | fixed
-    chosen += _method(values["train.net"])
+    chosen += _method(values)
     values |= {choice.key: choice.value for choice in chosen} | fixed
     width, each_s = _width(values, seconds, timed)
     steps = _rounded(seconds / each_s)
@@ -75,17 +75,21 @@ def _net(images: Images) -> Choice:
     return Choice("train.net", "dcgan" if large and drawn else "mlp", why)
 
 
-def _method(net: object) -> list[Choice]:
-    """The recommended settings of a net, as measured."""
-    if net == "mlp":
-        rates = {"wgan-gp.learning_rate": 1e-3, "wgan-gp.critic_steps": 5, "batch_size": 64,
-                 "average_half_life": 20_000}  # fmt: skip
+def _method(values: Mapping[str, object]) -> list[Choice]:
+    """The recommended method of a net and the settings of training with it, as measured."""
+    if values["train.net"] == "mlp":  # at the rate that params.yaml has for rpgan
+        method, steps, others = "rpgan", 5, {"batch_size": 64, "average_half_life": 20_000}
     else:
-        rates = {"wgan-gp.learning_rate": 1e-3, "wgan-gp.critic_steps": 2, "batch_size": 32,
-                 "average_half_life": 5000}  # fmt: skip
+        method, steps, others = "wgan-gp", 2, {"batch_size": 32, "average_half_life": 5000}
     reason = "the soonest good with this net of those measured"
-    first = Choice("train.objective", "wgan-gp", reason)
-    return [first, *(Choice(f"train.{key}", value, reason) for key, value in rates.items())]
+    taken = values.get("train.objective", method)
+    used = reason if taken == "wgan-gp" else f"not used by {taken}"
+    return [
+        Choice("train.objective", method, reason),
+        Choice("train.wgan-gp.learning_rate", 1e-3, used),
+        Choice("train.wgan-gp.critic_steps", steps, used),
+        *(Choice(f"train.{key}", value, reason) for key, value in others.items()),
+    ]
 
 
 def _conditional(images: Images) -> Choice:

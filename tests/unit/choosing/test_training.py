@@ -75,6 +75,7 @@ def test_what_somebody_chose_is_what_the_others_suit():
 
     values = chosen(timed=timed, net="mlp", steps=1000, conditional=False)
     assert values["train.wgan-gp.critic_steps"] == 5  # those of mlp
+    assert values["train.objective"] == "rpgan"
     assert values["train.grid_every"] == 100
     assert len(seen) == 1
     assert seen[0]["train.net"] == "mlp"

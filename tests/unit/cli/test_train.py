@@ -17,7 +17,7 @@ SMALL = (
     "--set", "train.steps=8", "--set", "train.checkpoint_every=4", "--set", "train.mlp.width=8",
     "--set", "train.device=cpu",
 )  # fmt: skip
-SLOWER = ("--set", "train.wgan-gp.learning_rate=0.0005")
+SLOWER = ("--set", "train.rpgan.learning_rate=0.001")
 
 
 def monge(*arguments, cwd):
@@ -51,7 +51,7 @@ def test_a_refused_training_is_fine_tuned_by_the_command_that_it_names(project):
     before = first_weights(project / "checkpoints")
     refused = monge("train", *SMALL, *SLOWER, cwd=project)
     assert refused.returncode == 2
-    assert "train.wgan-gp.learning_rate: 0.001 -> 0.0005" in refused.stderr
+    assert "train.rpgan.learning_rate: 0.002 -> 0.001" in refused.stderr
     commands = re.findall(r"`(monge train [^`]*)`", refused.stderr)
     assert len(commands) == 2  # a fresh run, and fine-tuning
     program, *typed = shlex.split(commands[1])

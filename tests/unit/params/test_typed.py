@@ -200,10 +200,10 @@ def test_the_files_numbers_are_those_that_dvc_reads(text, number, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "meant"),
     [
-        (["train.lr=1"], "train.wgan-gp.learning_rate"),
-        (["train.learning_rate=1"], "train.wgan-gp.learning_rate"),
-        (["train.learningrate=1"], "train.wgan-gp.learning_rate"),
-        (["train.objective=rpgan", "train.lr=1"], "train.rpgan.learning_rate"),
+        (["train.lr=1"], "train.rpgan.learning_rate"),
+        (["train.learning_rate=1"], "train.rpgan.learning_rate"),
+        (["train.learningrate=1"], "train.rpgan.learning_rate"),
+        (["train.objective=wgan-gp", "train.lr=1"], "train.wgan-gp.learning_rate"),
         (["train.objective=gan", "train.critic_steps=1"], "train.gan.discriminator_steps"),
         (["train.wgan_gp.learning_rate=1"], "train.wgan-gp"),
         (["train.net=dcgan", "train.features=4"], "train.dcgan.features"),
