@@ -23,7 +23,7 @@ EMBEDDED = "MONGE_EMBEDDED_PREFECT"
 """The variable that has the API's address, in processes whose server is starting."""
 
 START_S = 120.0
-"""What the server may take: the first one of a project makes its database."""
+"""The time that the server may take: the first one of a project makes its database."""
 
 _GRACE_S = 5.0
 # As Prefect's own way sets them: no pages, and the services of a server that lives for one run.

@@ -71,13 +71,13 @@ def test_the_digits_are_good_for_an_independent_judge(finished):
     assert figures["accuracy_on_real"] > 0.95  # the judge knows digits
     assert abs(figures["confidence_on_real"] - figures["accuracy_on_real"]) < 0.03  # and how well
     assert 9.0 < figures["score_of_real"] < 10.0, figures
-    # Ratio, frechet and frechet_at_equal_size of three seeds were 0.84 to 0.85, 0.03 to 0.05 and
-    # 0.06 to 0.08; stopped at 10% of the steps 0.64 to 0.68, 0.32 to 0.53 and 0.35 to 0.56. A judge
-    # that saturates gives ratios from 0.96 on.
-    assert 0.75 < figures["ratio"] < 0.95, figures
-    assert 0.005 < figures["frechet"] < 0.15, figures
+    # Ratio, frechet and frechet_at_equal_size of three seeds were 0.94, 0.010 to 0.014 and 0.038
+    # to 0.042; stopped at 10% of the steps 0.76 to 0.79, 0.25 to 0.34 and 0.26 to 0.33. A judge
+    # that saturates gives the stopped ones ratios from 0.96 on, too.
+    assert 0.87 < figures["ratio"] < 0.97, figures
+    assert 0.003 < figures["frechet"] < 0.1, figures
     assert 0.02 < figures["frechet_of_real"] < 0.1, figures
-    assert 0.02 < figures["frechet_at_equal_size"] < 0.2, figures
+    assert 0.02 < figures["frechet_at_equal_size"] < 0.15, figures
     assert figures["smallest_class"] >= 0.05, figures
     assert figures["largest_class"] <= 0.16, figures
 
@@ -106,8 +106,8 @@ def test_generators_of_known_order_are_ranked_so_by_the_figures_that_should(fini
     dataset = PackedDataset.open(project.folder / "data/prepared")
     good = Sampler.load(project.folder / "models/generator.onnx", "cpu").sample(5000)
     sets = {
-        "1%": _stopped_at(40, project, tmp_path),
-        "10%": _stopped_at(400, project, tmp_path),
+        "1%": _stopped_at(80, project, tmp_path),
+        "10%": _stopped_at(800, project, tmp_path),
         "100%": good[:2000],
         "blurred": np.rint(gaussian_filter(good[:2000].astype(float), (0, 0.6, 0.6, 0))),
         "five": _of_five_classes(good, dataset),
@@ -137,11 +137,11 @@ def test_generators_of_known_order_are_ranked_so_by_the_figures_that_should(fini
     better("100%", "blurred", *distances, "classifier_score", "precision")
     better("100%", "five", *distances, "recall", "coverage", "class_balance", "class_js")
     assert figures["blurred"]["sharpness"].value < 0.7 * figures["100%"]["sharpness"].value
-    # Half of the classes are as good as all, looked at one by one; and blur pleases the pixels.
+    # Half of the classes are as good as all, looked at one by one; and the pixels forgive blur.
     five, whole = figures["five"]["precision"], figures["100%"]["precision"]
     assert five.value > whole.value - 3 * np.hypot(five.noise, whole.noise)
-    pixels = "wasserstein1_pixels"
-    assert figures["blurred"][pixels].value < figures["100%"][pixels].value
+    blurred, whole = (figures[name]["wasserstein1_pixels"] for name in ("blurred", "100%"))
+    assert blurred.value < whole.value + 3 * np.hypot(blurred.noise, whole.noise)
     copies = figures["100%"]["copying"]
     assert copies.p_value is not None
     assert copies.p_value > 0.05
@@ -273,9 +273,9 @@ def test_a_worse_generator_becomes_challenger_and_not_champion(finished):
     """Last in this file: it changes the project's parameters."""
     project, _, _ = finished
     output = project.retrain("train.steps=60").stdout
-    assert "params.yaml: train.steps: 4000 -> 60" in output
-    assert "a new training, because: train.steps: 4000 -> 60" in output
-    assert (project.folder / "checkpoints.replaced/step-00004000").is_dir()
+    assert "params.yaml: train.steps: 8000 -> 60" in output
+    assert "a new training, because: train.steps: 8000 -> 60" in output
+    assert (project.folder / "checkpoints.replaced/step-00008000").is_dir()
     assert "monge-digits version 1. Version 2 is not promoted: " in output, output
     with sqlite3.connect(project.folder / "mlflow.db") as database:
         aliases = dict(

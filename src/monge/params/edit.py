@@ -8,7 +8,7 @@ from typing import Any
 
 
 def laid_over(text: str, values: Mapping[str, Any], log: Callable[[str], None]) -> str:
-    """A YAML text with values by dotted key; each change is said: `train.steps: 4000 -> 100`."""
+    """A YAML text with values by dotted key; each change is said: `train.steps: 8000 -> 100`."""
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
 

@@ -60,7 +60,7 @@ def test_values_are_laid_over_with_comments_and_the_rest_as_they_were():
     text = (ROOT / "params.yaml").read_text()
     said: list[str] = []
     changed = laid_over(text, {"train.steps": 7, "train.wgan-gp.critic_steps": 1}, said.append)
-    assert said == ["train.steps: 4000 -> 7", "train.wgan-gp.critic_steps: 5 -> 1"]
+    assert said == ["train.steps: 8000 -> 7", "train.wgan-gp.critic_steps: 5 -> 1"]
     before, after = text.splitlines(), changed.splitlines()
     differing = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
     assert len(differing) == 2
