@@ -65,8 +65,9 @@ class Clone:
         return self.seconds(sys.executable, "-m", "pipelines", *flags(TINY), **environment)
 
     def train(self, steps: int, tracking: str) -> float:
-        """Time the default training at this length."""
-        command = ("monge", "train", "--fresh", *flags((f"train.steps={steps}",)))
+        """Time a training of `wgan-gp` on the digits at this length."""
+        changes = ("train.objective=wgan-gp", f"train.steps={steps}")
+        command = ("monge", "train", "--fresh", *flags(changes))
         return self.seconds(*command, MONGE_TRACKING=tracking)
 
 

@@ -34,7 +34,8 @@ SIDE = 32
 CLASSES = 10
 COMMON = (
     "prepare.source=archive", "prepare.resolution=32", "prepare.colour=rgb", "train.net=dcgan",
-    "train.dcgan.features=16", "train.latent_dim=64", "evaluate.images=10000",
+    "train.objective=wgan-gp", "train.dcgan.features=16", "train.latent_dim=64",
+    "evaluate.images=10000",
 )  # fmt: skip
 
 
