@@ -119,7 +119,7 @@ def test_evaluate_does_it_too_and_a_training_that_goes_on_repeats_no_step(made, 
     clone.run("monge", "evaluate", *SET)
     assert_whole(clone, made)
     clone.run("monge", "train", *SET, "--set", "train.steps=30")
-    steps = [step for step, _ in points(clone, "wasserstein_estimate")]
+    steps = [step for step, _ in points(clone, "relativistic_estimate")]
     assert sorted(steps) == [5, 10, 15, 20, 25, 30]
     changed = [tag for tag in only_run(clone).data.tags if tag.startswith("changed.")]
     assert changed == ["changed.train.steps"]
@@ -130,7 +130,7 @@ def test_another_trainings_checkpoints_give_no_curve(made, clone):
     clone.run("monge", "promote", *SET)
     run = only_run(clone)
     assert run.data.tags["monge.rebuilt"] == "true"
-    assert "wasserstein_estimate" not in run.data.metrics
+    assert "relativistic_estimate" not in run.data.metrics
     assert "train.steps" in run.data.params
     assert "samples.gif" not in files(clone, run)
 
