@@ -135,9 +135,8 @@ def test_only_what_is_posted_to_and_gives_a_response_takes_the_short_way():
 
 def post(app: FastPath, **headers: str) -> httpx.Response:
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
-            return await client.post("/busy", json={"a": 1}, headers=headers)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            return await client.post("http://service/busy", json={"a": 1}, headers=headers)
 
     return asyncio.run(ask())
 

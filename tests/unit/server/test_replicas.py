@@ -143,10 +143,8 @@ def answers(status: int, kind: str, body: bytes = b"of Ray"):
 
 
 async def ask(app, path: str = "/v1/samples") -> httpx.Response:
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
-    ) as client:
-        return await client.get(path)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+        return await client.get(f"http://127.0.0.1{path}")
 
 
 @pytest.mark.parametrize(
