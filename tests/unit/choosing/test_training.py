@@ -66,6 +66,15 @@ def test_what_dcgan_does_not_draw_is_for_mlp():
     assert chosen(Images(5000, (3, 36, 24)))["train.net"] == "dcgan"
 
 
+def test_what_is_chosen_for_another_method_is_said_not_to_be_used():
+    for images, method, reason in (
+        (Images(5000, (1, 8, 8)), "rpgan", "not used by rpgan"), (PHOTOS, "wgan-gp", "soonest good")
+    ):  # fmt: skip
+        found = {choice.key: choice for choice in choices(images, 100.0, fast, {})}
+        assert found["train.objective"].value == method
+        assert reason in str(found["train.wgan-gp.learning_rate"])
+
+
 def test_what_somebody_chose_is_what_the_others_suit():
     seen = []
 
