@@ -56,11 +56,18 @@ def server() -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
         )  # fmt: skip
         os.close(end)
     try:
-        # There are no pages to point to.
-        yield {"PREFECT_API_URL": api, "PREFECT_UI_URL": "", EMBEDDED: api}, (held,)
+        # There are no pages to point to, and no proxy knows the way here.
+        variables = {"PREFECT_API_URL": api, "PREFECT_UI_URL": "", EMBEDDED: api}
+        yield variables | {"no_proxy": _direct()}, (held,)
     finally:
         os.close(held)
         process.wait()
+
+
+def _direct() -> str:
+    """The hosts that are asked without a proxy: this machine as well."""
+    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    return ",".join(filter(None, (named, "127.0.0.1")))
 
 
 def _uvicorn(door: int) -> list[str]:

@@ -12,16 +12,24 @@ import pytest
 
 from monge.errors import ServiceError
 from pipelines import embedded
-from pipelines.server import answers
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.timeout(400)
-RUN = """
-import subprocess, sys
+FLOW = """
+import time
+from pipelines import embedded
+embedded.ready()
+print("ready", flush=True)
+time.sleep(600)
+"""
+RUN = f"""
+import os, subprocess, sys
 from pipelines import embedded
 with embedded.server() as (api, held):
-    flow = [sys.executable, "-c", "import time; time.sleep(600)"]
-    child = subprocess.Popen(flow, pass_fds=held, start_new_session=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", {FLOW!r}], env=os.environ | api, pass_fds=held,
+        start_new_session=True,
+    )
     print(api["PREFECT_API_URL"], child.pid, flush=True)
     child.wait()
 """
@@ -39,21 +47,24 @@ def closed(api, within_s):
 
 
 def test_it_answers_who_asks_before_it_is_there_and_ends_with_who_holds_it(tmp_path):
+    nobody = "http://127.0.0.1:9"  # a company's proxy, which does not know the way back here
     environment = os.environ | {"PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    environment.pop("PREFECT_API_URL", None)
+    environment |= {"http_proxy": nobody, "HTTP_PROXY": nobody, "NO_PROXY": "intern.example"}
+    for name in ("PREFECT_API_URL", "no_proxy"):
+        environment.pop(name, None)
     run = subprocess.Popen(
         [sys.executable, "-c", RUN], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )
     assert run.stdout is not None
-    with run.stdout:
-        api, flow = run.stdout.readline().split()
+    api, flow = run.stdout.readline().split()
     try:
-        assert answers(api, embedded.START_S)
+        assert run.stdout.readline() == "ready\n"
         os.kill(run.pid, signal.SIGKILL)
         run.wait()
         assert not closed(api, 2.0)  # the flow still works with it
     finally:
         os.kill(int(flow), signal.SIGKILL)
+        run.stdout.close()
     assert closed(api, 60.0)
 
 
