@@ -89,5 +89,5 @@ def ready() -> None:
         raise ServiceError(
             "Prefect's own server, for this run, did not start; what it said is above. Its "
             f"database is in {os.environ['PREFECT_HOME']}: move that folder away to begin with a "
-            "new one, or start a server by `make prefect`."
+            "new one."
         )
