@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from monge import servers
+from monge.imports import uncollected
 from monge.products import home
 
 # What a run needs where servers restart and processes die; `deploy` gives it to workers' runs, too.
@@ -30,6 +31,7 @@ _DEFAULTS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     **RUNS,
 }
+uncollected()
 for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)
 

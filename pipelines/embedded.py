@@ -12,8 +12,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
 
 from monge.errors import ServiceError
 from pipelines import child
@@ -26,6 +24,7 @@ START_S = 120.0
 """The time that the server may take: the first one of a project makes its database."""
 
 _GRACE_S = 5.0
+_SERVE = (sys.executable, "-m", "pipelines.embedded")
 # As Prefect's own way sets them: no pages, and the services of a server that lives for one run.
 _SERVER = {
     "PREFECT_UI_ENABLED": "0",
@@ -51,7 +50,7 @@ def server() -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
         api = f"http://127.0.0.1:{door.getsockname()[1]}/api"
         end, held = os.pipe()
         process = subprocess.Popen(
-            child.guarded(_GRACE_S, _uvicorn(door.fileno())), env=os.environ | _SERVER,
+            child.guarded(_GRACE_S, [*_SERVE, str(door.fileno())]), env=os.environ | _SERVER,
             stdin=end, pass_fds=[door.fileno()], start_new_session=True,
         )  # fmt: skip
         os.close(end)
@@ -70,18 +69,6 @@ def _direct() -> str:
     return ",".join(filter(None, (named, "127.0.0.1")))
 
 
-def _uvicorn(door: int) -> list[str]:
-    found = find_spec("prefect")
-    assert found is not None
-    assert found.origin is not None
-    folder = Path(found.origin).parents[1]
-    return [
-        sys.executable, "-m", "uvicorn", "--app-dir", str(folder), "--factory",
-        "prefect.server.api.server:create_app", "--fd", str(door), "--log-level", "error",
-        "--lifespan", "on",
-    ]  # fmt: skip
-
-
 def ready() -> None:
     """Wait for the server that is starting, if one is. Raises ServiceError if it does not come."""
     api = os.environ.get(EMBEDDED)
@@ -91,3 +78,15 @@ def ready() -> None:
             f"database is in {os.environ['PREFECT_HOME']}: move that folder away to begin with a "
             "new one."
         )
+
+
+def _serve(door: int) -> None:
+    """Be that server, at a socket that listens."""
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    uvicorn.run(create_app(), fd=door, log_level="error", lifespan="on")
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

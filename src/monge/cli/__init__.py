@@ -24,6 +24,7 @@ from monge.cli.base import RANK, app
 from monge.cli.memory import for_want_of_memory
 from monge.credentials import Formatter, hidden, trace
 from monge.errors import InputError, MissingExtra, MongeError, StorageError
+from monge.imports import uncollected
 from monge.outputs import Patient
 
 __all__ = [
@@ -37,6 +38,7 @@ _NAMES = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.E
 
 def main() -> None:
     """The console command. Exit codes: 0 done, 2 the input, 3 the environment, 4 the training."""
+    uncollected()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for handler in logging.getLogger().handlers:
         handler.setFormatter(Formatter("%(message)s"))
