@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = Path(sys.executable).parent
 PARTS = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", "pipelines", "src")
 TINY = (
-    "train.objective=wgan-gp", "train.steps=240", "train.batch_size=16", "train.latent_dim=8",
-    "train.mlp.depth=2", "train.mlp.width=32", "train.checkpoint_every=20", "train.log_every=20",
-    "train.grid_every=120",
+    "train.objective=wgan-gp", "train.wgan-gp.critic_steps=2", "train.steps=240",
+    "train.batch_size=16", "train.latent_dim=8", "train.mlp.depth=2", "train.mlp.width=32",
+    "train.checkpoint_every=20", "train.log_every=20", "train.grid_every=120",
     "evaluate.images=60", "evaluate.transport_images=20", "evaluate.repeats=2",
     "evaluate.projections=8", "evaluate.features=pixels", "promote.name=tiny",
 )  # fmt: skip

@@ -30,6 +30,8 @@ _ENOUGH = 4000
 _CONVOLUTIONS = 16
 """The shorter side in pixels from which on dcgan is better than mlp."""
 
+_CRITIC_NORM = "train.dcgan.critic_norm"
+
 _WIDTHS = (64, 32, 16, 8)
 _LEAST_STEPS, _MOST_STEPS = 200, 200_000
 
@@ -77,18 +79,28 @@ def _net(images: Images) -> Choice:
 
 def _method(values: Mapping[str, object]) -> list[Choice]:
     """The recommended method of a net and the settings of training with it, as measured."""
-    if values["train.net"] == "mlp":  # at the rate that params.yaml has for rpgan
-        method, steps, others = "rpgan", 5, {"batch_size": 64, "average_half_life": 20_000}
-    else:
-        method, steps, others = "wgan-gp", 2, {"batch_size": 32, "average_half_life": 5000}
-    reason = "the soonest good with this net of those measured"
+    small = values["train.net"] == "mlp"
+    by_class = values["train.conditional"] and values.get(_CRITIC_NORM) in (None, "none")
+    method = "rpgan" if small or by_class else "wgan-gp"
     taken = values.get("train.objective", method)
-    used = reason if taken == "wgan-gp" else f"not used by {taken}"
+    of_classes = " of images with classes" if method == "rpgan" and not small else ""
+    reason = f"the soonest good{of_classes} with this net of those measured"
+
+    def of(user: str, key: str, value: object) -> Choice:
+        return Choice(key, value, reason if taken == user else f"not used by {taken}")
+
+    norm, weights = ("none", "he") if taken == "rpgan" and not small else ("instance", "small")
+    why = f"the best with {taken}" if not small else "not used by mlp"
+    batch, half_life = (64, 20_000) if small else (32, 5000)
     return [
         Choice("train.objective", method, reason),
-        Choice("train.wgan-gp.learning_rate", 1e-3, used),
-        Choice("train.wgan-gp.critic_steps", steps, used),
-        *(Choice(f"train.{key}", value, reason) for key, value in others.items()),
+        of("wgan-gp", "train.wgan-gp.learning_rate", 1e-3),
+        of("wgan-gp", "train.wgan-gp.critic_steps", 5 if small else 2),
+        of("rpgan", "train.rpgan.learning_rate", 2e-3 if small else 4e-3),
+        Choice(_CRITIC_NORM, norm, why),
+        Choice("train.dcgan.critic_initialisation", weights, why),
+        Choice("train.batch_size", batch, reason),
+        Choice("train.average_half_life", half_life, reason),
     ]
 
 

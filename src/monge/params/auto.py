@@ -13,8 +13,10 @@ KEYS = (
     "prepare.resolution", "prepare.colour", "prepare.fit", "prepare.background",
     "train.net", "train.objective", "train.conditional", "train.augment", "train.batch_size",
     "train.steps", "train.average_half_life", "train.dcgan.features",
-    "train.wgan-gp.learning_rate", "train.wgan-gp.critic_steps", "train.log_every",
-    "train.grid_every", "train.quality_every", "train.checkpoint_every", "promote.conditions",
+    "train.dcgan.critic_norm", "train.dcgan.critic_initialisation",
+    "train.wgan-gp.learning_rate", "train.wgan-gp.critic_steps", "train.rpgan.learning_rate",
+    "train.log_every", "train.grid_every", "train.quality_every", "train.checkpoint_every",
+    "promote.conditions",
 )  # fmt: skip
 """The keys that can be chosen. `auto` of any other key is a value like the others."""
 

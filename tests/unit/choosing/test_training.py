@@ -66,13 +66,31 @@ def test_what_dcgan_does_not_draw_is_for_mlp():
     assert chosen(Images(5000, (3, 36, 24)))["train.net"] == "dcgan"
 
 
+UNLABELLED = Images(5000, (3, 32, 32))
+
+
 def test_what_is_chosen_for_another_method_is_said_not_to_be_used():
-    for images, method, reason in (
-        (Images(5000, (1, 8, 8)), "rpgan", "not used by rpgan"), (PHOTOS, "wgan-gp", "soonest good")
-    ):  # fmt: skip
+    for images, method in ((Images(5000, (1, 8, 8)), "rpgan"), (UNLABELLED, "wgan-gp")):
         found = {choice.key: choice for choice in choices(images, 100.0, fast, {})}
         assert found["train.objective"].value == method
-        assert reason in str(found["train.wgan-gp.learning_rate"])
+        for of in ("rpgan", "wgan-gp"):
+            reason = "the soonest good" if of == method else f"not used by {method}"
+            assert reason in str(found[f"train.{of}.learning_rate"])
+
+
+def test_photographs_with_classes_are_for_pairs_of_a_class_and_others_for_a_slope():
+    def method(images=PHOTOS, **fixed):
+        values = chosen(images, **fixed)
+        keys = ("objective", "dcgan.critic_norm", "dcgan.critic_initialisation")
+        return tuple(values[f"train.{key}"] for key in keys)
+
+    assert method() == ("rpgan", "none", "he")
+    assert method(UNLABELLED) == ("wgan-gp", "instance", "small")
+    assert method(conditional=False) == ("wgan-gp", "instance", "small")
+    # A critic with a norm, which somebody has asked for, is bad with pairs.
+    assert method(**{"dcgan.critic_norm": "instance"})[0] == "wgan-gp"
+    assert method(objective="wgan-gp")[1:] == ("instance", "small")
+    assert method(UNLABELLED, objective="rpgan")[1:] == ("none", "he")
 
 
 def test_what_somebody_chose_is_what_the_others_suit():
