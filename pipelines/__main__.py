@@ -76,7 +76,7 @@ def main() -> int:
 def _guarded(environment: dict[str, str], held: tuple[int, ...]) -> int:
     """Run the flow and pass Ctrl-C on to it; its exit code. It inherits the files `held`."""
     flow = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.retrain"],
+        [sys.executable, "-m", "pipelines.once"],
         env=environment,
         pass_fds=held,
         start_new_session=True,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +41,26 @@ def run(command: Sequence[str], log: Callable[[str], None], **environment: str) 
     SIGTERM, then SIGKILL, before we go on stopping: DVC leaves its stage running otherwise. If we
     are killed, the guard that the child runs under does the same.
     """
-    tail: deque[str] = deque(maxlen=20)
+    return follow(start(command, environment), log)
+
+
+def start(
+    command: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[str]:
+    """Start it under the guard. Who starts one follows it to its end, or drops it."""
     process = subprocess.Popen(
         guarded(GRACE_S, command), stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        bufsize=1, env=_environment() | environment, start_new_session=True,
+        bufsize=1, env={**our_environment(), **environment}, start_new_session=True,
+        pass_fds=pass_fds,
     )  # fmt: skip
     _running.add(process)
+    return process
+
+
+def follow(process: subprocess.Popen[str], log: Callable[[str], None]) -> Ended:
+    """Hand each line of what was started to `log`, to the end."""
+    tail: deque[str] = deque(maxlen=20)
     try:
         assert process.stdout is not None
         for line in process.stdout:
@@ -60,10 +73,20 @@ def run(command: Sequence[str], log: Callable[[str], None], **environment: str) 
         _end(process)
         raise
     finally:
-        _running.discard(process)
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                stream.close()
+        _forget(process)
+
+
+def drop(process: subprocess.Popen[str]) -> None:
+    """End what was started and has not begun to work."""
+    _end(process)
+    _forget(process)
+
+
+def _forget(process: subprocess.Popen[str]) -> None:
+    _running.discard(process)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
 
 
 def guarded(grace_s: float, command: Sequence[str]) -> list[str]:
@@ -81,7 +104,7 @@ def stop(_number: int = 0, _frame: FrameType | None = None) -> None:
             os.killpg(process.pid, number)
 
 
-def _environment() -> dict[str, str]:
+def our_environment() -> dict[str, str]:
     """Ours, with this interpreter's commands first on the path: `monge`, `dvc`, `mlflow`."""
     commands = str(Path(sys.executable).parent)
     path = os.pathsep.join([commands, os.environ.get("PATH", os.defpath)])

@@ -7,17 +7,12 @@ Prefect decides when and again; DVC decides what is stale; the work is `monge <s
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from prefect import flow, get_run_logger
-from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from pydantic import Field
 
@@ -25,7 +20,7 @@ from monge.errors import MongeError
 from monge.paths import Paths
 from monge.stages import dvc_lock
 from monge.versions.dvc import forget_cut_note
-from pipelines import artifacts, brief, child, embedded, hooks, place, settings, summary, turn
+from pipelines import ahead, artifacts, brief, hooks, place, settings, summary, turn
 from pipelines import workspace as own
 from pipelines.stage import FILE_STAGES, choose, run_stage, unchanged
 from pipelines.watch import watched
@@ -87,6 +82,8 @@ def _chain(parameters: str, log: Callable[[str], None]) -> Any:
         dvc_lock.distrust(Paths(Path.cwd()), stage)
         log(f"dvc.lock was wrong about {stage} ({how}): it runs again")
     as_before = () if settings.unchosen(Path(parameters)) else unchanged(parameters)
+    if as_before != FILE_STAGES:
+        ahead.dismiss()
     for stage in (*FILE_STAGES, "promote"):
         if stage in ("prepare", "train") and settings.unchosen(Path(parameters), stage):
             state = choose(stage, parameters, return_state=True)
@@ -98,27 +95,3 @@ def _chain(parameters: str, log: Callable[[str], None]) -> Any:
     artifacts.publish(Path.cwd())
     hooks.promoted(summary.promotion_facts(Paths(Path.cwd())))
     return None
-
-
-def main() -> int:
-    """Run the flow once; the first Ctrl-C lets the stage in hand save its work and end."""
-    signal.signal(signal.SIGINT, child.stop)
-    try:
-        embedded.ready()
-    except MongeError as error:
-        print(f"retrain: {error}", file=sys.stderr)
-        return error.exit_code
-    where: Any = os.environ.get(own.WORKSPACE) or "shared"
-    state: State[Any] = retrain(workspace=where, return_state=True)  # type: ignore[assignment]
-    if state.is_completed():
-        if where == "shared":
-            print("\n".join(summary.lines(Path.cwd())))
-        return 0
-    print(f"\nretrain: {state.message}", file=sys.stderr)
-    told = re.search(r"ended with exit code (-?\d+)", state.message or "")
-    code = int(told[1]) if told else 1
-    return 130 if child.stopping else code if code >= 0 else 3  # a signal's: an outside reason
-
-
-if __name__ == "__main__":
-    sys.exit(main())

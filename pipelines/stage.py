@@ -21,7 +21,7 @@ from prefect.states import Failed
 
 from monge import terminal
 from monge.params import PARAMS_FILE
-from pipelines import child, settings
+from pipelines import ahead, child, settings
 from pipelines.child import Ended
 from pipelines.turn import POLL_S, STOPPED
 
@@ -67,8 +67,10 @@ def run_stage(stage: str, parameters: str, skipped: bool = False) -> Any:
     if skipped:
         log.info("Stage '%s' didn't change, skipping", stage)
         return None
-    command = [*_DVC, "repro", "--single-item", stage] if stage in FILE_STAGES else ["monge", stage]
-    ended = _run_alone(command, log.info, parameters)
+    if stage in FILE_STAGES:
+        ended = _run_alone([*_DVC, "repro", "--single-item", stage], log.info, parameters)
+    else:
+        ended = _promoted(log.info, parameters)
     if ended.code == 0:
         return None
     return Failed(message=STOPPED) if child.stopping else _failed(stage, ended)
@@ -98,6 +100,12 @@ def choose(stage: str, parameters: str) -> Any:
         return Failed(message=STOPPED) if child.stopping else _failed(f"choose {stage}", ended)
     settings.keep_chosen(Path(parameters), Path.cwd())
     return None
+
+
+def _promoted(log: Callable[[str], None], parameters: str) -> Ended:
+    """Let the process promote that waits for it, or a new one."""
+    ended = ahead.run(lambda line: _tell(line, log), **{PARAMS_FILE: parameters})
+    return ended or _run_alone(["monge", "promote"], log, parameters)
 
 
 def _run_alone(command: list[str], log: Callable[[str], None], parameters: str) -> Ended:

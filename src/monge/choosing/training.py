@@ -31,6 +31,9 @@ _CONVOLUTIONS = 16
 """The shorter side in pixels from which on dcgan is better than mlp."""
 
 _CRITIC_NORM = "train.dcgan.critic_norm"
+_RATE_OF_PAIRS = "train.rpgan.learning_rate"
+_NARROW = 32
+"""Features of dcgan up to which rpgan was seen to learn well at its higher rate."""
 
 _WIDTHS = (64, 32, 16, 8)
 _LEAST_STEPS, _MOST_STEPS = 200, 200_000
@@ -60,7 +63,9 @@ def choices(images: Images, seconds: float, timed: Timed, fixed: dict[str, objec
     values |= {choice.key: choice.value for choice in chosen} | fixed
     width, each_s = _width(values, seconds, timed)
     steps = _rounded(seconds / each_s)
+    values = {width.key: width.value} | values
     chosen += [width, Choice("train.steps", steps, f"{_each(each_s)} here: {duration(seconds)}")]
+    chosen.append(_rate_of_pairs(values))
     return [*chosen, *_looks(fixed.get("train.steps", steps)), _judged_by(images)]
 
 
@@ -96,12 +101,22 @@ def _method(values: Mapping[str, object]) -> list[Choice]:
         Choice("train.objective", method, reason),
         of("wgan-gp", "train.wgan-gp.learning_rate", 1e-3),
         of("wgan-gp", "train.wgan-gp.critic_steps", 5 if small else 2),
-        of("rpgan", "train.rpgan.learning_rate", 2e-3 if small else 4e-3),
         Choice(_CRITIC_NORM, norm, why),
         Choice("train.dcgan.critic_initialisation", weights, why),
         Choice("train.batch_size", batch, reason),
         Choice("train.average_half_life", half_life, reason),
     ]
+
+
+def _rate_of_pairs(values: Mapping[str, Any]) -> Choice:
+    """The learning rate of rpgan, which a wide network wants lower."""
+    if values["train.objective"] != "rpgan":
+        return Choice(_RATE_OF_PAIRS, 2e-3, f"not used by {values['train.objective']}")
+    if values["train.net"] == "mlp":
+        return Choice(_RATE_OF_PAIRS, 2e-3, "the soonest good with this net of those measured")
+    width = values["train.dcgan.features"]
+    rate = 4e-3 if width <= _NARROW else 2e-3
+    return Choice(_RATE_OF_PAIRS, rate, f"for {width} features")
 
 
 def _conditional(images: Images) -> Choice:

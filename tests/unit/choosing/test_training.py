@@ -93,6 +93,14 @@ def test_photographs_with_classes_are_for_pairs_of_a_class_and_others_for_a_slop
     assert method(UNLABELLED, objective="rpgan")[1:] == ("none", "he")
 
 
+def test_a_wide_network_learns_pairs_at_a_lower_rate():
+    rates = [
+        chosen(**{"dcgan.features": width})["train.rpgan.learning_rate"] for width in (8, 32, 64)
+    ]
+    assert rates == [4e-3, 4e-3, 2e-3]
+    assert chosen(Images(5000, (1, 8, 8)))["train.rpgan.learning_rate"] == 2e-3
+
+
 def test_what_somebody_chose_is_what_the_others_suit():
     seen = []
 
