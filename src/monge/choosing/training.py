@@ -32,8 +32,11 @@ _CONVOLUTIONS = 16
 
 _CRITIC_NORM = "train.dcgan.critic_norm"
 _RATE_OF_PAIRS = "train.rpgan.learning_rate"
-_NARROW = 32
-"""Features of dcgan up to which rpgan was seen to learn well at its higher rate."""
+_NARROW, _SHALLOW = 32, 32
+"""Features of dcgan, and pixels, up to which rpgan learns well at its higher rate."""
+
+_PAIRED = 64
+"""Pixels up to which rpgan was tried on photographs with classes, and was ahead."""
 
 _WIDTHS = (64, 32, 16, 8)
 _LEAST_STEPS, _MOST_STEPS = 200, 200_000
@@ -59,13 +62,14 @@ def choices(images: Images, seconds: float, timed: Timed, fixed: dict[str, objec
     """
     chosen = [_net(images), _conditional(images), _augment(images)]
     values = {choice.key: choice.value for choice in chosen} | fixed
-    chosen += _method(values)
+    side = max(images.shape[1:])
+    chosen += _method(values, side)
     values |= {choice.key: choice.value for choice in chosen} | fixed
     width, each_s = _width(values, seconds, timed)
     steps = _rounded(seconds / each_s)
     values = {width.key: width.value} | values
     chosen += [width, Choice("train.steps", steps, f"{_each(each_s)} here: {duration(seconds)}")]
-    chosen.append(_rate_of_pairs(values))
+    chosen.append(_rate_of_pairs(values, side))
     return [*chosen, *_looks(fixed.get("train.steps", steps)), _judged_by(images)]
 
 
@@ -82,11 +86,11 @@ def _net(images: Images) -> Choice:
     return Choice("train.net", "dcgan" if large and drawn else "mlp", why)
 
 
-def _method(values: Mapping[str, object]) -> list[Choice]:
+def _method(values: Mapping[str, object], side: int) -> list[Choice]:
     """The recommended method of a net and the settings of training with it, as measured."""
     small = values["train.net"] == "mlp"
     by_class = values["train.conditional"] and values.get(_CRITIC_NORM) in (None, "none")
-    method = "rpgan" if small or by_class else "wgan-gp"
+    method = "rpgan" if small or (by_class and side <= _PAIRED) else "wgan-gp"
     taken = values.get("train.objective", method)
     of_classes = " of images with classes" if method == "rpgan" and not small else ""
     reason = f"the soonest good{of_classes} with this net of those measured"
@@ -108,15 +112,15 @@ def _method(values: Mapping[str, object]) -> list[Choice]:
     ]
 
 
-def _rate_of_pairs(values: Mapping[str, Any]) -> Choice:
-    """The learning rate of rpgan, which a wide network wants lower."""
+def _rate_of_pairs(values: Mapping[str, Any], side: int) -> Choice:
+    """The learning rate of rpgan, which wide and deep networks want lower."""
     if values["train.objective"] != "rpgan":
         return Choice(_RATE_OF_PAIRS, 2e-3, f"not used by {values['train.objective']}")
     if values["train.net"] == "mlp":
         return Choice(_RATE_OF_PAIRS, 2e-3, "the soonest good with this net of those measured")
     width = values["train.dcgan.features"]
-    rate = 4e-3 if width <= _NARROW else 2e-3
-    return Choice(_RATE_OF_PAIRS, rate, f"for {width} features")
+    rate = 4e-3 if width <= _NARROW and side <= _SHALLOW else 2e-3
+    return Choice(_RATE_OF_PAIRS, rate, f"for {width} features and {side} pixels")
 
 
 def _conditional(images: Images) -> Choice:

@@ -93,12 +93,19 @@ def test_photographs_with_classes_are_for_pairs_of_a_class_and_others_for_a_slop
     assert method(UNLABELLED, objective="rpgan")[1:] == ("none", "he")
 
 
-def test_a_wide_network_learns_pairs_at_a_lower_rate():
-    rates = [
-        chosen(**{"dcgan.features": width})["train.rpgan.learning_rate"] for width in (8, 32, 64)
-    ]
-    assert rates == [4e-3, 4e-3, 2e-3]
-    assert chosen(Images(5000, (1, 8, 8)))["train.rpgan.learning_rate"] == 2e-3
+def test_wide_and_deep_networks_learn_pairs_at_a_lower_rate():
+    def rate(images, **fixed):
+        return chosen(images, **fixed)["train.rpgan.learning_rate"]
+
+    assert [rate(PHOTOS, **{"dcgan.features": n}) for n in (8, 32, 64)] == [4e-3, 4e-3, 2e-3]
+    assert rate(Images(5000, (3, 64, 48), (500,) * 10), **{"dcgan.features": 16}) == 2e-3
+    assert rate(Images(5000, (1, 8, 8))) == 2e-3
+
+
+def test_sizes_at_which_pairs_were_not_tried_are_for_a_slope():
+    for side, method in ((64, "rpgan"), (128, "wgan-gp")):
+        values = chosen(Images(5000, (3, side, side), (500,) * 10))
+        assert (values["train.conditional"], values["train.objective"]) == (True, method)
 
 
 def test_what_somebody_chose_is_what_the_others_suit():
