@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,9 +28,14 @@ _NEEDED = (
 )  # fmt: skip
 
 
+FRESH_S = 120.0
+"""The age up to which it is used: it has the code and the packages of when it was started."""
+
+
 class _Waiting(NamedTuple):
     process: subprocess.Popen[str]
     word: int
+    since_s: float
 
 
 _waiting: list[_Waiting] = []
@@ -41,20 +47,23 @@ def begin() -> None:
         return
     end, word = os.pipe()
     command = [sys.executable, "-m", "pipelines.ahead", str(end)]
-    _waiting.append(_Waiting(child.start(command, {}, pass_fds=(end,)), word))
+    process = child.start(command, {}, pass_fds=(end,))
+    _waiting.append(_Waiting(process, word, time.monotonic()))
     os.close(end)
 
 
 def dismiss() -> None:
     """Let it go, if it waits: there is more to do first than it should wait for."""
-    for process, word in _taken():
+    for process, word, _ in _taken():
         os.close(word)
         child.drop(process)
 
 
 def run(log: Callable[[str], None], **environment: str) -> Ended | None:
-    """Let it work, with more in its environment. None where none waits, or it did not live."""
-    for process, word in _taken():
+    """Let it work, with more in its environment. None where none waits that lives and is fresh."""
+    if any(time.monotonic() - each.since_s > FRESH_S for each in _waiting):
+        dismiss()
+    for process, word, _ in _taken():
         line = json.dumps([os.getcwd(), child.our_environment() | environment]) + "\n"
         try:
             with os.fdopen(word, "w") as pipe:

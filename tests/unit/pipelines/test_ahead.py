@@ -74,6 +74,14 @@ def test_one_that_did_not_live_is_no_one(folder):
     assert ahead.run(lambda _: None, WORD="x" * 10**6) is None
 
 
+def test_one_that_waited_long_may_have_other_code_and_is_not_used(folder, monkeypatch):
+    ahead.begin()
+    number = begun(folder)
+    monkeypatch.setattr(ahead, "FRESH_S", 0.0)
+    assert ahead.run(print) is None
+    assert not Path(f"/proc/{number}").exists()
+
+
 def test_in_a_project_without_an_earlier_run_none_is_started(folder):
     (folder / "dvc.lock").unlink()
     ahead.begin()
