@@ -126,6 +126,8 @@ def test_a_product_is_made_again_in_its_folder_of_a_fresh_clone(tmp_path):
         "prepare.background=#000000", "train.net=mlp", "train.objective=wgan-gp",
         "train.conditional=false", "train.augment=none", "train.average_half_life=100",
         "train.wgan-gp.learning_rate=0.001", "train.wgan-gp.critic_steps=2",
+        "train.dcgan.critic_norm=instance", "train.dcgan.critic_initialisation=small",
+        "train.rpgan.learning_rate=0.002",
         "train.dcgan.features=8", "train.latent_dim=4", "train.mlp.depth=1", "train.mlp.width=8",
         "train.steps=20", "train.batch_size=8", "train.log_every=10", "train.grid_every=20",
         "train.quality_every=20", "train.checkpoint_every=5", "evaluate.images=60",
