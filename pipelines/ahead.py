@@ -27,7 +27,6 @@ _NEEDED = (
     "mlflow", "mlflow.store.tracking.sqlalchemy_store", "monge.registry.promote", "monge.stages",
 )  # fmt: skip
 
-
 FRESH_S = 120.0
 """The age up to which it is used: it has the code and the packages of when it was started."""
 
@@ -83,7 +82,7 @@ def _taken() -> list[_Waiting]:
 
 def _main(end: int) -> None:
     for name in _NEEDED:
-        with suppress(ImportError):  # said by the command itself, if it is needed
+        with suppress(Exception):  # said by the command itself, if it is needed
             importlib.import_module(name)
     with os.fdopen(end) as pipe:
         line = pipe.readline()
