@@ -10,13 +10,10 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from monge.errors import MongeError
 from pipelines import ahead, child, embedded
-
-if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
 
 
 def main() -> int:
@@ -40,7 +37,7 @@ def _run() -> int:
         print(f"retrain: {error}", file=sys.stderr)
         return error.exit_code
     where: Any = os.environ.get(own.WORKSPACE) or "shared"
-    state: State[Any] = retrain(workspace=where, return_state=True)  # type: ignore[assignment]
+    state: Any = retrain(workspace=where, return_state=True)
     if state.is_completed():
         if where == "shared":
             print("\n".join(summary.lines(Path.cwd())))

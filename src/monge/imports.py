@@ -49,5 +49,6 @@ class _Uncollected(MetaPathFinder):
                     gc.freeze()
                 gc.enable()
 
+        # On this one loader, which is this module's alone; mypy knows methods of classes only.
         spec.loader.exec_module = load_uncollected  # type: ignore[method-assign]
         return spec

@@ -89,8 +89,9 @@ def _net(images: Images) -> Choice:
 def _method(values: Mapping[str, object], side: int) -> list[Choice]:
     """The recommended method of a net and the settings of training with it, as measured."""
     small = values["train.net"] == "mlp"
+    tried = side <= _PAIRED and values["train.augment"] == "none"
     by_class = values["train.conditional"] and values.get(_CRITIC_NORM) in (None, "none")
-    method = "rpgan" if small or (by_class and side <= _PAIRED) else "wgan-gp"
+    method = "rpgan" if small or (by_class and tried) else "wgan-gp"
     taken = values.get("train.objective", method)
     of_classes = " of images with classes" if method == "rpgan" and not small else ""
     reason = f"the soonest good{of_classes} with this net of those measured"

@@ -102,7 +102,9 @@ def test_wide_and_deep_networks_learn_pairs_at_a_lower_rate():
     assert rate(Images(5000, (1, 8, 8))) == 2e-3
 
 
-def test_sizes_at_which_pairs_were_not_tried_are_for_a_slope():
+def test_few_images_and_sizes_at_which_pairs_were_not_tried_are_for_a_slope():
+    few = chosen(Images(FEW_IMAGES - 1, (3, 32, 32), (150,) * 10))
+    assert (few["train.conditional"], few["train.objective"]) == (True, "wgan-gp")
     for side, method in ((64, "rpgan"), (128, "wgan-gp")):
         values = chosen(Images(5000, (3, side, side), (500,) * 10))
         assert (values["train.conditional"], values["train.objective"]) == (True, method)
