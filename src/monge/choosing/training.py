@@ -38,7 +38,15 @@ _NARROW, _SHALLOW = 32, 32
 _PAIRED = 64
 """Pixels up to which rpgan was tried on photographs with classes, and was ahead."""
 
+_PRECISION = "train.precision"
+_QUICKER = 0.87
+"""The share of float32's time below which bf16 is taken: it learns as well (methods.md)."""
+
+_FEATURES = "train.dcgan.features"
 _WIDTHS = (64, 32, 16, 8)
+_TIMED_AT = 16
+"""Features at which the precisions are compared: the usual width of minutes on a processor."""
+
 _LEAST_STEPS, _MOST_STEPS = 200, 200_000
 
 
@@ -55,16 +63,21 @@ Timed = Callable[[Mapping[str, object]], float]
 """Seconds of an iteration with these parameters of `train`, by their dotted keys."""
 
 
-def choices(images: Images, seconds: float, timed: Timed, fixed: dict[str, object]) -> list[Choice]:
+def choices(
+    images: Images, seconds: float, timed: Timed, fixed: dict[str, object], *, gpu: bool = False
+) -> list[Choice]:
     """Choose every parameter of training and judging, for a training of so many seconds.
 
     `fixed` has those that somebody chose already, which the others are chosen to suit.
+    `gpu`: `train.precision: auto` knows of a GPU what it can.
     """
     chosen = [_net(images), _conditional(images), _augment(images)]
     values = {choice.key: choice.value for choice in chosen} | fixed
     side = max(images.shape[1:])
     chosen += _method(values, side)
     values |= {choice.key: choice.value for choice in chosen} | fixed
+    chosen.append(_precision(values, timed, gpu=gpu))
+    values = {_PRECISION: chosen[-1].value} | values
     width, each_s = _width(values, seconds, timed)
     steps = _rounded(seconds / each_s)
     values = {width.key: width.value} | values
@@ -119,7 +132,7 @@ def _rate_of_pairs(values: Mapping[str, Any], side: int) -> Choice:
         return Choice(_RATE_OF_PAIRS, 2e-3, f"not used by {values['train.objective']}")
     if values["train.net"] == "mlp":
         return Choice(_RATE_OF_PAIRS, 2e-3, "the soonest good with this net of those measured")
-    width = values["train.dcgan.features"]
+    width = values[_FEATURES]
     rate = 4e-3 if width <= _NARROW and side <= _SHALLOW else 2e-3
     return Choice(_RATE_OF_PAIRS, rate, f"for {width} features and {side} pixels")
 
@@ -153,16 +166,27 @@ def _augment(images: Images) -> Choice:
     return Choice("train.augment", "none", f"{images.count:,} images are enough without")
 
 
+def _precision(values: Mapping[str, object], timed: Timed, *, gpu: bool) -> Choice:
+    """Take products of 8 bits where this processor is quicker with them, as those with AMX are."""
+    if _PRECISION in values or gpu or values["train.net"] != "dcgan":
+        return Choice(_PRECISION, "auto", "as the device is")
+    common = {_FEATURES: _TIMED_AT, **values}
+    plain_s, rounded_s = (timed({**common, _PRECISION: each}) for each in ("fp32", "bf16"))
+    share = f"an iteration takes {rounded_s / plain_s:.2f} of float32's time here"
+    return Choice(_PRECISION, "bf16" if rounded_s < _QUICKER * plain_s else "fp32", share)
+
+
 def _width(values: Mapping[str, object], seconds: float, timed: Timed) -> tuple[Choice, float]:
     """The widest network that the time suffices for, and its seconds of an iteration."""
-    key = "train.dcgan.features"
-    if key in values or values["train.net"] != "dcgan":
-        return Choice(key, 64, f"not used by {values['train.net']}"), timed(values)
+    if _FEATURES in values or values["train.net"] != "dcgan":
+        return Choice(_FEATURES, 64, f"not used by {values['train.net']}"), timed(values)
     for width in _WIDTHS:
-        each_s = timed({**values, key: width})
+        each_s = timed({**values, _FEATURES: width})
         if seconds / each_s >= _ENOUGH:
-            return Choice(key, width, f"the widest with {_ENOUGH:,} iterations in the time"), each_s
-    return Choice(key, width, f"the narrowest: {_each(each_s)}"), each_s
+            return Choice(
+                _FEATURES, width, f"the widest with {_ENOUGH:,} iterations in the time"
+            ), each_s
+    return Choice(_FEATURES, width, f"the narrowest: {_each(each_s)}"), each_s
 
 
 def _each(each_s: float) -> str:

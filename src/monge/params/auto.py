@@ -20,6 +20,9 @@ KEYS = (
 )  # fmt: skip
 """The keys that can be chosen. `auto` of any other key is a value like the others."""
 
+ALONG = ("train.precision",)
+"""Keys whose `auto` has a meaning of its own, and which are chosen only along with others."""
+
 STAGES = {"prepare": ("prepare",), "train": ("train", "promote")}
 """The sections that are chosen before a stage: from the images, and from the packed ones."""
 
@@ -29,10 +32,13 @@ Document = dict[str, Any]
 def unchosen(document: Document, stage: str = "") -> list[str]:
     """The keys that have `auto`, of those chosen before a stage or of all."""
     sections = STAGES.get(stage, sum(STAGES.values(), ()))
-    asked = [key for key in KEYS if key.partition(".")[0] in sections]
-    return [
-        key for key in asked if any(keys.get(name) == AUTO for keys, name in _at(document, key))
-    ]
+
+    def open_of(asked: tuple[str, ...]) -> list[str]:
+        within = (key for key in asked if key.partition(".")[0] in sections)
+        return [key for key in within if value(document, key) == AUTO]
+
+    found = open_of(KEYS)
+    return found + open_of(ALONG) if found else []
 
 
 def without(document: Document) -> Document:

@@ -90,7 +90,7 @@ def _training(
     dataset = agreement.prepared(params, paths)
     fixed = {
         key: canonical(auto.value(document, key), annotation(key))
-        for key in auto.KEYS
+        for key in (*auto.KEYS, *auto.ALONG)
         if auto.value(document, key) not in (None, auto.AUTO)
     }
     images = _images(dataset)
@@ -107,7 +107,7 @@ def _training(
     def timed(given: Mapping[str, object]) -> float:
         return _each_s(_with(params, given).train, dataset)
 
-    return training.choices(images, seconds, timed, fixed)
+    return training.choices(images, seconds, timed, fixed, gpu=_has_gpu(params))
 
 
 def _each_s(train: TrainParams, dataset: PackedDataset) -> float:

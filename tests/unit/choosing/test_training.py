@@ -19,7 +19,8 @@ def chosen(images=PHOTOS, seconds=600.0, timed=fast, **fixed):
 
 
 def test_every_key_of_a_training_that_can_be_chosen_is():
-    assert set(chosen()) == {key for key in auto.KEYS if not key.startswith("prepare.")}
+    keys = {key for key in auto.KEYS if not key.startswith("prepare.")}
+    assert set(chosen()) == keys | set(auto.ALONG)
 
 
 def test_the_steps_fill_the_time_and_no_more():
@@ -126,7 +127,29 @@ def test_what_somebody_chose_is_what_the_others_suit():
     assert seen[0]["train.conditional"] is False
     seen.clear()
     chosen(timed=timed, **{"dcgan.features": 24})
-    assert [each["train.dcgan.features"] for each in seen] == [24]
+    assert {each["train.dcgan.features"] for each in seen} == {24}
+    assert [each["train.precision"] for each in seen] == ["fp32", "bf16", "fp32"]
+
+
+@pytest.mark.parametrize(("share", "taken"), [(0.7, "bf16"), (0.95, "fp32"), (40.0, "fp32")])
+def test_rounded_products_are_taken_where_they_are_clearly_quicker(share: float, taken: str):
+    def timed(values):
+        return fast(values) * (share if values["train.precision"] == "bf16" else 1.0)
+
+    values = chosen(timed=timed)
+    assert values["train.precision"] == taken
+    used = values["train.steps"] * timed(values)
+    assert 0.9 * 600 <= used <= 600
+    assert chosen(timed=timed, precision="fp32")["train.precision"] == "auto"  # and is not written
+
+
+def test_a_gpu_and_small_networks_keep_the_precision_that_suits_the_device():
+    (on_gpu,) = [
+        choice for choice in choices(PHOTOS, 100.0, fast, {}, gpu=True)
+        if choice.key == "train.precision"
+    ]  # fmt: skip
+    assert on_gpu.value == "auto"
+    assert chosen(Images(5000, (1, 8, 8)))["train.precision"] == "auto"
 
 
 @pytest.mark.parametrize("each_s", [1e-9, 1e9])

@@ -32,6 +32,15 @@ def test_a_stage_refuses_each_key_that_is_not_chosen_and_says_what_chooses(file:
         assert f"{key}: auto is filled in by `monge choose`" in str(caught.value)
 
 
+def test_a_key_whose_auto_means_something_is_chosen_only_along_with_others(file: Path):
+    assert auto.unchosen({"train": {"precision": "auto", "steps": 7}}) == []
+    along = {"train": {"precision": "auto", "steps": "auto"}}
+    assert auto.unchosen(along) == auto.unchosen(along, "train") == ["train.steps", *auto.ALONG]
+    assert auto.without(along) == {"train": {}}
+    assert auto.unchosen({"train": {"precision": "fp32", "steps": "auto"}}) == ["train.steps"]
+    assert load(file, chosen=()).train.precision == "auto"
+
+
 def test_what_another_stage_needs_may_still_be_open(file: Path):
     with pytest.raises(ParamsError) as caught:
         load(file, chosen=("prepare",))
