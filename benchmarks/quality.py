@@ -7,6 +7,10 @@ parameters of `train` that it differs in from their defaults:
 
     --way 'small: net=dcgan dcgan.features=16 wgan-gp.learning_rate=5e-4 wgan-gp.critic_steps=2'
 
+A name of `monge.choosing.settings` among them stands for its parameters:
+
+    --way 'recommended: pictures-in-classes dcgan.features=16 precision=bf16'
+
 Beside the ways runs `textbook`: the loop of Gulrajani et al. 2017 as one would write it, with that
 paper's settings (Adam 1e-4, five critic steps, batch 64, no decay, no averaging), on the networks
 of the first way. With --few, all of them train on so many of the training images and no others.
@@ -43,6 +47,7 @@ from torch import Tensor, nn
 from benchmarks.textbook import Textbook
 from benchmarks.train import conditions
 from monge import objectives
+from monge.choosing.settings import SETTINGS
 from monge.data.batches import Batches
 from monge.data.packed import PackedDataset, Split, SplitName
 from monge.data.writer import PackedWriter
@@ -67,7 +72,13 @@ Points = list[tuple[float, float]]
 
 def parameters(*ways: str) -> TrainParams:
     """The section `train` with `net=dcgan dcgan.features=16` laid over its defaults."""
-    return load(os.devnull, [f"train.{pair}" for way in ways for pair in way.split()]).train
+    parts = [part for way in ways for part in way.split()]
+    return load(os.devnull, [f"train.{pair}" for part in parts for pair in meant(part)]).train
+
+
+def meant(part: str) -> list[str]:
+    """The parameters that a name stands for, or the one that it is."""
+    return [f"{key}={value}" for key, value in SETTINGS.get(part, {}).items()] or [part]
 
 
 def fewer(dataset: PackedDataset, count: int, folder: Path) -> PackedDataset:

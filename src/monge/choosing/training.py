@@ -13,6 +13,7 @@ from typing import Any
 from monge import sizes
 from monge.alpha import COLOURS
 from monge.choosing.choice import Choice
+from monge.choosing.settings import SETTINGS
 from monge.durations import duration
 
 FEW_IMAGES = 2000
@@ -82,8 +83,9 @@ def choices(
     steps = _rounded(seconds / each_s)
     values = {width.key: width.value} | values
     chosen += [width, Choice("train.steps", steps, f"{_each(each_s)} here: {duration(seconds)}")]
-    chosen.append(_rate_of_pairs(values, side))
-    return [*chosen, *_looks(fixed.get("train.steps", steps)), _judged_by(images)]
+    chosen += [*_looks(fixed.get("train.steps", steps)), _judged_by(images)]
+    instead = _rate_of_pairs(values, side)
+    return [one for one in chosen if one.key not in {each.key for each in instead}] + instead
 
 
 def _net(images: Images) -> Choice:
@@ -100,41 +102,47 @@ def _net(images: Images) -> Choice:
 
 
 def _method(values: Mapping[str, object], side: int) -> list[Choice]:
-    """The recommended method of a net and the settings of training with it, as measured."""
-    small = values["train.net"] == "mlp"
-    tried = side <= _PAIRED and values["train.augment"] == "none"
-    by_class = values["train.conditional"] and values.get(_CRITIC_NORM) in (None, "none")
-    method = "rpgan" if small or (by_class and tried) else "wgan-gp"
-    taken = values.get("train.objective", method)
-    of_classes = " of images with classes" if method == "rpgan" and not small else ""
-    reason = f"the soonest good{of_classes} with this net of those measured"
+    """The named settings for these images, without what was chosen before them."""
+    name = _named(values, side)
+    taken = values.get("train.objective", SETTINGS[name]["objective"])
+    settings = SETTINGS[_with_method(name, taken)]
+    used = f"the soonest good of those measured for {name.replace('-', ' ')}"
 
-    def of(user: str, key: str, value: object) -> Choice:
-        return Choice(key, value, reason if taken == user else f"not used by {taken}")
+    def choice(key: str, value: object) -> Choice:
+        of, _, inner = key.partition(".")
+        unused = values["train.net"] if of in sizes.LARGEST else taken
+        known = not inner or of in (taken, values["train.net"])
+        return Choice(f"train.{key}", value, used if known else f"not used by {unused}")
 
-    norm, weights = ("none", "he") if taken == "rpgan" and not small else ("instance", "small")
-    why = f"the best with {taken}" if not small else "not used by mlp"
-    batch, half_life = (64, 20_000) if small else (32, 5000)
-    return [
-        Choice("train.objective", method, reason),
-        of("wgan-gp", "train.wgan-gp.learning_rate", 1e-3),
-        of("wgan-gp", "train.wgan-gp.critic_steps", 5 if small else 2),
-        Choice(_CRITIC_NORM, norm, why),
-        Choice("train.dcgan.critic_initialisation", weights, why),
-        Choice("train.batch_size", batch, reason),
-        Choice("train.average_half_life", half_life, reason),
-    ]
+    chosen_before = ("net", "conditional", "augment")
+    return [choice(key, value) for key, value in settings.items() if key not in chosen_before]
 
 
-def _rate_of_pairs(values: Mapping[str, Any], side: int) -> Choice:
-    """The learning rate of rpgan, which wide and deep networks want lower."""
-    if values["train.objective"] != "rpgan":
-        return Choice(_RATE_OF_PAIRS, 2e-3, f"not used by {values['train.objective']}")
+def _named(values: Mapping[str, object], side: int) -> str:
+    """The name of the settings for these images (`SETTINGS`)."""
     if values["train.net"] == "mlp":
-        return Choice(_RATE_OF_PAIRS, 2e-3, "the soonest good with this net of those measured")
+        return "small-pictures"
+    if values["train.augment"] != "none":
+        return "few-pictures"
+    pairs = values["train.conditional"] and values.get(_CRITIC_NORM) in (None, "none")
+    return "pictures-in-classes" if pairs and side <= _PAIRED else "pictures"
+
+
+def _with_method(name: str, method: object) -> str:
+    """The named settings of the same net with a method that somebody has set, if there are any."""
+    settings = SETTINGS[name]
+    alike = (each for each, keys in SETTINGS.items() if keys["net"] == settings["net"])
+    others = (each for each in alike if SETTINGS[each]["objective"] == method)
+    return name if settings["objective"] == method else next(others, name)
+
+
+def _rate_of_pairs(values: Mapping[str, Any], side: int) -> list[Choice]:
+    """The learning rate of rpgan where the named one is not for so wide or deep a network."""
     width = values[_FEATURES]
-    rate = 4e-3 if width <= _NARROW and side <= _SHALLOW else 2e-3
-    return Choice(_RATE_OF_PAIRS, rate, f"for {width} features and {side} pixels")
+    pairs = (values["train.net"], values["train.objective"]) == ("dcgan", "rpgan")
+    if not pairs or (width <= _NARROW and side <= _SHALLOW):
+        return []
+    return [Choice(_RATE_OF_PAIRS, 2e-3, f"for {width} features and {side} pixels")]
 
 
 def _conditional(images: Images) -> Choice:

@@ -1,9 +1,14 @@
 """Protects: a training is chosen that suits the images, the time and this machine's speed."""
 
+from pathlib import Path
+
 import pytest
 
+from monge.choosing.settings import SETTINGS
 from monge.choosing.training import FEW_IMAGES, Images, choices
-from monge.params import auto
+from monge.params import Params, auto
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "methods.md"
 
 PHOTOS = Images(5000, (3, 32, 32), (500,) * 10)
 
@@ -109,6 +114,17 @@ def test_few_images_and_sizes_at_which_pairs_were_not_tried_are_for_a_slope():
     for side, method in ((64, "rpgan"), (128, "wgan-gp")):
         values = chosen(Images(5000, (3, side, side), (500,) * 10))
         assert (values["train.conditional"], values["train.objective"]) == (True, method)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_named_settings_are_parameters_and_stand_in_the_page_of_methods(name: str):
+    document = {"train": {}}
+    for key, value in SETTINGS[name].items():
+        section, _, inner = key.rpartition(".")
+        target = document["train"].setdefault(section, {}) if section else document["train"]
+        target[inner] = value
+    Params.model_validate(document)
+    assert f"`{name}`" in PAGE.read_text()
 
 
 def test_what_somebody_chose_is_what_the_others_suit():
