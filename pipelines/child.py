@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from monge.credentials import hidden
+from monge.products import home
 
 _running: set[subprocess.Popen[str]] = set()
 stopping = False
@@ -105,10 +106,18 @@ def stop(_number: int = 0, _frame: FrameType | None = None) -> None:
 
 
 def our_environment() -> dict[str, str]:
-    """Ours, with this interpreter's commands first on the path: `monge`, `dvc`, `mlflow`."""
+    """Ours, with this interpreter's commands first on the path: `monge`, `dvc`, `mlflow`.
+
+    Their code is that of the checkout that we work in, whichever one the environment was made for.
+    """
     commands = str(Path(sys.executable).parent)
     path = os.pathsep.join([commands, os.environ.get("PATH", os.defpath)])
-    return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"}
+    found = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"}
+    code = home(Path.cwd()) / "src"
+    if (code / "monge").is_dir():
+        others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        found["PYTHONPATH"] = os.pathsep.join([str(code), *filter(None, others)])
+    return found
 
 
 def _end(process: subprocess.Popen[str]) -> None:

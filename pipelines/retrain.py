@@ -18,7 +18,7 @@ from pydantic import Field
 
 from monge.errors import MongeError
 from monge.paths import Paths
-from monge.stages import dvc_lock
+from monge.stages import dvc_lock, lock_and_code
 from monge.versions.dvc import forget_cut_note
 from pipelines import ahead, artifacts, brief, hooks, place, settings, summary, turn
 from pipelines import workspace as own
@@ -82,6 +82,10 @@ def _chain(parameters: str, log: Callable[[str], None]) -> Any:
         dvc_lock.distrust(Paths(Path.cwd()), stage)
         log(f"dvc.lock was wrong about {stage} ({how}): it runs again")
     as_before = () if settings.unchosen(Path(parameters)) else unchanged(parameters)
+    if "train" in as_before and (other := lock_and_code.other_code(Paths(Path.cwd()))):
+        dvc_lock.distrust(Paths(Path.cwd()), "train")
+        log(f"dvc.lock was wrong about train's code ({', '.join(other[:4])}): it runs again")
+        as_before = as_before[: as_before.index("train")]
     if as_before != FILE_STAGES:
         ahead.dismiss()
     for stage in (*FILE_STAGES, "promote"):

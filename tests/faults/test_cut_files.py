@@ -319,7 +319,7 @@ def studied_once(root: Path) -> Path:
 
 
 def lineage_of(root: Path) -> Path:
-    facts = {"complete": True, "revision": "abc", "model_sha256": "f" * 64}
+    facts = {"missing": "", "revision": "abc", "model_sha256": "f" * 64}
     files.write_whole(root / lineage.FACTS, json.dumps(facts).encode())
     return root / lineage.FACTS
 

@@ -11,9 +11,11 @@ import pytest
 import yaml
 from ruamel.yaml import YAML
 
+from monge.params import TrainParams
 from monge.paths import Paths
 from monge.serving.sampler import Sampler
-from monge.stages import dvc_lock
+from monge.stages import dvc_lock, lock_and_code
+from monge.training.code.identity import code_identity
 from tests.pipeline.conftest import COMMANDS, Project
 
 pytestmark = pytest.mark.timeout(600)
@@ -42,8 +44,10 @@ def setting(project, **changes):
 
 
 def run(project, *command, **environment):
-    """A command whose monge is the project's own copy."""
-    own = {"PYTHONPATH": str(project.folder / "src"), "MONGE_TRACKING": "off"}
+    """A command whose monge is the project's own copy: of DVC's stages it is so by itself."""
+    own = {"MONGE_TRACKING": "off"}
+    if command[0] == "monge":
+        own["PYTHONPATH"] = str(project.folder / "src")
     return project.run(*command, **(own | environment))
 
 
@@ -87,8 +91,7 @@ def project(made, tmp_path):
 def test_an_edit_while_a_training_runs_is_for_the_next_run(project):
     setting(project, train={"steps": 400, "seed": 1})
     working = project.start(
-        "dvc", "repro", "export",
-        PYTHONPATH=str(project.folder / "src"), MONGE_TRACKING="off",
+        "dvc", "repro", "export", MONGE_TRACKING="off",
     )  # fmt: skip
     _wait_for(lambda: _seed_begun(project) == 1)
     setting(project, train={"steps": 40, "seed": 2})
@@ -145,8 +148,7 @@ def test_code_that_changes_while_a_training_runs_is_not_what_the_lock_says(proje
     before = command_of(project, "train")
     setting(project, train={"steps": 400, "seed": 3})
     working = project.start(
-        "dvc", "repro", "export",
-        PYTHONPATH=str(project.folder / "src"), MONGE_TRACKING="off",
+        "dvc", "repro", "export", MONGE_TRACKING="off",
     )  # fmt: skip
     _wait_for(lambda: _seed_begun(project) == 3)
     edit(project, RULE, "(norms - 1.0)", "(norms - 2.0)")
@@ -211,6 +213,36 @@ def test_a_lock_that_is_wrong_all_the_same_is_noticed_and_healed(project):
     assert trained(project)[0]["seed"] == 9
     assert trained(project)[1] != weights
     assert dvc_lock.untrue(Paths(project.folder)) == {}
+
+
+def test_a_lock_that_claims_edited_code_is_noticed_by_promote_and_trained_anew_by_the_flow(project):
+    _, weights = trained(project)
+    edit(project, RULE, "(norms - 1.0)", "(norms - 2.0)")
+    refused = run(project, "monge", "promote", check=False)
+    assert "dvc.lock says that the code" not in refused.stdout  # it names the code as it was
+    run(project, "dvc", "commit", "--force")  # a person's own claim
+    assert "up to date" in run(project, "dvc", "repro").stdout
+    assert dvc_lock.untrue(Paths(project.folder)) == {}
+    refused = run(project, "monge", "promote", check=False)
+    assert refused.returncode == 2
+    assert "dvc.lock says that the code as it is now made" in refused.stdout
+    assert "objectives.wgan_gp" in refused.stdout
+    said = project.retrain(check=False, MONGE_TRACKING="off").stdout
+    assert "dvc.lock was wrong about train's code (objectives.wgan_gp" in said
+    assert trained(project)[1] != weights
+    assert lock_and_code.other_code(Paths(project.folder)) == []
+
+
+def test_a_copy_works_with_its_own_code_whichever_environment_is_used(project):
+    """The environment of these tests is this repository's, and the project a copy of it."""
+    edit(project, RULE, "(norms - 1.0)", "(norms - 2.0)")
+    before = trained(project)[1]
+    run(project, "dvc", "repro", "train")
+    assert trained(project)[1] != before
+    made = json.loads((project.folder / "checkpoints/training.json").read_text())
+    assert lock_and_code.other_code(Paths(project.folder)) == []
+    assert made["code"]["digest"] != code_identity(TrainParams.model_validate(
+        made["sessions"][-1]["parameters"])).digest  # fmt: skip
 
 
 def test_dvc_repro_needs_nothing_activated(project):

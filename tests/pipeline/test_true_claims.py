@@ -31,7 +31,7 @@ from PIL import Image
 
 from monge.paths import Paths
 from monge.serving.sampler import Sampler
-from monge.stages import dvc_lock
+from monge.stages import dvc_lock, lock_and_code
 from monge.training.checkpoints import record
 from tests.pipeline import oracle
 from tests.pipeline.conftest import ROOT, Project
@@ -135,11 +135,11 @@ class Walk(RuleBasedStateMachine):
         shutil.rmtree(self.base, ignore_errors=True)
 
     def sh(self, *command, check=True, **environment):
-        own = {"PYTHONPATH": str(self.project.folder / "src"), "MONGE_TRACKING": "off"}
+        own = {"MONGE_TRACKING": "off"}
         return self.project.run(*command, check=check, **(own | environment))
 
     def start(self, *command, **environment):
-        own = {"PYTHONPATH": str(self.project.folder / "src"), "MONGE_TRACKING": "off"}
+        own = {"MONGE_TRACKING": "off"}
         return self.project.start(*command, **(own | environment))
 
     def commit(self):
@@ -298,6 +298,17 @@ class Walk(RuleBasedStateMachine):
             assert dvc_lock.distrust(paths, stage)
         setting(self.project, train={"steps": TRAIN["steps"]})
 
+    @rule(aim=st.sampled_from(TARGETS))
+    def claim_by_hand_that_edited_code_did_it(self, aim):
+        """The same of the code: DVC's hashes of it say nothing of what ran."""
+        if not (self.project.folder / "models/generator.onnx").exists():
+            return
+        self.edit_code_that_decides_bits(aim)
+        self.sh("dvc", "commit", "--force", check=False)
+        paths = Paths(self.project.folder)
+        if lock_and_code.has_this_code(paths) and lock_and_code.other_code(paths):
+            assert dvc_lock.distrust(paths, "train")
+
     # What must hold.
 
     @invariant()
@@ -312,8 +323,15 @@ class Walk(RuleBasedStateMachine):
         current = self._up_to_date(paths)
         assert current.isdisjoint(dvc_lock.untrue(paths)), "dvc.lock claims what did not happen"
         if "train" in current:
-            steps = self.training()["sessions"][-1]["parameters"]["steps"]
+            made, text = self.training(), (self.project.folder / RULE).read_text()
+            steps = made["sessions"][-1]["parameters"]["steps"]
             assert (paths.checkpoints / f"step-{steps:08d}").is_dir()
+            assert self.truth.targets[made["code"]["digest"]] in text, "other code is claimed"
+        if "export" in current:
+            made, contract = self.training(), Sampler.load(paths.model, "cpu").contract
+            manifest = json.loads((paths.prepared / "manifest.json").read_text())
+            claimed = (contract.code, contract.run, contract.dataset_hash)
+            assert claimed == (made["code"]["digest"], made["key"], manifest["content_hash"])
 
     def _checkpoints_are_what_they_say(self, paths):
         made, newest = record.read(paths.checkpoints), sorted(paths.checkpoints.glob("step-*"))
@@ -364,6 +382,7 @@ def test_a_walk_over_everything_that_people_do_makes_no_record_false(tmp_path):
         lambda: walk.run_an_experiment_aside_and_apply_it(2), walk.copy_and_go_on_in_the_copy,
         walk.pull_into_a_clone, lambda: walk.restore_an_earlier_commit(0),
         lambda: walk.claim_by_hand_what_did_not_happen(1), walk.run,
+        lambda: walk.claim_by_hand_that_edited_code_did_it(TARGETS[1]), walk.run,
     )  # fmt: skip
     for step in steps:
         step()

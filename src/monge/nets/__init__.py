@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from torch import nn
 
+from monge.encoding import gaussian
 from monge.errors import InputError
 from monge.nets import dcgan, mlp, resnet
 from monge.nets.latents import LatentDiscriminator
 from monge.nets.virtual import at_rest
-from monge.params import TrainParams, gaussian
+from monge.params import TrainParams
 
 __all__ = ["FAMILIES", "at_rest", "build", "encoded", "inputs", "takes_labels"]
 

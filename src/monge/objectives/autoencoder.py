@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from monge.eager import step
+from monge.encoding import encoding, gaussian
 from monge.objectives.objective import (
     Execution,
     Labels,
@@ -33,7 +34,7 @@ from monge.objectives.objective import (
     conditioned,
 )
 from monge.objectives.optimizers import adam
-from monge.params import TrainParams, encoding, gaussian
+from monge.params import TrainParams
 
 BETAS = (0.5, 0.999)
 """Adam's, of the code of Tolstikhin et al. 2018."""

@@ -13,10 +13,11 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from monge.encoding import encoding
 from monge.objectives.autoencoder import Code, encode, squared_error
 from monge.objectives.objective import Labels, Networks, conditioned
 from monge.objectives.watch import Headline, HeldOut, Trouble
-from monge.params import TrainParams, encoding
+from monge.params import TrainParams
 
 STRAY = 1.8
 """Root mean square of latents, or one over it, from which on they are not where the prior is, whose

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from monge.params.methods import ENCODES, OBJECTIVE_SECTIONS, EncoderParams, MethodSections
+from monge.params.methods import OBJECTIVE_SECTIONS, MethodSections
 from monge.params.nets import NET_SECTIONS, NetSections
 from monge.params.section import Line, Section, Seed
 
@@ -55,17 +55,3 @@ class TrainParams(NetSections, MethodSections):
     checkpoint_every_minutes: Annotated[float, Field(gt=0.0, le=1e6)] = 10.0
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 3
     guards: GuardParams = GuardParams()
-
-
-def encoding(train: TrainParams) -> EncoderParams:
-    """The section of the method that is named, which must be one of `ENCODES`."""
-    section = getattr(train, OBJECTIVE_SECTIONS[train.objective].replace("-", "_"))
-    assert isinstance(section, EncoderParams)
-    return section
-
-
-def gaussian(train: TrainParams) -> bool:
-    """Tell whether the encoder gives mean and log variance of a latent; the VAE's always does."""
-    return (
-        train.objective in ENCODES and getattr(encoding(train), "encoder", "gaussian") == "gaussian"
-    )

@@ -118,6 +118,12 @@ def is_of_model(paths: Paths) -> bool:
     return kept == hashlib.md5(paths.model.read_bytes(), usedforsecurity=False).hexdigest()
 
 
+def dependencies(paths: Paths) -> set[tuple[str, str]]:
+    """List what the lock's stages depend on: path and DVC's hash. Of two hashes both are there."""
+    entries = _read(paths).get("stages", {}).values()
+    return {(str(i["path"]), str(i["md5"])) for entry in entries for i in entry.get("deps", [])}
+
+
 def differences(made: Section, asked: Section) -> list[str]:
     """A line for each parameter: `train.seed: 1 was used, 2 is asked for`."""
     return [

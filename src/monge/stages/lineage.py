@@ -22,8 +22,8 @@ from monge.errors import ModelFileError, MongeError
 from monge.params import PARAMS_FILE, Params, load
 from monge.paths import Paths
 from monge.products import STAGES, home
-from monge.stages import dvc_lock
-from monge.tracking.revision import CHANGED, last_change, revision
+from monge.stages import dvc_lock, lock_and_code
+from monge.tracking.revision import CHANGED, code_revision, last_change
 from monge.training.checkpoints import record
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ Files = dict[str, bytes]
 
 def files(params: Params, paths: Paths, contract: Contract | None = None) -> Files:
     """Everything by its name in the folder: facts, parameters, lock, data's hashes, difference."""
-    at, lock = revision(paths.root), dvc_lock.text(paths)
-    found = {f"{PLACED}/params.yaml": _parameters(params, paths)}
+    lock, found = dvc_lock.text(paths), {f"{PLACED}/params.yaml": _parameters(params, paths)}
     if lock is not None and (contract is None or dvc_lock.is_of_model(paths)):
         found[f"{PLACED}/dvc.lock"] = lock
     # What DVC leaves to git: the hash of the images, and the figures.
@@ -60,15 +59,18 @@ def files(params: Params, paths: Paths, contract: Contract | None = None) -> Fil
     ]
     for name in kept_by_git:
         found[f"{PLACED}/{name}"] = (paths.root / name).read_bytes()
-    if at is not None and at.difference:
-        found[CHANGES] = at.difference.encode("utf-8", "surrogateescape")
+    trained = record.difference(record.read(paths.checkpoints) or {}, paths.checkpoints)
+    at, difference, note = _code(paths, contract, trained or b"")
+    if difference:
+        found[CHANGES] = difference
     facts = {
-        "revision": None if at is None else str(at),
+        "revision": at,
+        "note": note,
         "data": data_hashes(params, paths),
-        "complete": f"{PLACED}/dvc.lock" in found and at is not None,
+        "by_hand": _by_hand(params, paths),
+        "missing": _missing(params, paths, contract, found, at),
     }
     if contract is not None:
-        trained = record.difference(record.read(paths.checkpoints) or {}, paths.checkpoints)
         if trained is not None:
             found[TRAINING_CHANGES] = trained
         facts |= {
@@ -80,6 +82,64 @@ def files(params: Params, paths: Paths, contract: Contract | None = None) -> Fil
             "run": contract.run,
         }
     return found | {FACTS: (json.dumps(facts, indent=1) + "\n").encode("utf-8")}
+
+
+def _code(paths: Paths, contract: Contract | None, trained: bytes) -> tuple[str | None, bytes, str]:
+    """The revision to check out and the difference to apply, and a note on them, or none.
+
+    Those of now, where the lock's stages ran with that code; of the training, where it was edited
+    since.
+    """
+    if contract is None or lock_and_code.has_this_code(paths):
+        now = code_revision(paths.root)
+        if now is None:
+            return None, b"", ""
+        return str(now), now.difference.encode("utf-8", "surrogateescape"), ""
+    note = "the code was changed after the training: this is the training's"
+    return contract.git_revision, trained, note
+
+
+def _missing(
+    params: Params, paths: Paths, contract: Contract | None, found: Files, at: str | None
+) -> str:
+    """Why the file cannot be made again from what is kept, in a few words; none where it can."""
+    if contract is None:
+        return "it is of a training that has just begun"
+    if f"{PLACED}/dvc.lock" not in found:
+        return "dvc.lock was not of this file, which was made by hand"
+    if at is None:
+        return "the code was not in git"
+    if found.get(CHANGES, b"").startswith(b"# "):
+        return f"the code's difference from commit {at.removesuffix(CHANGED)} was too long to keep"
+    named = [name for name in _data_files(params, paths) if not _is_named(params, paths, name)]
+    if named:
+        return f"the images had changed since {named[0]} was written (`dvc add` writes it anew)"
+    return ""
+
+
+def _by_hand(params: Params, paths: Paths) -> list[str]:
+    """Name what neither git nor DVC keeps: such images, and the weights that it began with."""
+    path, lines = params.prepare.path, []
+    own = params.prepare.source in ("folder", "archive")
+    if own and not _data_files(params, paths) and not last_change(paths.root, [path]):
+        lines = [f"# bring {shlex.quote(path)} by hand: neither git nor DVC keeps these images"]
+    began = record.origin(paths.checkpoints / record.ORIGIN)
+    if began:
+        place, digest = shlex.quote(began["init_from"]), began["tensors_sha256"]
+        lines += [f"# bring {place} by hand: it began with tensors.safetensors of {digest[:12]}..."]
+    return lines
+
+
+def _is_named(params: Params, paths: Paths, name: str) -> bool:
+    """Tell whether the hash in a .dvc file is that of the images which the lock's prepare read."""
+    if name != f"{params.prepare.path}.dvc":  # of a folder around them: its hash is another one
+        return True
+    kept = data_hashes(params, paths).get(params.prepare.path)
+    try:
+        outs = yaml.safe_load((paths.root / name).read_text(encoding="utf-8"))["outs"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return False
+    return kept is None or kept in [item.get("md5") for item in outs]
 
 
 def beside(found: Files) -> Files:
@@ -102,6 +162,12 @@ def data_tags(params: Params, paths: Paths) -> dict[str, str]:
     own = params.prepare.source in ("folder", "archive")
     names = _data_files(params, paths) or ([params.prepare.path] if own else [])
     found = last_change(paths.root, names) if names else None
+    if (
+        found
+        and not found.endswith(CHANGED)
+        and not all(_is_named(params, paths, name) for name in _data_files(params, paths))
+    ):
+        found += CHANGED
     experiment = os.environ.get("DVC_EXP_NAME")
     told = {"monge.data_revision": found, "monge.experiment": experiment}
     return tags | {name: text for name, text in told.items() if text}
@@ -119,14 +185,17 @@ def commands(folder: Path, root: Path) -> list[str]:
             f"{folder / FACTS}: cannot be read ({error}), as the registry keeps it. Its parameters "
             f"are in {folder / PLACED}; `monge promote` keeps a file of yours anew."
         ) from None
-    if not facts["complete"]:
+    by_hand = "" if facts.get("complete") else "dvc.lock was not of this file"  # an older monge's
+    missing = facts.get("missing", by_hand)
+    if missing:
         return [
-            "# dvc.lock was not of this file, or there was no git: it was made by hand, and only",
-            f"# its parameters are known: {shlex.quote(str(folder / PLACED / 'params.yaml'))}",
+            f"# It cannot be made again to the byte: {missing}.",
+            f"# Its parameters are known: {shlex.quote(str(folder / PLACED / 'params.yaml'))}",
         ]
     changed, place = (folder / CHANGES).exists(), os.path.relpath(root.resolve(), home(root))
     commit = facts["revision"].removesuffix(CHANGED)
     return [
+        *([f"# {facts['note']}"] if facts.get("note") else []),
         f"git clone {shlex.quote(_origin(home(root)))} again",
         "cd again",
         f"git checkout --quiet --detach {commit}",
@@ -135,6 +204,7 @@ def commands(folder: Path, root: Path) -> list[str]:
         f"cp -R {shlex.quote(str(folder / PLACED))}/. .",
         "# with an environment: make .venv/ready && . .venv/bin/activate",
         *_pull(home(root)),
+        *facts.get("by_hand", []),
         "dvc repro  # makes what is not there",
         f"sha256sum models/generator.onnx  # {facts['model_sha256']}",
     ]

@@ -15,7 +15,7 @@ from monge.errors import CheckpointMismatch
 from monge.params import Params
 from monge.paths import Paths
 from monge.stages.dvc_lock import runs_this
-from monge.stages.steady import steady
+from monge.stages.steady import steady, steady_code
 from monge.stages.tracking import describe_training, tracked
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def prepare(params: Params, paths: Paths) -> PackedDataset:
 
     own = params.prepare.source in ("folder", "archive")
     images = [paths.root / params.prepare.path] if own else []
-    with steady(*images, code=("data", "params", "stages/making.py")):
+    with steady(*images, code=("data", "params", "sizes.py", "stages/making.py")):
         return pack(params.prepare, paths.root, paths.downloads, paths.prepared)
 
 
@@ -50,6 +50,16 @@ def train(
     training: refuse with the differences, or set them aside and start afresh. A training that was
     completed before and lies elsewhere is taken up, save with `fresh`.
     """
+    from monge.training.machine import launch
+
+    if not launch.is_first():
+        return _follow(params, paths)
+    with _same_code(params), steady(paths.prepared, code=()):
+        return _train(params, paths, fresh, if_changed)
+
+
+def _train(params: Params, paths: Paths, fresh: bool, if_changed: IfChanged) -> Outcome:
+    """Train as the only process, or the first of several."""
     from monge.data import dvc_cache
     from monge.stages import agreement
     from monge.stages.promoting import require_name
@@ -57,10 +67,7 @@ def train(
     from monge.training.checkpoints import checkpoint, earlier, lock, record, resume
     from monge.training.context import Training
     from monge.training.forecast import cost, needs
-    from monge.training.machine import launch
 
-    if not launch.is_first():
-        return _follow(params, paths)
     folder = paths.checkpoints
     with lock.exclusive(paths.own_state / _LOCK):
         dataset = agreement.prepared(params, paths)
@@ -78,8 +85,7 @@ def train(
         key = record.run_key(folder)
         with tracked(params, paths, key) as run, cost.metered(paths.cost, key):
             describe_training(params, paths, dataset, run)
-            with _same_code(params), steady(paths.prepared, code=()):
-                return loop.train(replace(training, run=run))
+            return loop.train(replace(training, run=run))
 
 
 @contextmanager
@@ -88,9 +94,12 @@ def _same_code(params: Params) -> Iterator[None]:
 
     What it made is kept: with the code put back it is complete, with the new code it is set aside.
     """
-    from monge.training.code.identity import changed, code_identity
+    from monge.training.code.identity import changed, code_identity, nets_identity
 
-    before = code_identity(params.train)
+    with steady_code():  # an edit between the two would run under the name of the code before it
+        before = code_identity(params.train)
+        nets_identity(params.train)
+        import monge.training.loop  # noqa: F401
     yield
     if not runs_this():
         return
@@ -221,14 +230,13 @@ def _export_encoder(
 def _contract(params: Params, paths: Paths, dataset: PackedDataset, found: Trained) -> Contract:
     """Make the file's contract: of its training what that noted, of the export what is now."""
     from monge.contract import Contract
-    from monge.tracking import revision
+    from monge.tracking import code_revision
     from monge.training import labels
     from monge.training.checkpoints import record
 
     channels, height, width = dataset.image_shape
-    code, trained, here = (
-        record.identity(found.made, "code"), record.trained_at(found.made), revision(paths.root)
-    )  # fmt: skip
+    code, trained = record.identity(found.made, "code"), record.trained_at(found.made)
+    made_with, here = record.made_with(found.made, found.step), code_revision(paths.root)
     now = None if here is None else str(here)
     return Contract(
         latent_dim=params.train.latent_dim,
@@ -242,7 +250,7 @@ def _contract(params: Params, paths: Paths, dataset: PackedDataset, found: Train
         run=record.run_key(paths.checkpoints),
         step=found.step,
         weights=params.export.weights,
-        parameters=record.parameters(found.made) or params.train.model_dump(by_alias=True),
+        parameters=made_with or params.train.model_dump(by_alias=True),
         export_parameters=params.export.model_dump(by_alias=True),
     )
 

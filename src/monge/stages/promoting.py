@@ -99,12 +99,13 @@ def _promote(params: Params, paths: Paths, force: str | None, key_file: Path | N
 def _agreed(params: Params, paths: Paths, sampler: Sampler) -> Facts:
     """Gather what is known of a file with a report and parameters of its own. Raises InputError."""
     from monge.evaluation import document
-    from monge.stages import agreement
+    from monge.stages import agreement, lock_and_code
 
     facts = gather_facts(params, paths, sampler)
     require_report_of(facts.figures, sampler.model_hash, paths)
     agreement.require_model(params, paths, sampler.contract, agreement.prepared(params, paths))
     agreement.require_report(params, paths, document.made(paths.metrics).get("evaluate"))
+    lock_and_code.require_true(paths)
     return facts
 
 

@@ -31,7 +31,19 @@ def steady(*inputs: Path, code: Sequence[str] = ("",)) -> Iterator[None]:
         yield
         return
     package = Path(monge.__file__).parent
-    watched = [*inputs, *(package / folder for folder in code)]
+    with _held([*inputs, *(package / folder for folder in code)]):
+        yield
+
+
+@contextmanager
+def steady_code() -> Iterator[None]:
+    """Raise ChangedMeanwhile where the package's files change while they are read and imported."""
+    with _held([Path(monge.__file__).parent]):
+        yield
+
+
+@contextmanager
+def _held(watched: Sequence[Path]) -> Iterator[None]:
     before = _stamps(watched)
     yield
     now = _stamps(watched)

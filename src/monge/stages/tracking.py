@@ -35,15 +35,23 @@ def tracked(params: Params, paths: Paths, key: str) -> Iterator[Run]:
 
 
 def describe_training(params: Params, paths: Paths, dataset: PackedDataset, run: Run) -> None:
-    """Parameters, environment and lineage of the data, as a run's first entries."""
+    """Parameters, environment and lineage of the data, as a run's first entries.
+
+    Of a training that is at its end the code and the machine of its last steps, and not of now.
+    """
     from monge.stages import lineage
     from monge.tracking import environment, run_name
     from monge.tracking.mlflow_store import NAME_TAG
+    from monge.training.checkpoints import checkpoint, record
 
+    last, made = checkpoint.latest(paths.checkpoints), record.read(paths.checkpoints)
+    goes_on = last is None or made is None or last.step < params.train.steps
     run.params(params.model_dump(by_alias=True, include={"prepare", "train"}))
     name = run_name(params.promote.name, run.key, params.model_dump()["train"])
-    run.tags({**environment(paths.root), **lineage.data_tags(params, paths), NAME_TAG: name})
-    keep_lineage(lineage.files(params, paths), run)
+    around = environment(paths.root) if goes_on or made is None else record.environment(made)
+    run.tags({**around, **lineage.data_tags(params, paths), NAME_TAG: name})
+    if goes_on:
+        keep_lineage(lineage.files(params, paths), run)
     details = {
         "source": params.prepare.source,
         "train": len(dataset.train),

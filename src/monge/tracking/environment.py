@@ -8,7 +8,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from monge.tracking.revision import revision
+from monge.tracking.revision import code_revision
 
 PARENT = "MONGE_PARENT_RUN"
 """The environment variable with the MLflow run that others stand under, as a sweep's trials."""
@@ -41,7 +41,7 @@ def environment(root: Path | None = None) -> dict[str, str]:
 
 def _git(root: Path) -> dict[str, str]:
     """Commit, and whether the code differs from it; nothing where there is none."""
-    found = revision(root)
+    found = code_revision(root)
     if found is None:
         return {}
     return {"git.revision": found.commit, "git.dirty": str(bool(found.difference)).lower()}

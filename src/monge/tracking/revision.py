@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import monge
 from monge.products import home
 
 CHANGED = "+changed"
@@ -24,7 +25,10 @@ _NOT_CODE = (
     ":(exclude)params.yaml", ":(exclude)dvc.lock", ":(exclude,glob)**/*.dvc",
     ":(exclude,glob)**/.gitignore", ":(exclude)reports", ":(exclude)products",
 )  # fmt: skip
-_CODE = ("src", "pipelines", "dvc.yaml", "pyproject.toml")
+CODE = "src"
+"""The folder of a checkout that has the package."""
+
+_CODE = (CODE, "pipelines", "dvc.yaml", "pyproject.toml")
 """The places in which a file that git does not know yet counts."""
 
 
@@ -41,7 +45,21 @@ class Revision:
 
 def revision(root: Path) -> Revision | None:
     """Read where the checkout of `root` is; None without git, outside it, before a commit."""
-    root = home(root)
+    return _revision(home(root))
+
+
+def code_revision(root: Path) -> Revision | None:
+    """The revision of the code that runs for a project: that of the checkout that it lies in.
+
+    It is another one's where a project is worked on with the environment of its original, and that
+    of DVC's temporary copy in an experiment. A package that is installed has none of its own.
+    """
+    own, package = home(root), Path(monge.__file__).resolve().parent
+    in_a_checkout = package.parent.name == CODE and (own / CODE / package.name).is_dir()
+    return _revision(package.parents[1] if in_a_checkout else own)
+
+
+def _revision(root: Path) -> Revision | None:
     git = functools.partial(_git, root.resolve())
     try:
         commit = git("rev-parse", "--verify", "--quiet", "HEAD").decode("ascii").strip()

@@ -1,6 +1,7 @@
 """Protects: a training is chosen that suits the images, the time and this machine's speed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,7 +119,7 @@ def test_few_images_and_sizes_at_which_pairs_were_not_tried_are_for_a_slope():
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_named_settings_are_parameters_and_stand_in_the_page_of_methods(name: str):
-    document = {"train": {}}
+    document: dict[str, Any] = {"train": {}}
     for key, value in SETTINGS[name].items():
         section, _, inner = key.rpartition(".")
         target = document["train"].setdefault(section, {}) if section else document["train"]

@@ -16,6 +16,8 @@ from typing import Any
 from monge.files import remove
 from monge.training.checkpoints import checkpoint
 from monge.training.checkpoints.checkpoint import Checkpoint
+from monge.training.checkpoints.fine_tuning import began_as
+from monge.training.checkpoints.record import ORIGIN
 from monge.training.checkpoints.resume import changes, set_aside, set_aside_folder
 from monge.training.context import Training
 
@@ -56,7 +58,7 @@ def _set_aside(training: Training, waiting: Path) -> Path | None:
     aside = set_aside_folder(training.folder)
     for place in (waiting, aside):
         found = checkpoint.latest(place)
-        if found is not None and _is_it(found, training):
+        if found is not None and _is_it(found, training, place / ORIGIN):
             if place != waiting:
                 remove(waiting, ignore_errors=True)
                 place.rename(waiting)
@@ -70,17 +72,19 @@ def _from_caches(training: Training, caches: Sequence[str], waiting: Path) -> Pa
     for cache in map(Path, caches):
         for listed in _folders(cache):
             found = _newest(listed)
-            if found is None or not _is_it(found, training) or not _copied(listed, waiting):
+            began = listed.get(ORIGIN, waiting / ORIGIN)
+            if found is None or not _is_it(found, training, began) or not _copied(listed, waiting):
                 continue
             whole = checkpoint.latest(waiting)
-            if whole is not None and _is_it(whole, training):
+            if whole is not None and _is_it(whole, training, waiting / ORIGIN):
                 return cache
             remove(waiting, ignore_errors=True)
     return None
 
 
-def _is_it(found: Checkpoint, training: Training) -> bool:
-    return found.step >= training.params.steps and not changes(found, training)
+def _is_it(found: Checkpoint, training: Training, origin: Path) -> bool:
+    whole = found.step >= training.params.steps and not changes(found, training)
+    return whole and began_as(training, origin)
 
 
 def _folders(cache: Path) -> Iterator[Listed]:

@@ -27,11 +27,9 @@ from monge.params import TrainParams
 from monge.training import labels
 from monge.training.checkpoints import checkpoint
 from monge.training.checkpoints.checkpoint import Checkpoint
+from monge.training.checkpoints.record import ORIGIN, origin
 from monge.training.context import Training
 from monge.training.state import AVERAGED, TrainingState
-
-ORIGIN = "origin.json"
-"""Beside the checkpoints: whose weights the training began with."""
 
 _LISTED = 8
 
@@ -57,6 +55,20 @@ def begin(state: TrainingState, training: Training) -> None:
     write_whole(folder / ORIGIN, (json.dumps(facts, indent=1) + "\n").encode("utf-8"))
     training.run.tags({f"origin.{name}": str(value) for name, value in facts.items()})
     log.info("starting with the weights of %s", found.path)
+
+
+def began_as(training: Training, file: Path) -> bool:
+    """Tell whether a training, by its `ORIGIN`, began with the weights that are named now.
+
+    Where they are gone there is nothing to compare with: it is taken for one that did.
+    """
+    if not training.params.init_from:
+        return True
+    try:
+        now = checkpoint.digest(find(training).path)
+    except (InputError, OSError):
+        return True
+    return origin(file).get("tensors_sha256") == now
 
 
 def find(training: Training, aside: Path | None = None) -> Checkpoint:

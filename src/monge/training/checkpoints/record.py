@@ -23,13 +23,20 @@ from typing import Any, Literal
 
 from monge.files import write_whole
 from monge.params import TrainParams
-from monge.tracking import revision
+from monge.tracking import code_revision
+from monge.tracking.revision import CHANGED
 from monge.training.checkpoints.fingerprint import fingerprint
 from monge.training.code.identity import CodeIdentity, code_identity, nets_identity
 from monge.training.context import Training
 
 FILE = "training.json"
+ORIGIN = "origin.json"
+"""Beside it, of a training that began with another one's weights: whose."""
+
 _COMPUTING = ("torch", "numpy")
+_MACHINE = ("device", "devices", "threads", "capture")
+"""Parameters that make no other training, and may yet round the last bits otherwise."""
+
 _MAX_BYTES = 4 << 20
 
 Record = dict[str, Any]
@@ -60,10 +67,14 @@ def begin(training: Training, step: int) -> tuple[dict[str, Any], Record]:
     """
     train, folder = training.params, training.folder
     before = _read_or_begin(folder)
-    session = _session(folder, train, step)
     earlier = [known for known in before["sessions"] if known["from_step"] < step]
-    if earlier:
-        _tell_other_versions(earlier[-1], session)
+    if earlier and step >= train.steps:  # what is here now takes no step: it made nothing
+        made = {name: earlier[-1][name] for name in ("revision", "difference", "versions")}
+        session = {"from_step": step, "parameters": train.model_dump(by_alias=True), **made}
+    else:
+        session = _session(folder, train, step)
+        if earlier:
+            _tell_other_versions(earlier[-1], session)
     if not earlier or _settings(earlier[-1]) != _settings(session):
         earlier.append(session)
     record = {
@@ -78,7 +89,7 @@ def begin(training: Training, step: int) -> tuple[dict[str, Any], Record]:
 
 
 def _session(folder: Path, train: TrainParams, step: int) -> Record:
-    at = revision(folder.absolute().parent)
+    at = code_revision(folder.absolute().parent)
     return {
         "from_step": step,
         "parameters": train.model_dump(by_alias=True),
@@ -94,6 +105,20 @@ def parameters(record: Record) -> dict[str, Any] | None:
     return dict(sessions[-1]["parameters"]) if sessions else None
 
 
+def made_with(record: Record, step: int) -> dict[str, Any] | None:
+    """The section `train` as the weights of a step were made with it; None in an old record.
+
+    That is what was asked for last, but for the machine: of a training that was at its end and was
+    asked again with other threads, say, it is the one that computed.
+    """
+    asked = parameters(record)
+    before = [session for session in record.get("sessions") or [] if session["from_step"] < step]
+    if asked is None or not before:
+        return asked
+    computed = before[-1]["parameters"]
+    return asked | {key: computed[key] for key in _MACHINE if key in computed}
+
+
 def trained_at(record: Record) -> str | None:
     """The revision under which the last of its steps were taken."""
     sessions = record.get("sessions") or []
@@ -101,10 +126,30 @@ def trained_at(record: Record) -> str | None:
     return found
 
 
+def environment(record: Record) -> dict[str, str]:
+    """Tell the code and the packages of the last of its steps, as a run's tags."""
+    last = (record.get("sessions") or [{}])[-1]
+    tags = {f"version.{package}": text for package, text in last.get("versions", {}).items()}
+    at = last.get("revision")
+    if at is None:
+        return tags
+    dirty = str(at.endswith(CHANGED)).lower()
+    return tags | {"git.revision": at.removesuffix(CHANGED), "git.dirty": dirty}
+
+
 def identity(record: Record, part: Literal["code", "nets"]) -> CodeIdentity | None:
     """The code that made the weights, or its networks alone; None where it was not noted."""
     found = record.get(part)
     return None if found is None else CodeIdentity.from_json(found)
+
+
+def origin(file: Path) -> dict[str, str]:
+    """Read whose weights a training began with, from `ORIGIN`; nothing where it does not say."""
+    try:
+        found = json.loads(file.read_bytes()) if file.stat().st_size <= _MAX_BYTES else {}
+        return {name: str(found[name]) for name in ("init_from", "tensors_sha256")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def difference(record: Record, folder: Path) -> bytes | None:
