@@ -19,7 +19,7 @@ from prefect.runner import Runner
 from pipelines import brief
 from pipelines.project import Owner
 from pipelines.retrain import retrain
-from pipelines.server import answers
+from pipelines.server import works
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -89,11 +89,11 @@ async def _serve(
 
 
 async def _wait(error: Exception) -> None:
-    """Wait until the server answers again."""
+    """Wait until the server answers again, and has its database."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
     print(f"schedule: the Prefect server is away ({reason}); waiting for it", file=sys.stderr)
     api = os.environ["PREFECT_API_URL"]
-    while not await asyncio.to_thread(answers, api):
+    while not await asyncio.to_thread(works, api):
         await asyncio.sleep(AGAIN_S)
     print("schedule: the Prefect server is back", file=sys.stderr, flush=True)
 
