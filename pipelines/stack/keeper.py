@@ -29,8 +29,8 @@ class Keeper(threading.Thread):
     def __init__(self, row: Service, place: Place, others: dict[str, Keeper]) -> None:
         super().__init__(name=row.name, daemon=True)
         self.row, self.place, self.others = row, place, others
-        self.state, self.told, self.restarts = "waiting", "", 0
-        self.ready = ""
+        self.restarts, self.ready = 0, ""
+        self._say(row, "waiting")
         self._end = threading.Event()
         self._delay_s = 1.0
 
@@ -44,35 +44,45 @@ class Keeper(threading.Thread):
             except Exception as error:  # a fault of ours must not end the keeping
                 log.exception("%s", self.row.name)
                 self._failed(f"{type(error).__name__}: {error}")
-        self.state, self.ready = "stopping", ""
+        self.ready = ""
+        self._say(self.row, "stopping")
         process.end(self.place.state, self.row.name, self.row.stop, self.row.stop_s)
-        self.state = "stopped"
+        self._say(self.row, "stopped")
 
     def stop(self) -> None:
         """Have the server stopped; `join` waits for it."""
         self._end.set()
 
     def report(self) -> dict[str, Any]:
-        """Describe the server, for the file that `status` reads."""
+        """Describe the server, for the file that `status` reads.
+
+        The fingerprint is that of the settings with which it is in this state.
+        """
         running = process.known(self.place.state, self.row.name)
+        state, told, fingerprint = self._said
         return {
-            "state": self.state, "told": self.told, "restarts": self.restarts,
+            "state": state, "told": told, "restarts": self.restarts,
             "pid": running.pid if running else None,
             "since_s": running.since_s if running else None,
-            "fingerprint": self.row.fingerprint,
+            "fingerprint": fingerprint,
         }  # fmt: skip
+
+    def _say(self, row: Service, state: str, told: str = "") -> None:
+        """Set the state in one step, as another thread reads it; `row` may be yesterday's."""
+        self._said = (state, told, row.fingerprint)
 
     def _once(self, row: Service) -> None:
         """One life of the server, from its start or from where it is taken over."""
         running = process.known(self.place.state, row.name)
         if running is not None and running.fingerprint != row.fingerprint:
             log.info("%s is stopped, for its settings have changed", row.name)
-            self.state, self.ready = "stopping", ""
+            self.ready = ""
+            self._say(row, "stopping")
             process.end(self.place.state, row.name, row.stop, row.stop_s)
             running = None
         if running is None:
             if not self._may_start(row):
-                self._end.wait(_TICK_S if self.state == "waiting" else LOOK_S)
+                self._end.wait(_TICK_S if self._said[0] == "waiting" else LOOK_S)
                 return
             running = self._start(row)
         else:
@@ -90,13 +100,11 @@ class Keeper(threading.Thread):
         needed = [self.others[name] for name in row.after]
         missing = [each.row.title for each in needed if each.ready != each.row.fingerprint]
         reason = f"waits for {' and '.join(missing)}" if missing else row.waits()
-        self.state, self.told = "waiting", reason
-        if reason and not missing:
-            self.state = "idle"
+        self._say(row, "idle" if reason and not missing else "waiting", reason)
         return not reason
 
     def _start(self, row: Service) -> process.Running:
-        self.state, self.told = "starting", ""
+        self._say(row, "starting")
         process.sweep(self.place.state, row.name)
         row.prepare()
         running = process.start(
@@ -108,7 +116,8 @@ class Keeper(threading.Thread):
 
     def _watch(self, row: Service, running: process.Running) -> None:
         """Look until it is gone, or is to be another or none; `ready` is set once it works."""
-        self.state, looked_s, provided = "starting", 0.0, False
+        self._say(row, "starting")
+        looked_s, provided = 0.0, False
         while running.alive and not self._end.is_set() and row is self.row:
             if time.monotonic() - looked_s > (LOOK_S if provided else _TICK_S):
                 looked_s = time.monotonic()
@@ -116,8 +125,7 @@ class Keeper(threading.Thread):
                 if healthy and not provided:
                     row.provide()
                     provided, self.ready = True, row.fingerprint
-                self.state = "up" if healthy else "silent" if provided else "starting"
-                self.told = ""
+                self._say(row, "up" if healthy else "silent" if provided else "starting")
                 bound(self._log)
             self._end.wait(_TICK_S)
         process.reap()
@@ -126,11 +134,11 @@ class Keeper(threading.Thread):
 
     def _failed(self, why: str) -> None:
         """Say why and wait, longer each time."""
-        self.state, self.ready = "failed", ""
-        self.restarts += 1
-        self.told = f"{why}; again in {self._delay_s:.0f} s"
-        log.warning("%s: %s", self.row.name, self.told)
-        row, until_s = self.row, time.monotonic() + self._delay_s
+        row, told = self.row, f"{why}; again in {self._delay_s:.0f} s"
+        self.ready, self.restarts = "", self.restarts + 1
+        self._say(row, "failed", told)
+        log.warning("%s: %s", row.name, told)
+        until_s = time.monotonic() + self._delay_s
         while time.monotonic() < until_s and not self._end.is_set() and row is self.row:
             self._end.wait(_TICK_S)
         self._delay_s = min(2.0 * self._delay_s, _LONGEST_S)

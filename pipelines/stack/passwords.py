@@ -6,11 +6,13 @@ import json
 import os
 import secrets
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from monge.errors import InputError, StorageError
 from monge.files import sync
+from pipelines.stack.settings import VARIABLES
 
 FILE = "secrets.json"
 _LEAST = 12
@@ -33,16 +35,18 @@ class Passwords:
         return "Passwords(...)"
 
 
-def load(state: Path) -> Passwords:
-    """Read the secrets, or make those that are missing; MONGE_UP_..._PASSWORD replaces one.
+def load(state: Path, environment: Mapping[str, str] | None = None) -> Passwords:
+    """Read the secrets, or make those that are missing.
 
+    MONGE_UP_..._PASSWORD of `environment` replaces one. That is for `make up` alone to give: who
+    only reads, as the supervisor does, would write back what its own environment had once.
     Raises InputError for a password that is too short, StorageError where none can be kept.
     """
     path = state / FILE
     before = _read(path)
     wanted = {each.name: before.get(each.name) or _new() for each in fields(Passwords)}
     for name in ("database", "store", "prefect"):
-        given = os.environ.get(variable(name))
+        given = (environment or {}).get(variable(name))
         if given:
             wanted[name] = _checked(variable(name), given)
     if wanted != before:
@@ -53,7 +57,7 @@ def load(state: Path) -> Passwords:
 
 def variable(name: str) -> str:
     """The variable of the environment that replaces a password."""
-    return f"MONGE_UP_{name.upper()}_PASSWORD"
+    return f"{VARIABLES}{name.upper()}_PASSWORD"
 
 
 def write_private(path: Path, text: str) -> None:

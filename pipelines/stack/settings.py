@@ -14,6 +14,7 @@ from monge.errors import InputError, StorageError
 from monge.files import write_whole
 
 HOST = "127.0.0.1"
+VARIABLES = "MONGE_UP_"
 _GRPC = 10_000
 _LAST_PORT = 65_535
 
@@ -32,6 +33,7 @@ class Settings:
     filer_port: int = 8888
     mlflow_port: int = 5000
     prefect_port: int = 4200
+    worker_port: int = 4280
     service_port: int = 8000
     model: str = ""
     trainings: int = 1
@@ -106,7 +108,7 @@ def option(name: str) -> str:
 
 def variable(name: str) -> str:
     """A setting's name as a variable of the environment."""
-    return "MONGE_UP_" + name.upper()
+    return VARIABLES + name.upper()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ from monge.errors import MongeError, ServiceError
 from monge.files import lock, write_whole
 from pipelines.stack import passwords, process
 from pipelines.stack.keeper import Keeper, bound
-from pipelines.stack.settings import Place, kept
+from pipelines.stack.settings import VARIABLES, Place, kept
 from pipelines.stack.table import Service, table
 
 LOG = "supervisor.log"
@@ -43,11 +43,15 @@ def pid(place: Place) -> int | None:
 
 
 def start(place: Place) -> None:
-    """Start the supervisor in a session of its own, which outlives the terminal."""
+    """Start the supervisor in a session of its own, which outlives the terminal.
+
+    It reads settings and secrets from the files: a shell's of today are not for it to remember.
+    """
+    ours = {key: value for key, value in os.environ.items() if not key.startswith(VARIABLES)}
     with (place.logs / LOG).open("ab") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", "pipelines.stack", "supervise"], cwd=place.checkout,
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=ours,
         )  # fmt: skip
     deadline = time.monotonic() + 60.0
     while pid(place) is None:

@@ -16,10 +16,10 @@ from signal import SIGINT, SIGTERM, Signals
 from monge.params.file import read as read_params
 from pipelines.stack import health, postgres, store
 from pipelines.stack.passwords import Passwords
-from pipelines.stack.settings import HOST, Place, Settings
+from pipelines.stack.settings import HOST, VARIABLES, Place, Settings
 
 POOL = "monge"
-_OTHERS = ("PREFECT_", "MLFLOW_", "AWS_", "DVC_", "PG", "MONGE_UP_", "MONGE_SERVERS", "MONGE_PAR")
+_OTHERS = ("PREFECT_", "MLFLOW_", "AWS_", "DVC_", "PG", VARIABLES, "MONGE_SERVERS", "MONGE_PAR")
 _SILENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "true", "DVC_NO_ANALYTICS": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true", "ORT_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1",
@@ -66,9 +66,13 @@ class Service:
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
     def whole_environment(self) -> dict[str, str]:
-        """Ours over the machine's own, without what a shell says for other servers."""
+        """Ours over the machine's own, without what a shell says for other servers.
+
+        The shell's PATH is no setting of ours: `make up` of another shell restarts nothing.
+        """
         base = {key: value for key, value in os.environ.items() if not key.startswith(_OTHERS)}
-        return {**base, **self.environment}
+        commands = [str(Path(sys.executable).parent), base.get("PATH", os.defpath)]
+        return {**base, "PATH": os.pathsep.join(commands), **self.environment}
 
 
 def table(place: Place, settings: Settings, passwords: Passwords) -> dict[str, Service]:
@@ -107,6 +111,7 @@ def _postgres(place: Place, settings: Settings, passwords: Passwords) -> Service
         health=functools.partial(health.is_postgres, HOST, port),
         prepare=functools.partial(postgres.prepare, place.state, passwords),
         provide=functools.partial(postgres.provide, port, passwords),
+        extra=(_hash(passwords.database),),  # `provide` gives the role another one
     )  # fmt: skip
 
 
@@ -118,7 +123,7 @@ def _store(place: Place, settings: Settings, passwords: Passwords) -> Service:
         health=functools.partial(health.answers, url, any_status=True),
         prepare=functools.partial(store.prepare, data, passwords),
         provide=functools.partial(store.provide, settings.s3_port, passwords),
-        extra=(hashlib.sha256(passwords.store.encode()).hexdigest(),),
+        extra=(_hash(passwords.store),),
     )  # fmt: skip
 
 
@@ -161,7 +166,7 @@ def _prefect(place: Place, settings: Settings, passwords: Passwords) -> Service:
         name="prefect", title="Prefect", environment=environment, folder=place.state,
         command=_module("prefect", "server", "start", "--host", HOST, "--port", str(port)),
         address=_url(port), ports=(port,), after=("postgres",), data=place.state / "prefect",
-        health=functools.partial(health.answers, f"{_url(port)}/api/health"),
+        health=functools.partial(health.answers, f"{_url(port)}/api/ready"),  # its database, too
     )  # fmt: skip
 
 
@@ -178,24 +183,31 @@ def _prefect_database(place: Place, settings: Settings, passwords: Passwords) ->
     return postgres.address(settings.postgres_port, passwords, "prefect", driver="asyncpg")
 
 
+def _hash(secret: str) -> str:
+    """Stand for a secret in a fingerprint."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
 def _fernet_key(secret: str) -> str:
     """A secret in the form that Fernet takes: 32 bytes in base64."""
     return base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()).decode()
 
 
 def _worker(place: Place, settings: Settings, passwords: Passwords) -> Service:
-    commands = str(Path(sys.executable).parent)
-    path = os.pathsep.join([commands, os.environ.get("PATH", os.defpath)])
+    port = settings.worker_port
     # In the machine's own, Prefect's `runner_storage` belongs to the first user who had a worker.
     temporary = place.state / "tmp"
     environment = _SILENT | clients(settings, passwords) | {
-        "PREFECT_HOME": str(place.checkout / ".prefect"), "PATH": path, "TMPDIR": str(temporary),
+        "PREFECT_HOME": str(place.checkout / ".prefect"), "TMPDIR": str(temporary),
+        "PREFECT_WORKER_WEBSERVER_HOST": HOST, "PREFECT_WORKER_WEBSERVER_PORT": str(port),
     }  # fmt: skip
     return Service(
         name="worker", title="worker", environment=environment, folder=place.checkout,
         command=_module("prefect", "worker", "start", "--pool", POOL, "--type", "process",
-                        "--name", "make-up", "--limit", str(settings.trainings + 1)),
-        address=f"pool {POOL}", after=("prefect", "mlflow"), health=lambda: True, stop_s=60.0,
+                        "--name", "make-up", "--limit", str(settings.trainings + 1),
+                        "--with-healthcheck"),
+        address=f"pool {POOL}", ports=(port,), after=("prefect", "mlflow"), stop_s=60.0,
+        health=functools.partial(health.answers, f"{_url(port)}/health"),
         prepare=functools.partial(temporary.mkdir, exist_ok=True),
     )  # fmt: skip
 

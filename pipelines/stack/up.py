@@ -35,7 +35,7 @@ def up(
     _check_extras()
     settings = chosen(place, options)
     place.make()
-    secret = passwords.load(place.state)
+    secret = passwords.load(place.state, os.environ)
     rows = table(place, settings, secret)
     _check_ports(place, settings, rows)
     keep(place, settings)

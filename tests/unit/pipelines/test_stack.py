@@ -68,10 +68,13 @@ def test_secrets_are_made_once_for_their_owner_alone(place, monkeypatch):
     assert (place.state / "secrets.json").stat().st_mode & 0o777 == 0o600
     assert first.database not in repr(first)
     monkeypatch.setenv("MONGE_UP_DATABASE_PASSWORD", "a-new-password-1")
-    assert passwords.load(place.state) == replace(first, database="a-new-password-1")
+    assert passwords.load(place.state) == first, "who asks for the status changes nothing"
+    second = passwords.load(place.state, os.environ)
+    assert second == replace(first, database="a-new-password-1")
     monkeypatch.setenv("MONGE_UP_DATABASE_PASSWORD", "short")
     with pytest.raises(InputError, match="at least 12"):
-        passwords.load(place.state)
+        passwords.load(place.state, os.environ)
+    assert passwords.load(place.state) == second
 
 
 def test_settings_are_kept_and_two_servers_never_share_a_port(place, monkeypatch):
@@ -101,7 +104,8 @@ def test_a_port_that_is_taken_is_named_with_who_has_it():
     ports.require(settings, {port: "MLflow"})
 
 
-def test_a_setting_changes_what_depends_on_it_and_nothing_else(place):
+def test_a_setting_changes_what_depends_on_it_and_nothing_else(place, monkeypatch):
+    monkeypatch.setattr(postgres, "has_trigrams", lambda _: True)
     secret = passwords.load(place.state)
     before = table.table(place, Settings(), secret)
 
@@ -112,8 +116,14 @@ def test_a_setting_changes_what_depends_on_it_and_nothing_else(place):
     assert changed(Settings(), secret) == set()
     assert changed(Settings(service_port=8001), secret) == {"service"}
     assert changed(Settings(mlflow_port=5001), secret) == {"mlflow", "worker", "service"}
-    assert changed(Settings(), replace(secret, database="another")) == {"mlflow", "prefect"}
+    # PostgreSQL as well, for its role is given the password when it starts.
+    databases = {"postgres", "mlflow", "prefect"}
+    assert changed(Settings(), replace(secret, database="another")) == databases
     assert changed(Settings(), replace(secret, store="another")) == {"store", "mlflow"}
+    assert changed(Settings(), replace(secret, prefect="another")) == {"prefect", "worker"}
+    # Those of the supervisor's shell and of today's: waiting for them to agree would never end.
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/elsewhere")
+    assert changed(Settings(), secret) == set()
     groups = [[row.name for row in group] for group in supervisor.in_order(before.values())]
     assert groups == [["postgres", "store"], ["mlflow", "prefect"], ["worker", "service"]]
     for row in before.values():
@@ -202,6 +212,21 @@ def test_clients_use_the_servers_unless_the_environment_names_others(tmp_path, m
     assert os.environ["PREFECT_API_URL"] == "http://mine:4200/api"
     assert "PREFECT_API_AUTH_STRING" not in os.environ, "our password is not another server's"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+
+def test_the_status_is_one_screen_whatever_there_is_to_tell(tmp_path):
+    server = {
+        "title": "PostgreSQL", "state": "starting", "for_s": 360_000, "restarts": 999,
+        "disk_bytes": 999_000_000, "address": "http://127.0.0.1:65535", "told": "word " * 40,
+    }  # fmt: skip
+    facts = {
+        "servers": [server] * 6, "supervisor": 4_194_304, "checkout": "/folder" * 20,
+        "logs": "/folder" * 20, "champion": "a-long-name-" * 10, "next": ["retrain " * 20] * 3,
+        "at_work": ["retrain " * 20] * 3,
+    }  # fmt: skip
+    lines = status.screen(facts)
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 24
 
 
 def test_the_screen_before_the_first_start_says_what_to_do(tmp_path):
