@@ -68,7 +68,9 @@ def run_stage(stage: str, parameters: str, skipped: bool = False) -> Any:
         log.info("Stage '%s' didn't change, skipping", stage)
         return None
     if stage in FILE_STAGES:
-        ended = _run_alone([*_DVC, "repro", "--single-item", stage], log.info, parameters)
+        # Before the first stage lies what `dvc add` versions: that images changed is noted there.
+        alone = () if stage == FILE_STAGES[0] else ("--single-item",)
+        ended = _run_alone([*_DVC, "repro", *alone, stage], log.info, parameters)
     else:
         ended = _promoted(log.info, parameters)
     if ended.code == 0:

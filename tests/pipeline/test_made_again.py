@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,11 +59,11 @@ def project(tmp_path_factory):
     return project
 
 
-def commands(project):
+def commands(project, note=False):
     """The lines that `monge models --show` prints, as a shell takes them."""
     said = run(project, "monge", "models", "--show", "champion").stdout
     lines = said.partition("To make it again:")[2].strip().splitlines()
-    assert lines[0].strip().startswith("git clone ")
+    assert lines[note].strip().startswith("git clone ")
     return said, "\n".join(["set -e", *(line.strip() for line in lines)])
 
 
@@ -70,8 +71,7 @@ def made_again(project, folder):
     """Run them as printed, somewhere else; the clone, and what was said."""
     _, script = commands(project)
     folder.mkdir()
-    # The clone's own code, as its own environment would have it.
-    own = {"PYTHONPATH": str(folder / "again/src"), "MONGE_TRACKING": "off"}
+    own = {"MONGE_TRACKING": "off"}
     done = project.run("sh", "-c", f"cd '{folder}'\n{script}", **own)
     return folder / "again", done.stdout
 
@@ -113,6 +113,52 @@ def test_with_everything_in_the_remote_it_is_the_same_file_and_nothing_runs(proj
         project.folder / "models/generator.onnx"
     )
     assert sha256(project.folder / "models/generator.onnx") in said
+
+
+def lineage_of(project):
+    """The facts of the newest version, and its patch."""
+    run(project, "monge", "promote", "--force", "--reason", "again", MONGE_TRACKING="on")
+    said = run(project, "monge", "models", "--show", "champion").stdout
+    folder = Path(re.search(r"What brings it back is in (.+)\. To make it", said)[1])
+    return json.loads((folder / "lineage.json").read_text()), (folder / "changes.patch").read_text()
+
+
+def test_code_that_was_edited_after_the_training_is_not_said_to_have_made_it(project):
+    """Promoted with an edited tree, a version's own code is the training's, and it is told so."""
+    path = project.folder / "src/monge/objectives/wgan_gp.py"
+    made = path.read_text()
+    trained_at = Sampler.load(project.folder / "models/generator.onnx", "cpu").contract.git_revision
+    try:
+        path.write_text(made.replace("(norms - 1.5)", "(norms - 9.0)"))
+        facts, patch = lineage_of(project)
+        assert facts["revision"] == facts["training_revision"] == trained_at
+        assert (facts["note"], facts["missing"]) == (
+            "the code was changed after the training: this is the training's", "",
+        )  # fmt: skip
+        assert "(norms - 1.5)" in patch
+        assert "9.0" not in patch
+        lines = commands(project, note=True)[1]
+        assert f"git checkout --quiet --detach {trained_at.removesuffix('+changed')}" in lines
+    finally:
+        path.write_text(made)
+
+
+def test_images_that_changed_under_the_hash_that_git_has_are_said_to_be_missing(project):
+    """By hand, stage by stage, nobody tells DVC's file of the images; the flow and `dvc repro` do."""
+    pointer = project.folder / "data/pictures.dvc"
+    kept = pointer.read_text()
+    try:
+        first = project.run("git", "show", "HEAD~1:data/pictures.dvc").stdout
+        assert first != kept
+        pointer.write_text(first)  # of the twenty images before
+        facts, _ = lineage_of(project)
+        assert facts["missing"].startswith("the images had changed since data/pictures.dvc was")
+        lines = run(project, "monge", "models", "--show", "champion").stdout
+        assert "It cannot be made again to the byte: the images had changed" in lines
+        assert "data/pictures.dvc" in lines
+    finally:
+        pointer.write_text(kept)
+        lineage_of(project)
 
 
 def test_a_product_is_made_again_in_its_folder_of_a_fresh_clone(tmp_path):

@@ -1,11 +1,16 @@
 """Protects: a changed tree is said to be one, what a run writes is no change, and it comes back."""
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from monge.tracking.revision import CHANGED, MOST_BYTES, revision
+from monge.tracking.revision import CHANGED, MOST_BYTES, code_revision, revision
+
+ROOT = Path(__file__).parents[3]
 
 
 def git(folder: Path, *arguments: str, text: str | None = None) -> str:
@@ -34,6 +39,30 @@ def tree(tmp_path):
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "a")
     return folder
+
+
+def test_the_revision_of_the_code_is_that_of_the_checkout_which_it_runs_from(tree, tmp_path):
+    """A project may be worked on with the package of another checkout, and then says which."""
+    here, there = revision(ROOT), revision(tree)
+    assert code_revision(tree) == there  # it has no package of its own: what runs is installed
+    (tree / "src/monge").mkdir()
+    assert code_revision(tree) == here
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "src/monge/tracking", other / "src/monge/tracking")
+    for name in ("__init__.py", "products.py", "original.py", "errors.py", "files.py"):
+        shutil.copy(ROOT / "src/monge" / name, other / "src/monge")
+    git(other, "init", "-q")
+    git(other, "add", "-A")
+    git(other, "commit", "-qm", "b")
+    script = (
+        "import sys; from pathlib import Path; from monge.tracking.revision import code_revision; "
+        "print(code_revision(Path(sys.argv[1])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tree], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(other / "src")},
+    )  # fmt: skip
+    assert done.stdout.strip() == git(other, "rev-parse", "HEAD")
 
 
 def test_a_clean_tree_is_its_commit(tree):

@@ -161,3 +161,26 @@ def test_a_change_of_places_that_was_killed_is_completed(
     assert contents(folder) == second
     assert earlier.take_up(Training(settings(), dataset, folder), [])
     assert contents(folder) == first
+
+
+@pytest.mark.parametrize("where", ["set aside", "in a cache"])
+def test_one_that_began_with_other_weights_under_the_same_name_is_another(
+    dataset: PackedDataset, tmp_path: Path, where: str
+) -> None:
+    folder, base, cache = (tmp_path / name for name in ("checkpoints", "base", "cache"))
+    train(settings(), dataset, base)
+    tuned = settings(init_from="base", seed=3)
+    train(tuned, dataset, folder)
+    into_cache(folder, cache)
+    if where == "set aside":
+        set_aside(folder)
+        cache = tmp_path / "none"
+    else:
+        shutil.rmtree(folder)
+    asked = Training(tuned, dataset, folder)
+    shutil.move(base, tmp_path / "first")
+    train(settings(seed=7), dataset, base)
+    assert not earlier.take_up(asked, [str(cache)])
+    shutil.rmtree(base)
+    shutil.move(tmp_path / "first", base)
+    assert earlier.take_up(asked, [str(cache)])

@@ -15,6 +15,8 @@ from monge.training import loop
 from monge.training.checkpoints import checkpoint, record, resume
 from monge.training.context import Training
 
+WHO = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+
 
 def small(**changes):
     return TrainParams.model_validate(
@@ -105,6 +107,38 @@ def test_the_revision_and_the_difference_of_the_tree_are_kept(dataset, tmp_path)
     assert record.trained_at(told(folder)) == git("rev-parse", "HEAD") + "+changed"
     assert b"+one = 2" in (record.difference(told(folder), folder) or b"")
     assert [s["from_step"] for s in told(folder)["sessions"]] == [0, 4]
+
+
+def test_a_training_at_its_end_keeps_the_revision_and_the_machine_of_its_last_steps(
+    dataset, tmp_path
+):
+    """Asked again after a commit, it makes nothing: nothing of it is of that commit."""
+
+    def commit(text):
+        (tmp_path / "code.py").write_text(text)
+        for command in (["add", "-A"], [*WHO, "commit", "-qm", text]):
+            subprocess.run(["git", *command], cwd=tmp_path, check=True)
+        asked = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True).stdout.strip()
+
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / ".gitignore").write_text("/checkpoints\n")
+    folder, first = tmp_path / "checkpoints", commit("one")
+    loop.train(Training(small(threads=1), dataset, folder, NullRun("a")))
+    commit("two")
+    for asked in (small(threads=1), small(threads=2, log_every=1)):
+        loop.train(Training(asked, dataset, folder, NullRun("a")))
+        assert record.trained_at(told(folder)) == first
+        assert record.environment(told(folder))["git.revision"] == first
+    asked_last = record.parameters(told(folder)) or {}
+    assert (asked_last["threads"], asked_last["log_every"]) == (2, 1)
+    made = record.made_with(told(folder), 4) or {}
+    assert (made["threads"], made["log_every"]) == (1, 1)  # the threads round the last bits
+    third = commit("three")
+    loop.train(Training(small(steps=6, threads=2), dataset, folder, NullRun("a")))
+    assert record.trained_at(told(folder)) == third
+    assert (record.made_with(told(folder), 6) or {})["threads"] == 2
+    assert (record.made_with(told(folder), 4) or {})["threads"] == 1
 
 
 def test_another_torch_goes_on_and_is_told(dataset, tmp_path, caplog):
