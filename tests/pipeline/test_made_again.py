@@ -144,7 +144,7 @@ def test_code_that_was_edited_after_the_training_is_not_said_to_have_made_it(pro
 
 
 def test_images_that_changed_under_the_hash_that_git_has_are_said_to_be_missing(project):
-    """By hand, stage by stage, nobody tells DVC's file of the images; the flow and `dvc repro` do."""
+    """By hand, nobody tells DVC's file of the images; the flow and `dvc repro` do."""
     pointer = project.folder / "data/pictures.dvc"
     kept = pointer.read_text()
     try:

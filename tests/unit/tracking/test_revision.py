@@ -48,9 +48,9 @@ def test_the_revision_of_the_code_is_that_of_the_checkout_which_it_runs_from(tre
     (tree / "src/monge").mkdir()
     assert code_revision(tree) == here
     other = tmp_path / "other"
-    shutil.copytree(ROOT / "src/monge/tracking", other / "src/monge/tracking")
-    for name in ("__init__.py", "products.py", "original.py", "errors.py", "files.py"):
-        shutil.copy(ROOT / "src/monge" / name, other / "src/monge")
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src/monge", other / "src/monge", ignore=without)
+    shutil.copy(ROOT / ".gitignore", other)
     git(other, "init", "-q")
     git(other, "add", "-A")
     git(other, "commit", "-qm", "b")
