@@ -4,13 +4,16 @@ import hashlib
 import json
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from monge.params import load
+from monge.paths import Paths
 from monge.serving.sampler import Sampler
+from monge.stages import lineage
+from monge.training.checkpoints import record
 from tests.pipeline.conftest import Project
 from tests.pipeline.test_lock import TINY, run, setting
 
@@ -59,11 +62,11 @@ def project(tmp_path_factory):
     return project
 
 
-def commands(project, note=False):
+def commands(project):
     """The lines that `monge models --show` prints, as a shell takes them."""
     said = run(project, "monge", "models", "--show", "champion").stdout
     lines = said.partition("To make it again:")[2].strip().splitlines()
-    assert lines[note].strip().startswith("git clone ")
+    assert lines[0].strip().startswith("git clone ")
     return said, "\n".join(["set -e", *(line.strip() for line in lines)])
 
 
@@ -115,50 +118,68 @@ def test_with_everything_in_the_remote_it_is_the_same_file_and_nothing_runs(proj
     assert sha256(project.folder / "models/generator.onnx") in said
 
 
-def lineage_of(project):
-    """The facts of the newest version, and its patch."""
-    run(project, "monge", "promote", "--force", "--reason", "again", MONGE_TRACKING="on")
-    said = run(project, "monge", "models", "--show", "champion").stdout
-    folder = Path(re.search(r"What brings it back is in (.+)\. To make it", said)[1])
-    return json.loads((folder / "lineage.json").read_text()), (folder / "changes.patch").read_text()
+def lineage_of(project, folder):
+    """What a version would be kept with now: its facts, and the commands from it."""
+    paths = Paths(project.folder)
+    contract = Sampler.load(paths.model, "cpu").contract
+    for name, data in lineage.files(load(paths.root / "params.yaml"), paths, contract).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    facts = json.loads((folder / "lineage.json").read_text())
+    return facts, "\n".join(lineage.commands(folder, paths.root))
 
 
-def test_code_that_was_edited_after_the_training_is_not_said_to_have_made_it(project):
+def test_code_that_was_edited_after_the_training_is_not_said_to_have_made_it(project, tmp_path):
     """Promoted with an edited tree, a version's own code is the training's, and it is told so."""
     path = project.folder / "src/monge/objectives/wgan_gp.py"
-    made = path.read_text()
-    trained_at = Sampler.load(project.folder / "models/generator.onnx", "cpu").contract.git_revision
+    made, trained_at = path.read_text(), lineage_of(project, tmp_path)[0]["training_revision"]
     try:
         path.write_text(made.replace("(norms - 1.5)", "(norms - 9.0)"))
-        facts, patch = lineage_of(project)
+        facts, said = lineage_of(project, tmp_path)
         assert facts["revision"] == facts["training_revision"] == trained_at
-        assert (facts["note"], facts["missing"]) == (
-            "the code was changed after the training: this is the training's", "",
-        )  # fmt: skip
+        assert facts["missing"] == ""
+        patch = (tmp_path / "changes.patch").read_text()
         assert "(norms - 1.5)" in patch
         assert "9.0" not in patch
-        lines = commands(project, note=True)[1]
-        assert f"git checkout --quiet --detach {trained_at.removesuffix('+changed')}" in lines
+        assert "the code was changed after the training: this is the training's" in said
+        assert f"git checkout --quiet --detach {trained_at.removesuffix('+changed')}" in said
     finally:
         path.write_text(made)
 
 
-def test_images_that_changed_under_the_hash_that_git_has_are_said_to_be_missing(project):
+def test_images_that_changed_under_the_hash_that_git_has_are_said_to_be_missing(project, tmp_path):
     """By hand, nobody tells DVC's file of the images; the flow and `dvc repro` do."""
     pointer = project.folder / "data/pictures.dvc"
-    kept = pointer.read_text()
+    kept, params = pointer.read_text(), load(project.folder / "params.yaml")
+    assert lineage_of(project, tmp_path)[0]["missing"] == ""
     try:
         first = project.run("git", "show", "HEAD~1:data/pictures.dvc").stdout
         assert first != kept
         pointer.write_text(first)  # of the twenty images before
-        facts, _ = lineage_of(project)
+        facts, said = lineage_of(project, tmp_path)
         assert facts["missing"].startswith("the images had changed since data/pictures.dvc was")
-        lines = run(project, "monge", "models", "--show", "champion").stdout
-        assert "It cannot be made again to the byte: the images had changed" in lines
-        assert "data/pictures.dvc" in lines
+        assert "It cannot be made again to the byte: the images had changed" in said
+        tags = lineage.data_tags(params, Paths(project.folder))
+        assert tags["monge.data_revision"].endswith("+changed")
     finally:
         pointer.write_text(kept)
-        lineage_of(project)
+
+
+def test_what_neither_git_nor_dvc_keeps_is_named_to_be_brought_by_hand(project, tmp_path):
+    began = project.folder / "checkpoints" / record.ORIGIN
+    facts = {"init_from": "base", "step": 4, "tensors_sha256": "abcdef" * 10}
+    began.write_text(json.dumps(facts))
+    pointer = project.folder / "data/pictures.dvc"
+    pointer.rename(tmp_path / "pointer")
+    project.run("git", "rm", "--cached", "--quiet", "data/pictures.dvc")
+    try:
+        _, said = lineage_of(project, tmp_path / "kept")
+    finally:
+        began.unlink()
+        (tmp_path / "pointer").rename(pointer)
+        project.run("git", "add", "data/pictures.dvc")
+    assert "# bring data/pictures by hand: neither git nor DVC keeps these images" in said
+    assert "# bring base by hand: it began with tensors.safetensors of abcdefabcdef..." in said
 
 
 def test_a_product_is_made_again_in_its_folder_of_a_fresh_clone(tmp_path):
