@@ -1,6 +1,7 @@
 """Protects: a changed update rule never passes for the same training; words and names cost none."""
 
 import ast
+import inspect
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ import monge
 from monge import params
 from monge.params import OBJECTIVE_SECTIONS, TrainParams
 from monge.training.code import identity as code_identity
+from monge.training.code.form import Reference
 from monge.training.code.identity import CodeIdentity, changed
 from monge.training.code.sources import Sources
 from tests.unit.training.code_edits import ALIKE, OTHER
@@ -257,6 +259,29 @@ def test_parameters_are_values_alone():
     assert len(sections) > 5
     for section in sections:
         assert not [node for node in section.body if isinstance(node, ast.FunctionDef)]
+
+
+def test_of_the_parameters_a_trainings_code_takes_values_and_calls_nothing():
+    """A function there could change what is trained under the same identity."""
+    looked_at = {
+        token.path
+        for train in EVERY
+        for each in code_identity.reached(
+            Sources(HERE, code_identity.LOOKING, _tables(train)), code_identity.TRAINING
+        ).values()
+        for token in each.tokens
+        if isinstance(token, Reference) and token.path.startswith("monge.params.")
+    }
+    assert "monge.params.NET_SECTIONS" in looked_at
+    found = {path: getattr(params, path.removeprefix("monge.params.")) for path in looked_at}
+    assert [path for path, value in found.items() if inspect.isfunction(value)] == []
+    # Nor are the two tables anything but names: a section is called as what it is for.
+    assert {name: name for name in params.OBJECTIVE_SECTIONS} == params.OBJECTIVE_SECTIONS
+    assert {name: name.partition("-")[0] for name in params.NET_SECTIONS} == params.NET_SECTIONS
+
+
+def _tables(train):
+    return {"monge.nets.FAMILIES": (train.net,), "monge.objectives.METHODS": (train.objective,)}
 
 
 def test_it_imports_no_torch():
