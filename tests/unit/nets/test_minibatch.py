@@ -62,3 +62,17 @@ def test_what_it_does_not_go_with_is_refused(tmp_path, changes, said):
     with pytest.raises(ParamsError, match=said):
         load(tmp_path / "params.yaml", ["train.mlp.minibatch_kernels=4", *changes])
     load(tmp_path / "params.yaml", ["train.mlp.minibatch_kernels=4", "train.objective=wgan"])
+
+
+def test_its_first_and_second_derivatives_are_those_of_finite_differences():
+    """Unrolling goes through the second ones."""
+    torch.manual_seed(0)
+    layer = MinibatchDiscrimination(4, 2).double()
+    features = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    weight = layer.rows.weight.detach().clone().requires_grad_()
+
+    def by(rows, images):
+        return torch.func.functional_call(layer, {"rows.weight": rows}, (images,))
+
+    assert torch.autograd.gradcheck(by, (weight, features))
+    assert torch.autograd.gradgradcheck(by, (weight, features))

@@ -7,9 +7,16 @@ from monge.params import TrainParams
 
 CPU = torch.device("cpu")
 SHAPE = (2, 8, 8)
+NORMED = (2, 16, 16)
+"""The smallest images for which the critic of dcgan has a layer with a norm."""
+
+SPECTRAL = {
+    "mlp": {"depth": 2, "width": 16, "critic_norm": "spectral"},
+    "dcgan": {"features": 4, "critic_norm": "spectral"},
+}
 
 
-def make(objective, net="mlp", classes=0, **extra):
+def make(objective, net="mlp", classes=0, *, shape=SHAPE, **extra):
     """The parameters, the networks by role, and the objective."""
     train = TrainParams.model_validate(
         {
@@ -19,12 +26,17 @@ def make(objective, net="mlp", classes=0, **extra):
     )  # fmt: skip
     torch.manual_seed(1)
     built = objectives.build(train)
-    return train, {role: nets.build(role, train, SHAPE, classes) for role in built.roles}, built
+    return train, {role: nets.build(role, train, shape, classes) for role in built.roles}, built
 
 
-def real_batches(classes=0):
+def real_batches(classes=0, shape=SHAPE):
     """Six images at a time, and their labels where there are classes."""
     generator = torch.Generator().manual_seed(2)
     while True:
-        images = torch.rand((6, *SHAPE), generator=generator) * 2 - 1
+        images = torch.rand((6, *shape), generator=generator) * 2 - 1
         yield images, torch.randint(classes, (6,), generator=generator) if classes else None
+
+
+def shape_for(net):
+    """The images for a net, of which each layer is to be seen."""
+    return NORMED if net == "dcgan" else SHAPE

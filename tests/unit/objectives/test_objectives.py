@@ -2,36 +2,60 @@
 
 import copy
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from monge.objectives import Noise
+from monge.objectives.augment import transformed
 from monge.objectives.slope import gradient_norms, interpolates
 from monge.objectives.wasserstein import wasserstein_estimate
-from tests.unit.objectives.small import CPU, SHAPE, make, real_batches
+from tests.unit.nets.spectral_by_hand import ByHand
+from tests.unit.objectives.small import CPU, NORMED, SHAPE, SPECTRAL, make, real_batches, shape_for
+
+CASES: dict[str, dict[str, Any]] = {
+    "wgan": {},
+    "wgan, spectral": {"wgan": {"clip": 0.0}, **SPECTRAL},
+    "wgan, augmented": {"augment": "diffaugment"},
+    "wgan-gp": {},
+    "wgan-gp, augmented": {"augment": "diffaugment"},
+}
 
 
-def algorithm_1(networks, objective, steps, classes=0, one_sided=False):
+def algorithm_1(networks, case, steps, reals, one_sided=False):
     """Both papers' Algorithm 1 as a student writes it: separate passes, weight by weight."""
     generator, critic = networks["generator"], networks["critic"]
-    given = (lambda y: (y,)) if classes else (lambda y: ())
+    objective, _, option = case.partition(", ")
+    if option == "spectral":
+        critic = ByHand(critic)
     optimizer_w, optimizer_theta = (
         torch.optim.RMSprop(net.parameters(), lr=5e-5, foreach=False)
         if objective == "wgan"
         else torch.optim.Adam(net.parameters(), lr=1e-4, betas=(0.0, 0.9), foreach=False)
         for net in (critic, generator)
     )
-    noise, reals = Noise(3, 4, CPU), real_batches(classes)
+    noise = Noise(3, 4, CPU)
+
+    def shown(x, images):
+        """Each kind transformed by draws of its own, in the critic's step and the generator's."""
+        if option != "augmented":
+            return x, images
+        of_x, of_images = noise.uniform(6, 12), noise.uniform(6, 12)
+        return transformed(x, of_x, torch.ones(6)), transformed(images, of_images, torch.ones(6))
+
     for _ in range(steps):
         for _ in range(5):
             x, labels = next(reals)
-            y = given(labels)
+            y = () if labels is None else (labels,)
             x_tilde = generator(noise.latents(6), *y).detach()
-            loss = critic(x_tilde, *y).mean() - critic(x, *y).mean()
             if objective == "wgan-gp":
                 eps = noise.uniform(6).reshape(6, 1, 1, 1)
+            x, x_tilde = shown(x, x_tilde)
+            critic.follow()
+            loss = critic(x_tilde, *y).mean() - critic(x, *y).mean()
+            if objective == "wgan-gp":
                 x_hat = (eps * x + (1 - eps) * x_tilde).requires_grad_()
                 (gradient,) = torch.autograd.grad(critic(x_hat, *y).sum(), x_hat, create_graph=True)
                 norms = torch.stack([g.reshape(-1).pow(2).sum().sqrt() for g in gradient])
@@ -40,27 +64,34 @@ def algorithm_1(networks, objective, steps, classes=0, one_sided=False):
             optimizer_w.zero_grad()
             loss.backward()
             optimizer_w.step()
-            if objective == "wgan":
+            if case in ("wgan", "wgan, augmented"):
                 for w in critic.parameters():
                     w.data = w.data.clip(-0.01, 0.01)
-        loss = -critic(generator(noise.latents(6), *y), *y).mean()
+        _, x_tilde = shown(x, generator(noise.latents(6), *y))
+        loss = -critic(x_tilde, *y).mean()
         optimizer_theta.zero_grad()
         loss.backward()
         optimizer_theta.step()
 
 
 @pytest.mark.usefixtures("_float64")
-@pytest.mark.parametrize("net", ["mlp", "dcgan", "dcgan-plain"])
-@pytest.mark.parametrize("name", ["wgan", "wgan-gp"])
+@pytest.mark.parametrize(
+    ("case", "net"),
+    [
+        *itertools.product(CASES, ["mlp", "dcgan"]),
+        *itertools.product(["wgan", "wgan-gp"], ["dcgan-plain"]),
+    ],
+)
 @pytest.mark.parametrize("classes", [0, 3])
-def test_iterations_move_every_weight_as_algorithm_1_does(name, net, classes):
-    _, networks, objective = make(name, net, classes)
+def test_iterations_move_every_weight_as_algorithm_1_does(case, net, classes):
+    name, shape = case.partition(", ")[0], shape_for(net)
+    _, networks, objective = make(name, net, classes, shape=shape, **CASES[case])
     textbook = copy.deepcopy(networks)
     optimizers, noise = objective.optimizers(networks), Noise(3, 4, CPU)
-    reals = real_batches(classes)
+    reals, same = real_batches(classes, shape), real_batches(classes, shape)
     for _ in range(3):
         objective.iterate(networks, optimizers, reals, noise, 5)
-    algorithm_1(textbook, name, 3, classes)
+    algorithm_1(textbook, case, 3, same)
     for role in networks:
         ours, theirs = networks[role].state_dict(), textbook[role].state_dict()
         for key in ours:
@@ -68,17 +99,20 @@ def test_iterations_move_every_weight_as_algorithm_1_does(name, net, classes):
 
 
 @pytest.mark.usefixtures("_float64")
-def test_the_one_sided_penalty_leaves_flat_critics_alone():
-    _, networks, objective = make("wgan-gp", **{"wgan-gp": {"penalty": "one-sided"}})
-    textbook = copy.deepcopy(networks)
-    for network in (networks, textbook):
-        for weight in network["critic"].parameters():
-            weight.data *= 2.2  # some slopes are above 1, some below
-    reals = real_batches()
-    norms = gradient_norms(networks["critic"], next(real_batches())[0])
+@pytest.mark.parametrize("net", ["mlp", "dcgan"])
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_one_sided_penalty_leaves_flat_critics_alone(net, classes):
+    section, shape = {"wgan-gp": {"penalty": "one-sided"}}, shape_for(net)
+    _, networks, objective = make("wgan-gp", net, classes, shape=shape, **section)
+    first = next(real_batches(classes, shape))
+    norms = gradient_norms(networks["critic"], *first)
+    last = [m for m in networks["critic"].modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    last.weight.data /= norms.median()  # some slopes are above 1, some below
+    norms = gradient_norms(networks["critic"], *first)
     assert norms.min() < 1 < norms.max()
+    textbook, reals = copy.deepcopy(networks), real_batches(classes, shape)
     objective.iterate(networks, objective.optimizers(networks), reals, Noise(3, 4, CPU), 5)
-    algorithm_1(textbook, "wgan-gp", 1, one_sided=True)
+    algorithm_1(textbook, "wgan-gp", 1, real_batches(classes, shape), one_sided=True)
     for ours, theirs in zip(
         networks["critic"].parameters(), textbook["critic"].parameters(), strict=True
     ):
@@ -86,10 +120,12 @@ def test_the_one_sided_penalty_leaves_flat_critics_alone():
 
 
 def test_a_critic_with_batch_norm_scores_real_and_fake_apart():
-    _, networks, objective = make("wgan", "dcgan", dcgan={"features": 4, "critic_norm": "batch"})
-    seen = []
+    section = {"features": 4, "critic_norm": "batch"}
+    _, networks, objective = make("wgan", "dcgan", shape=NORMED, dcgan=section)
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in networks["critic"].modules())
+    seen, reals = [], real_batches(shape=NORMED)
     networks["critic"].register_forward_hook(lambda _m, inputs, _out: seen.append(len(inputs[0])))
-    objective.iterate(networks, objective.optimizers(networks), real_batches(), Noise(0, 4, CPU), 5)
+    objective.iterate(networks, objective.optimizers(networks), reals, Noise(0, 4, CPU), 5)
     assert set(seen) == {6}
 
 
