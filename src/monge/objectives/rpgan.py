@@ -9,8 +9,10 @@ pulling. With a constant D the first term is log 2; log 2 minus it is an estimat
 divergence that is 0 for equal distributions and at most log 2 (Jolicoeur-Martineau 2020).
 
 The penalty's weight goes from `penalty_weight` to `penalty_weight_end` along half a cosine, as in
-their code. There Adam's second beta and the learning rate follow cosines, too: here the former is
-the last of theirs throughout, and the rate falls as `train.learning_rate_decay` says.
+their code. There Adam's second beta, the learning rate and the half-life of the generator's average
+follow cosines, too: here the beta is the last of theirs throughout, the rate falls as
+`train.learning_rate_decay` says, and the half-life is `train.average_half_life` as soon as that is
+a twentieth of the images seen.
 """
 
 from __future__ import annotations
@@ -37,8 +39,13 @@ from monge.params import TrainParams
 
 
 def relativistic_estimate(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """log 2 - E[softplus(-(real - fake))], a scalar: 0 when pairs are not told apart."""
-    return math.log(2.0) - F.softplus(fake_scores - real_scores).mean()
+    """log 2 minus the critic's paired loss, a scalar: 0 when pairs are not told apart."""
+    return math.log(2.0) - paired_loss(real_scores, fake_scores)
+
+
+def paired_loss(higher: Tensor, lower: Tensor) -> Tensor:
+    """E[softplus(-(higher - lower))], a scalar: small where each score is above its partner's."""
+    return F.softplus(lower - higher).mean()
 
 
 class RpGan(Adversarial):
@@ -69,9 +76,9 @@ class RpGan(Adversarial):
         of_real, of_fake = self.scores(networks["critic"], real, fake, labels)
         squares = _squared_slopes(of_real, of_fake, real, fake)
         penalty = (weight / 2.0 * squares).mean()
-        paired = F.softplus(of_fake - of_real).mean()
-        return paired + penalty, {
-            "relativistic_estimate": math.log(2.0) - paired.detach(),
+        estimate = relativistic_estimate(of_real.detach(), of_fake.detach())
+        return paired_loss(of_real, of_fake) + penalty, {
+            "relativistic_estimate": estimate,
             "gradient_penalty": penalty.detach(),
             "real_score": of_real.detach().mean(),
             "fake_score": of_fake.detach().mean(),
@@ -90,7 +97,7 @@ class RpGan(Adversarial):
         with self.how.fast():
             fake = conditioned(networks["generator"], latents, labels)
         of_real, of_fake = self.scores(networks["critic"], real, fake.to(real.dtype), labels)
-        return F.softplus(of_real - of_fake).mean()
+        return paired_loss(of_fake, of_real)
 
 
 def _squared_slopes(of_real: Tensor, of_fake: Tensor, real: Tensor, fake: Tensor) -> Tensor:

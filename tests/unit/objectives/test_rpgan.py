@@ -1,6 +1,7 @@
 """Protects: the paired losses of Huang et al. 2024 and both penalties, against a float64 loop."""
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from monge.objectives import Noise
 from monge.objectives.rpgan import _squared_slopes, relativistic_estimate
-from tests.unit.objectives.small import CPU, make, real_batches
+from tests.unit.objectives.small import CPU, make, real_batches, shape_for
 
 
 def softplus(x):
@@ -20,16 +21,16 @@ def slope_squared(critic, image, y):
     """Of one image, by itself."""
     image = image[None].detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(image, *y).sum(), image, create_graph=True)
-    return sum(value**2 for value in gradient.reshape(-1))
+    return gradient.reshape(-1) @ gradient.reshape(-1)
 
 
-def students_loop(networks, steps, gamma, classes):
+def students_loop(networks, steps, gamma, reals):
     generator, critic = networks["generator"], networks["critic"]
     adams = {
         net: torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.0, 0.99), foreach=False)
         for net in (generator, critic)
     }
-    noise, reals = Noise(3, 4, CPU), real_batches(classes)
+    noise = Noise(3, 4, CPU)
     for _ in range(steps):
         real, labels = next(reals)
         y = () if labels is None else (labels,)
@@ -57,17 +58,15 @@ def students_loop(networks, steps, gamma, classes):
 @pytest.mark.parametrize("classes", [0, 3])
 def test_iterations_move_every_weight_as_a_students_loop_does(net, classes):
     section = {"penalty_weight": 2.0, "penalty_weight_end": 1.0}
-    _, networks, objective = make("rpgan", net, classes, rpgan=section)
+    shape = shape_for(net)
+    _, networks, objective = make("rpgan", net, classes, shape=shape, rpgan=section)
     textbook = copy.deepcopy(networks)
-    optimizers, noise, reals = (
-        objective.optimizers(networks),
-        Noise(3, 4, CPU),
-        real_batches(classes),
-    )
+    optimizers, noise = objective.optimizers(networks), Noise(3, 4, CPU)
+    reals, same = real_batches(classes, shape), real_batches(classes, shape)
     noise.progress.fill_(0.5)  # half of a half cosine: the mean of the two weights
     for _ in range(3):
         objective.iterate(networks, optimizers, reals, noise, 1)
-    students_loop(textbook, 3, 1.5, classes)
+    students_loop(textbook, 3, 1.5, same)
     for role, network in networks.items():
         for name, weight in network.state_dict().items():
             torch.testing.assert_close(weight, textbook[role].state_dict()[name], rtol=0, atol=1e-9)
@@ -98,6 +97,42 @@ def test_the_headline_is_zero_for_a_blind_critic_and_log_2_for_a_sure_one():
     assert relativistic_estimate(scores, scores).item() == pytest.approx(0.0, abs=1e-6)
     assert relativistic_estimate(scores + 40, scores).item() == pytest.approx(math.log(2.0))
     assert relativistic_estimate(scores - 1, scores) < 0
+
+
+@pytest.mark.usefixtures("_float64")
+def test_the_reading_is_the_headline_of_the_scores():
+    _, networks, objective = make("rpgan")
+    real, labels = next(real_batches())
+    draws = objective.opponent_draws(Noise(3, 4, CPU), real)
+    _, readings = objective.opponent_loss(networks, real, labels, *draws)
+    scores = [networks["critic"](images) for images in (real, networks["generator"](draws[0]))]
+    reading = readings["relativistic_estimate"]
+    torch.testing.assert_close(reading, relativistic_estimate(*scores).detach())
+    by_definition = sum(
+        math.log(2.0) + math.log(1.0 / (1.0 + math.exp(-(real - fake))))
+        for real, fake in zip(*(of.tolist() for of in scores), strict=True)
+    )
+    assert reading.item() == pytest.approx(by_definition / 6, rel=1e-10)
+    assert not reading.requires_grad
+
+
+def test_a_blind_critic_learns_to_tell_and_the_generator_to_deceive():
+    """The sign of each: their own steps alone raise, and lower, the headline."""
+    _, networks, objective = make("rpgan", rpgan={"learning_rate": 1e-3})
+    optimizers, noise = objective.optimizers(networks), Noise(0, 4, CPU)
+    reals = itertools.repeat((torch.full((6, 2, 8, 8), 0.5), None))
+
+    def play():
+        seen = [objective.iterate(networks, optimizers, reals, noise, 1) for _ in range(30)]
+        return [readings["relativistic_estimate"].item() for readings in (seen[0], seen[-1])]
+
+    optimizers["generator"].param_groups[0]["lr"] = 0.0
+    first, last = play()
+    assert last > first + 0.1
+    optimizers["generator"].param_groups[0]["lr"] = 1e-2
+    optimizers["critic"].param_groups[0]["lr"] = 0.0
+    first, last = play()
+    assert last < first - 0.1
 
 
 def test_a_constant_added_to_the_critic_changes_nothing():
