@@ -1,49 +1,63 @@
 """Unrolling: the opponent as it will be some steps from now (Metz et al. 2017, section 2.2).
 
 The generator's gradient goes through these steps, so that it counts how the opponent will answer.
-They are steps of the opponent's own Adam, from its own moments, each on the same images. The
-opponent itself and its optimizer stay as they are.
+They are steps of the opponent's own Adam, from its own moments, each on the same images, and what
+follows its weights (a spectral norm's vectors) does so before each, where no gradient goes through
+it. The opponent itself, its buffers and its optimizer stay as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from monge.objectives.objective import Follows
 
 EPS = 1e-8
 """Adam's, as torch has it."""
 
 
 class Ahead:
-    """A network with other weights than its own, which keep their graph."""
+    """A network with other weights than its own, which keep their graph, and other buffers."""
 
-    def __init__(self, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-        self.network, self.weights = network, dict(weights)
+    def __init__(
+        self, network: nn.Module, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor]
+    ) -> None:
+        self.network, self.weights, self.buffers = network, dict(weights), dict(buffers)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        scores: Tensor = functional_call(self.network, self.weights, inputs)
+        scores: Tensor = self._call("__call__", *inputs)
         return scores
 
     def features(self, images: Tensor) -> Tensor:
         """The last hidden layer, [n, k]."""
-        named = {f"network.{name}": weight for name, weight in self.weights.items()}
-        features: Tensor = functional_call(_Features(self.network), named, (images,))
+        features: Tensor = self._call("features", images)
         return features
 
+    def follow(self) -> None:
+        """Before a step: what follows the network's weights follows these."""
+        if isinstance(self.network, Follows):
+            self._call("follow")
 
-class _Features(nn.Module):
-    """A network's `features` as a forward pass, which is what other weights can be given to."""
+    def _call(self, method: str, *inputs: Tensor) -> Any:
+        tensors = {**self.weights, **self.buffers}
+        named = {f"network.{name}": tensor for name, tensor in tensors.items()}
+        return functional_call(_Method(self.network, method), named, inputs)
 
-    def __init__(self, network: nn.Module) -> None:
+
+class _Method(nn.Module):
+    """A network's method as a forward pass, which is what other weights can be given to."""
+
+    def __init__(self, network: nn.Module, method: str) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.method = network, method
 
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.network.features(images)  # type: ignore[operator]
-        return features
+    def forward(self, *inputs: Tensor) -> Any:
+        return getattr(self.network, self.method)(*inputs)
 
 
 def ahead(
@@ -65,14 +79,17 @@ def ahead(
         name: _Moments(w, optimizer.state.get(w, {}), betas, pull)
         for name, w in network.named_parameters()
     }
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     for _ in range(steps):
-        loss = loss_of(Ahead(network, weights))
+        later = Ahead(network, weights, buffers)
+        later.follow()
+        loss = loss_of(later)
         gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
         weights = {
             name: moments[name].step(weight, gradient, rate)
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
         }
-    return Ahead(network, weights)
+    return Ahead(network, weights, buffers)
 
 
 class _Moments:

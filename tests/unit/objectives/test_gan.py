@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from monge.objectives import Noise
+from monge.objectives.augment import transformed
 from monge.objectives.gan import (
     BETAS,
     cross_entropy,
@@ -20,28 +21,38 @@ from monge.objectives.gan import (
     total_variation_estimate,
 )
 from monge.objectives.unrolled import ahead
-from tests.unit.objectives.small import CPU, make, real_batches
+from monge.params import Params
+from monge.params.pairs import impossible_pairs
+from tests.unit.nets.spectral_by_hand import ByHand
+from tests.unit.objectives.small import CPU, SPECTRAL, make, real_batches, shape_for
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "minimax": {"loss": "minimax"},
     "hinge": {"loss": "hinge"},
+    "hinge, spectral": {"loss": "hinge", "discriminator_steps": 2},
     "smoothed": {"label_smoothing": 0.1},
     "noised": {"instance_noise": 0.5},
     "matched": {"feature_matching": True},
+    "augmented": {"instance_noise": 0.5},
     "averaged": {"historical_averaging": 0.3},
     "all at once": {
         "label_smoothing": 0.1, "instance_noise": 0.5, "feature_matching": True,
         "historical_averaging": 0.3, "discriminator_steps": 2,
     },
 }  # fmt: skip
+BESIDE: dict[str, dict[str, Any]] = {
+    "hinge, spectral": SPECTRAL,
+    "augmented": {"augment": "diffaugment"},
+}
 
 
 class Student:
     """One iteration after the other, by the definitions."""
 
-    def __init__(self, networks, options, progress):
+    def __init__(self, networks, options, progress, augmented=False):
         self.generator, self.discriminator = networks["generator"], networks["discriminator"]
+        self.augmented = augmented
         self.options = {"loss": "non-saturating", "label_smoothing": 0.0, "instance_noise": 0.0,
                         "feature_matching": False, "historical_averaging": 0.0,
                         "discriminator_steps": 1, **options}  # fmt: skip
@@ -70,9 +81,16 @@ class Student:
     def seen(self, real, fake, noise):
         """Both kinds of image as the discriminator sees them."""
         deviation = self.options["instance_noise"] * self.left
+        if deviation:
+            on_fake, on_real = noise.normal(*fake.shape), noise.normal(*real.shape)
+        if self.augmented:
+            of_real, of_fake = noise.uniform(6, 12), noise.uniform(6, 12)
+            real, fake = (
+                transformed(images, draws, torch.ones(6))
+                for images, draws in ((real, of_real), (fake, of_fake))
+            )
         if not deviation:
             return real, fake
-        on_fake, on_real = noise.normal(*fake.shape), noise.normal(*real.shape)
         return real + deviation * on_real, fake + deviation * on_fake
 
     def discriminator_loss(self, real, fake, y):
@@ -115,6 +133,7 @@ class Student:
             y = () if labels is None else (labels,)
             fake = self.generator(noise.latents(6), *y).detach()
             x, g = self.seen(real, fake, noise)
+            self.discriminator.follow()
             self.step(self.discriminator, self.discriminator_loss(x, g, y))
         latents = noise.latents(6)
         x, g = self.seen(real, self.generator(latents, *y), noise)
@@ -129,21 +148,49 @@ LAYERS = (torch.nn.Linear, torch.nn.Conv2d)
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("case", OPTIONS)
 def test_iterations_move_every_weight_as_a_students_loop_does(case, net, classes):
-    _, networks, objective = make("gan", net, classes, gan=OPTIONS[case])
-    student = Student(copy.deepcopy(networks), OPTIONS[case], progress=0.25)
-    optimizers, noise, reals = (
-        objective.optimizers(networks),
-        Noise(3, 4, CPU),
-        real_batches(classes),
-    )
+    beside, shape = BESIDE.get(case, {}), shape_for(net)
+    _, networks, objective = make("gan", net, classes, shape=shape, gan=OPTIONS[case], **beside)
+    textbook = copy.deepcopy(networks)
+    by_hand = ByHand(textbook["discriminator"])
+    playing = {**textbook, "discriminator": by_hand} if case == "hinge, spectral" else textbook
+    student = Student(playing, OPTIONS[case], 0.25, augmented=case == "augmented")
+    optimizers, noise = objective.optimizers(networks), Noise(3, 4, CPU)
+    reals, theirs = real_batches(classes, shape), real_batches(classes, shape)
     noise.progress.fill_(0.25)
-    theirs, same = real_batches(classes), Noise(3, 4, CPU)
+    same = Noise(3, 4, CPU)
     for _ in range(3):
         objective.iterate(networks, optimizers, reals, noise, objective.batches)
         student.iterate(theirs, same)
-    for role, expected in zip(networks, (student.generator, student.discriminator), strict=True):
-        for name, weight in networks[role].state_dict().items():
-            torch.testing.assert_close(weight, expected.state_dict()[name], rtol=0, atol=1e-9)
+    for role, network in networks.items():
+        for name, weight in network.state_dict().items():
+            torch.testing.assert_close(weight, textbook[role].state_dict()[name], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("net", ["mlp", "dcgan"])
+def test_each_option_goes_with_each_other_one_and_with_labels(net):
+    """All but smoothed targets of the hinge loss, which has none and is refused with them."""
+    values = {
+        "loss": ("non-saturating", "minimax", "hinge"), "label_smoothing": (0.0, 0.1),
+        "instance_noise": (0.0, 0.5), "feature_matching": (False, True),
+        "historical_averaging": (0.0, 0.3), "unroll_steps": (0, 1),
+    }  # fmt: skip
+    played = 0
+    for chosen in itertools.product(*values.values()):
+        options = dict(zip(values, chosen, strict=True))
+        train, networks, objective = make("gan", net, 3, gan=options)
+        refused = bool(options["loss"] == "hinge" and options["label_smoothing"])
+        assert bool(impossible_pairs(Params(train=train))) == refused, options
+        if refused:
+            continue
+        before = copy.deepcopy([*networks["generator"].parameters()])
+        optimizers, noise = objective.optimizers(networks), Noise(3, 4, CPU)
+        readings = objective.iterate(networks, optimizers, real_batches(3), noise, 1)
+        weights = [w for network in networks.values() for w in network.parameters()]
+        assert all(value.isfinite().all() for value in (*readings.values(), *weights)), options
+        moved = zip(before, networks["generator"].parameters(), strict=True)
+        assert not any(torch.equal(*pair) for pair in moved), options
+        played += 1
+    assert played == 80
 
 
 def of_two_kinds(seed=0):
@@ -199,74 +246,136 @@ def test_the_hinge_leaves_images_alone_that_are_beyond_the_margin():
     torch.testing.assert_close(fake.grad, torch.tensor([0.0, 0.5]))
 
 
-@pytest.fixture(params=[{}, {"historical_averaging": 0.3}, {"loss": "hinge"}], ids=str)
-def begun(request, _float64):
-    """A game some iterations old, a batch, and k = 3."""
-    options = {"unroll_steps": 3, **request.param}
-    _, networks, objective = make("gan", "mlp", gan=options)
-    optimizers, noise, reals = objective.optimizers(networks), Noise(3, 4, CPU), real_batches()
-    for _ in range(4):
-        objective.iterate(networks, optimizers, reals, noise, 1)
-    return objective, networks, optimizers, next(reals)[0], noise.latents(6)
+UNROLLED: dict[str, tuple[str, int, dict[str, Any], dict[str, Any]]] = {
+    "as it is": ("mlp", 0, {}, {}),
+    "averaged": ("mlp", 0, {"historical_averaging": 0.3}, {}),
+    "hinge": ("mlp", 0, {"loss": "hinge"}, {}),
+    "minimax": ("mlp", 3, {"loss": "minimax", "label_smoothing": 0.1}, {}),
+    "compared": ("mlp", 0, {}, {"mlp": {"depth": 2, "width": 16, "minibatch_kernels": 3}}),
+    "matched": ("mlp", 3, {"feature_matching": True, "instance_noise": 0.5}, {}),
+    "spectral": ("dcgan", 3, {"loss": "hinge"}, SPECTRAL),
+    "batch norm": ("dcgan", 0, {}, {"dcgan": {"features": 4, "critic_norm": "batch"}}),
+    "all at once": ("dcgan", 3, OPTIONS["all at once"], {"augment": "diffaugment"}),
+}
+"""The net, the classes, the options and the other sections of games with k = 3."""
 
 
-def really_ahead(objective, networks, optimizers, real, fake):
-    """Copies of the discriminator and of its optimizer, and three steps of theirs."""
-    twin = copy.deepcopy(networks["discriminator"]).requires_grad_()
-    kind = type(optimizers["discriminator"])
-    pull = (objective.params.historical_averaging,) if objective.params.historical_averaging else ()
-    adam = kind(twin.parameters(), *pull, lr=2e-4, betas=BETAS, fused=True)
-    adam.load_state_dict(copy.deepcopy(optimizers["discriminator"].state_dict()))
-    for _ in range(3):
-        adam.zero_grad()
-        objective._loss(twin(real), twin(fake)).backward()
-        adam.step()
-    return twin
+class Game:
+    """One that is some iterations old, and what the definition makes of it."""
+
+    def __init__(self, case):
+        net, classes, options, beside = UNROLLED[case]
+        gan = {**options, "unroll_steps": 3}
+        shape = shape_for(net)
+        _, self.networks, self.objective = make("gan", net, classes, shape=shape, gan=gan, **beside)
+        self.optimizers, self.noise = self.objective.optimizers(self.networks), Noise(3, 4, CPU)
+        self.noise.progress.fill_(0.25)
+        self.reals, self.batches = real_batches(classes, shape), self.objective.batches
+        self.pull = self.objective.params.historical_averaging
+        self.followed: list[list[torch.Tensor]] = []
+        for _ in range(3):
+            self.iterate()
+        self.student = Student(self.networks, options, 0.25, augmented="augment" in beside)
+        self.real, labels = next(real_batches(classes, shape))
+        self.y = () if labels is None else (labels,)
+
+    def iterate(self):
+        playing = self.networks, self.optimizers, self.reals, self.noise, self.batches
+        self.objective.iterate(*playing)
+
+    def mean_of_the_past(self, role):
+        """The mean that historical averaging pulls each weight to; without it, the weight."""
+        kept = self.optimizers[role].state
+        return [kept[w].get("mean", w).detach().clone() for w in self.networks[role].parameters()]
+
+    def loss(self, discriminator, real, fake):
+        self.student.discriminator = discriminator
+        return self.student.discriminator_loss(real, fake, self.y)
+
+    def really_ahead(self, real, fake):
+        """Copies of the discriminator and of its optimizer, and three steps of theirs."""
+        twin = copy.deepcopy(self.networks["discriminator"]).requires_grad_()
+        own, pull = self.optimizers["discriminator"], [self.pull] if self.pull else []
+        adam = type(own)(twin.parameters(), *pull, lr=2e-4, betas=BETAS, fused=True)
+        adam.load_state_dict(copy.deepcopy(own.state_dict()))
+        for done in range(3):
+            self._follow(twin, done)
+            adam.zero_grad()
+            self.loss(twin, real, fake).backward()
+            adam.step()
+        return twin
+
+    def _follow(self, twin, done):
+        """A power step; always the one that was taken first, as no gradient goes through it."""
+        if done == len(self.followed):
+            twin.follow()
+            self.followed.append([buffer.clone() for buffer in twin.buffers()])
+        for buffer, value in zip(twin.buffers(), self.followed[done], strict=True):
+            buffer.copy_(value)
 
 
-def test_the_unrolled_discriminator_is_the_one_that_its_optimizer_makes(begun):
-    objective, networks, optimizers, real, latents = begun
-    before = copy.deepcopy(networks["discriminator"].state_dict())
-    fake = networks["generator"](latents).detach()
+@pytest.fixture(params=UNROLLED)
+def game(request, _float64):
+    return Game(request.param)
+
+
+def test_the_unrolled_discriminator_is_the_one_that_its_optimizer_makes(game):
+    discriminator, real = game.networks["discriminator"], game.real
+    before = copy.deepcopy(discriminator.state_dict())
+    fake = game.networks["generator"](game.noise.latents(6), *game.y).detach()
     found = ahead(
-        networks["discriminator"], optimizers["discriminator"],
-        lambda later: objective._loss(later(real), later(fake)), 3, betas=BETAS,
-        pull=objective.params.historical_averaging,
+        discriminator, game.optimizers["discriminator"],
+        lambda later: game.loss(later, real, fake), 3, betas=BETAS,
+        pull=game.pull,
     )  # fmt: skip
-    twin = really_ahead(objective, networks, optimizers, real, fake)
-    for name, weight in twin.named_parameters():
-        torch.testing.assert_close(found.weights[name], weight, rtol=0, atol=1e-10)
-    assert not torch.equal(before["net.1.weight"], found.weights["net.1.weight"])
+    twin = game.really_ahead(real, fake)
+    made = {**found.weights, **found.buffers}
+    assert made.keys() == before.keys()
+    for name, tensor in twin.state_dict().items():
+        torch.testing.assert_close(made[name], tensor, rtol=0, atol=1e-10)
+    first, weight = next(iter(found.weights.items()))
+    assert not torch.equal(before[first], weight)
     torch.testing.assert_close(found.features(real), twin.features(real))
-    for name, weight in networks["discriminator"].state_dict().items():
-        assert torch.equal(weight, before[name])
+    for name, tensor in discriminator.state_dict().items():
+        assert torch.equal(tensor, before[name])
 
 
-def test_the_generators_gradient_goes_through_the_discriminators_steps(begun):
-    """By the definition: how the loss against the discriminator to come changes with a weight."""
-    objective, networks, optimizers, real, latents = begun
-    generator = networks["generator"]
+def test_the_generators_gradient_goes_through_the_discriminators_steps(game):
+    """By the definition: how the loss against the discriminator to come changes with a weight.
+
+    The gradient is the one that an iteration leaves, after the discriminator's own steps in it.
+    """
+    generator, same = copy.deepcopy(game.networks["generator"]), Noise(3, 4, CPU)
+    same.generator.set_state(game.noise.generator.get_state())
+    for _ in range(game.batches):
+        game.real, *game.y = (value for value in next(game.reals) if value is not None)
+        same.latents(6)
+        game.student.seen(game.real, game.real, same)
+    latents, drawn = same.latents(6), same.generator.get_state()
+    game.reals = itertools.repeat((game.real, game.y[0] if game.y else None))
+    mean = game.mean_of_the_past("generator")
+    game.iterate()
 
     def loss():
-        fake = generator(latents)
-        twin = really_ahead(objective, networks, optimizers, real, fake.detach())
-        return objective._deceiving(twin(fake)).item()
+        same.generator.set_state(drawn)
+        real, fake = game.student.seen(game.real, generator(latents, *game.y), same)
+        game.student.discriminator = game.really_ahead(real, fake.detach())
+        apart = sum(((w - m) ** 2).sum() for w, m in zip(generator.parameters(), mean, strict=True))
+        return (game.student.generator_loss(real, fake, game.y) + game.pull * apart).item()
 
-    generator.zero_grad()
-    objective.generator_loss(networks, optimizers, real, None, latents).backward()
     torch.manual_seed(5)
     for _ in range(3):
         directions = [torch.randn_like(weight) for weight in generator.parameters()]
         ours = sum(
             (w.grad * d).sum().item()
-            for w, d in zip(generator.parameters(), directions, strict=True)
+            for w, d in zip(game.networks["generator"].parameters(), directions, strict=True)
         )
         either_side = []
-        for size in (1e-6, -1e-6):
+        for size in (1e-8, -1e-8):  # so small that no rectifier in the discriminator turns over
             shift(generator, directions, size)
             either_side.append(loss())
             shift(generator, directions, -size)
-        assert ours == pytest.approx((either_side[0] - either_side[1]) / 2e-6, rel=1e-4)
+        assert ours == pytest.approx((either_side[0] - either_side[1]) / 2e-8, rel=1e-4)
 
 
 @torch.no_grad()
@@ -275,14 +384,19 @@ def shift(network, directions, size):
         weight.add_(direction, alpha=size)
 
 
-def test_looking_ahead_changes_the_gradient(begun):
-    objective, networks, optimizers, real, latents = begun
+@pytest.mark.parametrize("game", ["as it is", "averaged", "hinge"], indirect=True)
+def test_looking_ahead_changes_the_gradient(game):
     gradients = []
+    latents, *draws = game.objective.generator_draws(game.noise, game.real)
     for steps in (0, 3):
-        objective.params = objective.params.model_copy(update={"unroll_steps": steps})
-        networks["generator"].zero_grad()
-        objective.generator_loss(networks, optimizers, real, None, latents).backward()
-        gradients.append(torch.cat([w.grad.flatten() for w in networks["generator"].parameters()]))
+        game.objective.params = game.objective.params.model_copy(update={"unroll_steps": steps})
+        game.networks["generator"].zero_grad()
+        labels = game.y[0] if game.y else None
+        game.objective.generator_loss(
+            game.networks, game.optimizers, game.real, labels, latents, *draws
+        ).backward()
+        weights = game.networks["generator"].parameters()
+        gradients.append(torch.cat([w.grad.flatten() for w in weights]))
     assert (gradients[0] - gradients[1]).norm() > 1e-3 * gradients[0].norm()
 
 
