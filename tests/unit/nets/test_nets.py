@@ -122,6 +122,53 @@ def test_the_papers_mlp_is_four_layers_of_512():
     assert [m.out_features for m in linear] == [512, 512, 512, 512, 3 * 64 * 64]
 
 
+@pytest.mark.parametrize(
+    ("net", "section", "key"),
+    [
+        ("mlp", {"depth": 2, "width": 8}, "critic_width"),
+        ("dcgan", {"features": 4}, "critic_features"),
+        ("dcgan-plain", {"features": 4}, "critic_features"),
+        ("resnet", {"features": 4}, "critic_features"),
+    ],
+)
+def test_the_critics_width_is_its_own_where_it_is_given(net, section, key):
+    def shapes(role, **more):
+        sections = {net.removesuffix("-plain"): {**section, **more}}
+        built = nets.build(role, TrainParams.model_validate({"net": net, **sections}), (3, 16, 16))
+        return [weight.shape for weight in built.parameters()]
+
+    wide = {next(iter({"width", "features"} & section.keys())): 12}
+    for role in ("critic", "discriminator", "encoder"):
+        assert shapes(role, **{key: 12}) == shapes(role, **wide) != shapes(role)
+        assert shapes(role, **{key: 0}) == shapes(role)
+    assert shapes("generator", **{key: 12}) == shapes("generator") != shapes("generator", **wide)
+
+
+def test_half_the_features_beside_a_whole_critic_are_the_wgan_authors_networks():
+    """Their generator's widths at 64 pixels are 512, 256, 128, 64, half of DCGAN's."""
+    train = TrainParams.model_validate(
+        {"net": "dcgan", "latent_dim": 100, "dcgan": {"features": 32, "critic_features": 64}}
+    )
+    layers = [
+        [
+            (m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding)
+            for m in nets.build(role, train, (3, 64, 64)).modules()
+            if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
+        ]
+        for role in ("generator", "critic")
+    ]
+    k, two, one = (4, 4), (2, 2), (1, 1)
+    assert layers[0] == [
+        (100, 512, k, one, (0, 0)), (512, 256, k, two, one), (256, 128, k, two, one),
+        (128, 64, k, two, one), (64, 3, k, two, one),
+    ]  # fmt: skip
+    assert layers[1][:-1] == [
+        (3, 64, k, two, one), (64, 128, k, two, one), (128, 256, k, two, one),
+        (256, 512, k, two, one),
+    ]  # fmt: skip
+    assert layers[1][-1][:3] == (512, 1, k)
+
+
 @pytest.mark.parametrize("shape", [(3, 36, 36), (3, 256, 256), (3, 4, 4), (1, 17, 32)])
 def test_a_size_that_dcgan_cannot_draw_is_refused(shape):
     with pytest.raises(ValueError, match="dcgan draws no"):
