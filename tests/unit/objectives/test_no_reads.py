@@ -3,13 +3,19 @@
 Under torch's FakeTensorMode tensors have no numbers, and asking for one raises.
 """
 
+from typing import Any
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from monge import nets, objectives
+from monge.data.packed import PackedDataset
 from monge.objectives import Noise
 from monge.params import TrainParams
+from monge.training.adaptation import EVERY, Adaptation
+from monge.training.labels import Inputs
+from monge.training.state import TrainingState
 from tests.kinds import KINDS, of_kind
 
 SIZES = {
@@ -43,3 +49,29 @@ def test_a_critic_that_classifies_reads_none_either():
     train = TrainParams.model_validate({"net": "resnet", "objective": "wgan-gp", **sizes})
     with FakeTensorMode():
         assert "class_loss" in iterate(train, 3)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_following_how_much_the_opponent_overfits_reads_none(packed_digits, conditional):
+    """The images that it looks at are the only numbers, and are there before."""
+    train = TrainParams.model_validate(
+        of_kind("rpgan, adaptive", net="mlp", conditional=conditional, device="cpu", **SIZES)
+    )
+    dataset = PackedDataset.open(packed_digits)
+    look = Adaptation(train, dataset, torch.device("cpu"))
+    known = [*look._real, (look._draws, None), look._inputs]
+    state = TrainingState.of(train, objectives.build(train), dataset, look.device)
+    classes = 10 if conditional else 0
+    with FakeTensorMode() as mode:
+        fakes: Any = [
+            tuple(t if t is None else mode.from_tensor(t) for t in pair) for pair in known
+        ]
+        look._real, (look._draws, _), look._inputs = fakes[:2], fakes[2], Inputs(*fakes[3])
+        state.networks = {
+            role: nets.build(role, train, dataset.image_shape, classes) for role in state.networks
+        }
+        state.noise.chance = torch.zeros(())
+        for state.step in (EVERY, 2 * EVERY):
+            look.follow(state)
+        with pytest.raises(DataDependentOutputException):
+            float(state.noise.chance)
