@@ -35,7 +35,10 @@ class Wgan(WassersteinObjective):
 
     @torch.no_grad()
     def project(self, critic: nn.Module) -> None:
-        """w <- clip(w, -c, c); nothing where the norm holds the critic."""
+        """w <- clip(w, -c, c) after the step, as Algorithm 1; the authors' code clips before it.
+
+        Nothing where the norm holds the critic.
+        """
         if not self.clip:
             return
         weights: list[Tensor] = list(critic.parameters())
