@@ -50,8 +50,9 @@ def write_conditional(path: Path) -> Path:
     torch.manual_seed(3)
     generator = nets.build("generator", train, SHAPE, len(CLASSES)).eval()
     contract = Contract(
-        latent_dim=DIM, image_shape=(*SHAPE[1:], SHAPE[0]), classes=CLASSES, label_shares=SHARES
-    )
+        latent_dim=DIM, image_shape=(*SHAPE[1:], SHAPE[0]), classes=CLASSES, label_shares=SHARES,
+        parameters=train.model_dump(by_alias=True),
+    )  # fmt: skip
     write_generator(generator, contract, path)
     return path
 

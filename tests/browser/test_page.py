@@ -73,6 +73,8 @@ def test_a_class_is_chosen_from_a_menu_and_is_in_the_address(page, serve, condit
     service, sampler = serve(conditional), Sampler.load(conditional, "cpu")
     page.goto(f"{service.url}/#seed=5&n=4&from=3&to=8")
     drawn(page)
+    method = sampler.contract.parameters["objective"]
+    assert page.locator("dt:text-is('Method') + dd").inner_text() == method
     assert page.locator("#label option").all_inner_texts() == ["as they come", "cat", "dog", "eel"]
     with page.expect_request("**/v1/samples") as asked:
         page.select_option("#label", "eel")
@@ -95,9 +97,10 @@ def test_a_class_is_chosen_from_a_menu_and_is_in_the_address(page, serve, condit
     assert np.array_equal(images, sampler.sample(4, seed=5, labels="dog"))
 
 
-def test_without_labels_there_is_no_menu(page, service):
+def test_without_labels_there_is_no_menu_and_an_unknown_method_is_not_guessed(page, service):
     page.goto(service.url)
     drawn(page)
+    assert page.locator("dt:text-is('Method') + dd").inner_text() == "not told"
     assert not page.locator("#label").is_visible()
 
 

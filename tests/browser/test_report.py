@@ -137,7 +137,6 @@ def test_the_card_begins_with_what_hubs_read_and_its_code_is_right(facts: Facts)
     _, front, body = text.split("---\n", 2)
     metadata = yaml.safe_load(front)
     assert metadata["library_name"] == "onnx"
-    assert metadata["pipeline_tag"] == "unconditional-image-generation"
     (result,) = metadata["model-index"][0]["results"]
     named = {metric["type"]: metric["value"] for metric in result["metrics"]}
     assert named["frechet"] == facts.figures["frechet"]["value"]

@@ -96,11 +96,18 @@ def _front(facts: Facts) -> str:
     )
     name = json.dumps(facts.name)
     kind = json.dumps(facts.source)
+    task, pipeline = "unconditional-image-generation", ""
+    tags = ["onnx", *filter(None, [facts.method]), "monge"]
+    if facts.contract.conditional:
+        # Hubs have no pipeline for images of a class: a tag of the card's own says what it does.
+        task = "conditional-image-generation"
+        tags.append(task)
+    else:
+        pipeline = f"pipeline_tag: {task}\n"
+    listed = "".join(f"  - {json.dumps(tag)}\n" for tag in tags)
     return (
-        "---\nlibrary_name: onnx\npipeline_tag: unconditional-image-generation\n"
-        "tags:\n  - onnx\n  - wgan\n  - monge\n"
-        f"model-index:\n  - name: {name}\n    results:\n    - task:\n"
-        "        type: unconditional-image-generation\n"
+        f"---\nlibrary_name: onnx\n{pipeline}tags:\n{listed}"
+        f"model-index:\n  - name: {name}\n    results:\n    - task:\n        type: {task}\n"
         f"      dataset:\n        name: {kind}\n        type: {kind}\n"
         f"      metrics:\n{metrics}---\n"
     )

@@ -49,13 +49,18 @@ class Facts:
         )
 
     @property
+    def method(self) -> str:
+        """The name of the method that trained it; empty where the file does not tell."""
+        return str(self.contract.parameters.get("objective", ""))
+
+    @property
     def training(self) -> str:
         """The training in a sentence's half."""
         trained = self.contract.parameters
         steps = [f"{_count(steps, f'{role} step')} each" for role, steps in self._opponent.items()]
         parts = [
             str(trained.get("net", "a net")),
-            str(trained.get("objective", "")),
+            self.method,
             f"step {self.contract.step:,}",
             f"batches of {trained.get('batch_size', '?')}",
             *steps,
@@ -92,8 +97,7 @@ class Facts:
     @property
     def _opponent(self) -> dict[str, int]:
         """Name the generator's opponent, and the steps that it takes in each iteration."""
-        trained = self.contract.parameters
-        section = trained.get(trained.get("objective", ""), {})
+        section = self.contract.parameters.get(self.method, {})
         steps = {role: section.get(f"{role}_steps") for role in ("critic", "discriminator")}
         return {role: number for role, number in steps.items() if isinstance(number, int)}
 

@@ -144,6 +144,7 @@ async function showModel() {
   const facts = {
     Images: `${width} × ${height}, ${{ 1: "grey", 3: "colour", 4: "colour and opacity" }[channels]}`,
     "Latent values": contract.latent_dim,
+    Method: contract.parameters.objective ?? "not told",
     "Trained to step": contract.step.toLocaleString("en"),
     Classes: contract.classes.join(", ") || "none known",
     "Data (hash)": contract.dataset_hash ?? "not told",
