@@ -92,7 +92,11 @@ class AdversarialWatch:
 
     def dead_remedy(self) -> str:
         """A sentence on what to change."""
-        return f"Its units have died: lower {self.rate}."
+        return (
+            f"Its units have died: lower {self.rate}. Where it was so from the first step on, its "
+            "first weights are too small for so many layers: use fewer, or, where the net has it, "
+            "critic_initialisation: he."
+        )
 
     def sure_remedy(self) -> str:
         """A sentence on what to change."""

@@ -68,8 +68,11 @@ class WganWatch(WassersteinWatch):
 
     def dead_remedy(self) -> str:
         """The range is narrow against the depth."""
-        if not self.clip:
-            return super().dead_remedy()
+        if not self.clip:  # spectral norm divides the first weights by their size, as all others
+            return (
+                f"Its units have died: lower {self.rate}. Where it was so from the first step on, "
+                "spectral norm lets nothing through so many layers: use fewer."
+            )
         return (
             f"train.wgan.clip: {self.clip:g} is too tight for so deep a critic: raise it, or use "
             "train.objective: wgan-gp."

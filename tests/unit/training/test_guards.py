@@ -16,6 +16,9 @@ from monge.data.batches import Batches
 from monge.data.packed import PackedDataset, Split
 from monge.data.writer import PackedWriter
 from monge.errors import Diverged, Interrupted, StorageError, TrainingError
+from monge.objectives.gan import GanWatch
+from monge.objectives.rpgan import RpGanWatch
+from monge.objectives.wgan import WganWatch
 from monge.params import TrainParams
 from monge.tracking import NullRun
 from monge.training import loop
@@ -402,6 +405,91 @@ def test_a_clipped_critic_explodes_by_its_estimate_alone(dataset, tmp_path):
     wild = {"objective": "wgan", "wgan": {"clip": 10.0, "learning_rate": 1.0}}
     train(settings(**wild), dataset, tmp_path, run)
     assert "Lower train.wgan.clip (10)" in run.kept["guard.exploding_critic"]
+
+
+TOO_SURE = {
+    "minimax": ({"objective": "gan", "gan": {"learning_rate": 1e-3, "discriminator_steps": 5,
+                                             "loss": "minimax"}},
+                "the discriminator tells real and fake apart (Jensen-Shannon estimate ",
+                "train.gan.loss: hinge, train.gan.discriminator_steps: 5 and "
+                "train.mlp.critic_norm: spectral."),
+    "rpgan": ({"objective": "rpgan", "rpgan": {"learning_rate": 3e-3, "critic_steps": 10,
+                                               "penalty_weight": 1e-6, "penalty_weight_end": 1e-6}},
+              "the critic tells real and fake apart (relativistic estimate ",
+              "Raise train.rpgan.penalty_weight (1e-06), or lower train.rpgan.learning_rate "
+              "(0.003)."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "seen", "remedy"), TOO_SURE.values(), ids=TOO_SURE)
+def test_an_opponent_that_is_sure_of_every_image_ends_the_training(
+    dataset, tmp_path, changes, seen, remedy
+):
+    sure = changes | {"log_every": 1, "guards": {"patience": 5}, "mlp": {"depth": 2, "width": 32}}
+    run = Tagged()
+    with pytest.raises(TrainingError) as caught:
+        train(settings(**sure), dataset, tmp_path, run)
+    first, second = str(caught.value).splitlines()
+    assert f"the generator's gradient has vanished: {seen}" in first
+    assert remedy in second
+    assert run.kept.keys() == {"guard.vanishing_gradient"}
+
+
+def estimates(watch, values):
+    """Tell for each look with these estimates whether the watch calls its opponent too sure."""
+    seen = []
+    for value in values:
+        figures = {"real_score": 1.0, "fake_score": -1.0, f"{watch.opponent}_gradient": 1.0}
+        found = watch.troubles(figures | {watch.headline.name: value}, (1, 8, 8), 200)
+        seen += [trouble.seen for trouble in found if trouble.name == "vanishing_gradient"]
+    return seen
+
+
+def test_sureness_is_the_median_of_eleven_looks_against_its_bound():
+    """An estimate jumps from batch to batch: neither a few sure looks nor a few others decide."""
+    sure, unsure = 0.81 * np.log(2), 0.0
+    assert estimates(GanWatch(TrainParams()), [sure] * 11) == [False] * 10 + [True]
+    assert estimates(GanWatch(TrainParams()), [sure] * 6 + [unsure] * 5)[-1]
+    assert not estimates(GanWatch(TrainParams()), [unsure] * 6 + [sure] * 5)[-1]
+    assert estimates(RpGanWatch(TrainParams()), [sure] * 11)[-1]
+    assert not any(estimates(RpGanWatch(TrainParams()), [0.79 * np.log(2)] * 11))
+    hinge = TrainParams.model_validate({"gan": {"loss": "hinge"}})
+    assert estimates(GanWatch(hinge), [1.0] * 20) == []  # its generator's gradient stays
+
+
+@pytest.mark.parametrize(
+    ("method", "opponent"), [("gan", "discriminator"), ("rpgan", "critic"), ("wgan-gp", "critic")]
+)
+def test_layers_that_let_no_score_through_are_told_from_a_rate_that_is_too_high(
+    dataset, tmp_path, method, opponent
+):
+    """No rate helps them: the score of 28 layers with torch's first weights is a constant."""
+    params = settings(
+        objective=method, log_every=1, mlp={"depth": 28, "width": 16},
+        guards={"patience": 3, "on_dead_critic": "fail"},
+    )  # fmt: skip
+    with pytest.raises(TrainingError, match=r"step 4: ") as caught:
+        train(params, dataset, tmp_path)
+    first, second = str(caught.value).splitlines()
+    assert f"the {opponent} is dead: real and fake images get the same score" in first
+    assert f"lower train.{method}.learning_rate (" in second
+    assert "layers: use fewer, or, where the net has it, critic_initialisation: he." in second
+
+
+def test_a_critic_that_no_clip_holds_is_told_no_clip_to_change():
+    watch = WganWatch(settings(objective="wgan", wgan={"clip": 0.0}))
+    well = {"wasserstein_estimate": 1.0, "generator_loss": 0.0, "critic_gradient": 1.0}
+
+    def told(**changes):
+        found = watch.troubles(well | changes, (1, 8, 8), 200)
+        return [trouble.sentence for trouble in found if trouble.seen]
+
+    assert told() == told(gradient_norm=99.0) == []
+    (steep,) = told(gradient_norm=101.0)
+    assert steep.endswith("unit of distance.\nLower train.wgan.learning_rate (5e-05).")
+    (dead,) = told(wasserstein_estimate=0.0)
+    assert "spectral norm lets nothing through so many layers: use fewer." in dead
+    assert "clip" not in steep + dead
 
 
 @pytest.mark.parametrize(
