@@ -27,13 +27,28 @@ def monge(*arguments, cwd):
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory, packed_digits):
+    """A project with its images packed."""
+    folder = tmp_path_factory.mktemp("packed") / "project"
+    shutil.copytree(packed_digits, folder / "data/prepared")
+    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(packed):
+    """The same with a finished training of 8 steps."""
+    folder = packed.with_name("trained")
+    shutil.copytree(packed, folder)
+    assert monge("train", *SMALL, cwd=folder).returncode == 0
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path, packed_digits):
-    """A project with its images packed and a finished training of 8 steps."""
-    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    shutil.copytree(packed_digits, tmp_path / "data/prepared")
-    assert monge("train", *SMALL, cwd=tmp_path).returncode == 0
-    return tmp_path
+def project(trained, tmp_path):
+    """A copy of that project, to be changed."""
+    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
 
 
 def first_weights(folder):
@@ -94,3 +109,25 @@ def test_a_dry_run_shows_everything_and_changes_nothing(project):
     assert "train.init_from: no: no such folder" in wrong.stderr
     assert "Traceback" not in wrong.stderr
     assert contents(project) == before
+
+
+def test_a_discriminator_that_is_too_sure_ends_the_command_with_the_remedy(packed, tmp_path):
+    project = shutil.copytree(packed, tmp_path, dirs_exist_ok=True)
+    values = (
+        "objective=gan", "gan.learning_rate=1e-3", "gan.discriminator_steps=5", "mlp.depth=2",
+        "mlp.width=32", "steps=100", "log_every=2", "guards.patience=20", "device=cpu",
+    )  # fmt: skip
+    overrides = [part for value in values for part in ("--set", f"train.{value}")]
+    ended = monge("train", *overrides, cwd=project)
+    assert ended.returncode == 4, ended.stderr
+    said, remedy = ended.stderr.splitlines()[-2:]
+    assert re.match(r"monge: step \d+: the generator's gradient has vanished: ", said)
+    assert "the discriminator tells real and fake apart (Jensen-Shannon estimate 0." in said
+    assert remedy.startswith("Use train.objective: wgan-gp or rpgan, ")
+    for change in (
+        "train.gan.loss: hinge", "train.gan.discriminator_steps: 5",
+        "train.mlp.critic_norm: spectral", "`monge train --fresh`",
+    ):  # fmt: skip
+        assert change in remedy
+    assert "critic" not in said
+    assert "Traceback" not in ended.stderr
