@@ -30,7 +30,8 @@ def frozen_generator(method: Watch, patience: int, gradient: float) -> str:
     )
     if gradient > _TINY_GRADIENT:
         return f"{seen}\nRaise {method.rate}: its steps are lost in rounding."
-    return f"{seen}\nNothing reaches it: it or its opponent has saturated. Lower {method.rate}."
+    saturated = "it, or a network behind it, has saturated"  # an auto-encoder has no opponent
+    return f"{seen}\nNothing reaches it: {saturated}. Lower {method.rate}."
 
 
 def collapse(method: Watch, generated: float, data: float) -> str:
