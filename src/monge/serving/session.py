@@ -196,11 +196,21 @@ def _onnxruntime() -> Any:
 def _options(runtime: Any, threads: int) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, and need not be printed as well
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or _of_the_allowed()
     # Idle threads spin this long before they sleep: enough to meet the next operator or the next
     # call of a loop, while the default's milliseconds are at the cost of whatever else runs here.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
     return options
+
+
+def _of_the_allowed() -> int:
+    """Count one thread for each processor that this process may use; 0 where it may use all.
+
+    ONNX Runtime's own choice is one for each core of the machine, bound to it: that is right where
+    all may be used, and leaves the set of processors that somebody has chosen where not.
+    """
+    allowed = cores()
+    return 0 if allowed >= (os.cpu_count() or 1) else allowed
 
 
 def _cpu(runtime: Any, data: bytes, threads: int) -> Any:

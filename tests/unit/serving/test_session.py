@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -334,3 +337,33 @@ def test_a_gpu_that_starts_but_cannot_draw_is_refused_or_not_taken(
     _on(Gpu("start"), monkeypatch)
     with pytest.raises(DeviceError, match="CUDA does not start here: not all nodes are on CUDA"):
         Sampler.load(generator, "cuda")
+
+
+_OPENED = """
+import os, sys
+from pathlib import Path
+os.sched_setaffinity(0, {int(sys.argv[2])})
+import monge.serving.session as session
+import onnxruntime
+before = set(os.listdir("/proc/self/task"))
+opened = session.open_session(Path(sys.argv[1]).read_bytes(), "g", "cpu", int(sys.argv[3]))
+print(len(set(os.listdir("/proc/self/task")) - before))
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this process may use one core")
+def test_a_process_that_may_use_one_core_starts_no_thread_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "g.onnx"
+    file.write_bytes(_file())
+    core = str(min(os.sched_getaffinity(0)))
+
+    def started(threads: int) -> int:
+        command = [sys.executable, "-c", _OPENED, str(file), core, str(threads)]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert started(0) == 0
+    assert started(2) == 1, "who asks for two has two"
+    monkeypatch.setattr(module, "cores", lambda: os.cpu_count())
+    assert module._options(onnxruntime, 0).intra_op_num_threads == 0, "where all may be used"
