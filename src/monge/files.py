@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -22,10 +23,29 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        remedy = unlinked(path, error) or "Free space or allow writing there"
         raise StorageError(
-            f"{path}: cannot be written ({error.strerror or error}). Free space or allow writing "
-            "there, then run the same command again."
+            f"{path}: cannot be written ({error.strerror or error}). {remedy}, then run the same "
+            "command again."
         ) from error
+
+
+def unlinked(path: Path, error: OSError) -> str:
+    """Say how a link that one may not go through becomes a file; nothing of another error or file.
+
+    DVC links files into its cache (`cache.type`), which may be somebody else's or read-only. More
+    rights there would be wrong: who writes through the link changes every version that has it.
+    """
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ""
+    try:
+        status = path.lstat()
+    except OSError:
+        return ""
+    hard = stat.S_ISREG(status.st_mode) and status.st_nlink > 1
+    if not (hard or stat.S_ISLNK(status.st_mode)):
+        return ""
+    return f"It is a link, as DVC makes to its cache: `dvc unprotect {path}` makes it a file"
 
 
 def write_whole(path: Path, data: bytes) -> None:

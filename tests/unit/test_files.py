@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from monge import cli
 from monge.data.replacement import FolderReplacement
-from monge.files import detach, remove
+from monge.errors import StorageError
+from monge.files import detach, remove, storing
 from monge.training.watch.history import History
 
 
@@ -106,3 +109,28 @@ def test_a_dataset_behind_a_link_is_replaced_and_what_was_there_stays(tmp_path: 
     with FolderReplacement(place) as replacement:
         replacement.commit()
     assert (large / "old").read_text() == "a"
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hardlink"])
+def test_a_link_that_may_not_be_written_through_is_told_to_become_a_file(
+    tmp_path: Path, kind: str
+) -> None:
+    cached, path = tmp_path / "cached", tmp_path / "path"
+    cached.write_text("a")
+    link(kind, path, cached)
+
+    def told(path: Path, number: int) -> list[str]:
+        error = OSError(number, os.strerror(number), str(path))
+        with pytest.raises(StorageError) as why, storing(path):
+            raise error
+        return [str(why.value), str(cli._of_file(error))]
+
+    for number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        for line in told(path, number):
+            assert f"`dvc unprotect {path}` makes it a file" in line
+            assert "allow" not in line
+    if kind == "hardlink":
+        path.unlink()
+    for line in [*told(path, errno.ENOSPC), *told(cached, errno.EACCES)]:
+        assert "Free space or allow" in line
+        assert "unprotect" not in line

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import sys
+from pathlib import Path
 
 import typer
 
@@ -24,6 +25,7 @@ from monge.cli.base import RANK, app
 from monge.cli.memory import for_want_of_memory
 from monge.credentials import Formatter, hidden, trace
 from monge.errors import InputError, MissingExtra, MongeError, StorageError
+from monge.files import unlinked
 from monge.imports import uncollected
 from monge.outputs import Patient
 
@@ -83,9 +85,8 @@ def _of_file(error: OSError) -> MongeError:
     """An error of the disk, or of a name that cannot be or is another thing than was meant."""
     name, why = str(error.filename or "a file"), error.strerror
     if error.errno in _STORAGE:
-        return StorageError(
-            f"{name}: {why}. Free space or allow access, then run the same command."
-        )
+        remedy = unlinked(Path(name), error) or "Free space or allow access"
+        return StorageError(f"{name}: {why}. {remedy}, then run the same command.")
     if (no_memory := for_want_of_memory(error)) is not None:
         return no_memory
     if error.errno not in _NAMES:

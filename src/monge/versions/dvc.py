@@ -22,6 +22,7 @@ from monge.files import write_whole
 from monge.products import home
 
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+_NEEDED = re.compile(r"is supported, but requires '(dvc-[a-z0-9]+)' to be installed")
 
 BUSY_POLL_S, BUSY_S = 2.0, 600.0
 """The times for another DVC that is at work in this folder: between looks, and in all."""
@@ -127,7 +128,8 @@ class Tracked:
 def run(root: Path, *arguments: str) -> str:
     """Run DVC in a folder; what it wrote to its standard output. With --quiet it would not say why.
 
-    Raises Busy when another DVC is at work for very long, EnvironmentFault for what else it says.
+    Raises Busy when another DVC is at work for very long, MissingExtra for a remote that needs a
+    package, EnvironmentFault for what else it says.
     """
     if importlib.util.find_spec("dvc") is None:
         raise MissingExtra("DVC is not installed: pip install 'monge[pipeline]'.")
@@ -142,10 +144,18 @@ def run(root: Path, *arguments: str) -> str:
             raise Busy(f"{root}: another DVC has been at work for long. Wait for it to end.")
         time.sleep(BUSY_POLL_S)
     if done.returncode:
+        if (package := _NEEDED.search(done.stderr)) is not None:
+            raise _missing(package[1])
         told = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
         reason = told[0].removeprefix("ERROR:").strip() if told else done.stderr.strip()[-300:]
         raise EnvironmentFault(f"dvc {' '.join(arguments)}: {reason}")
     return done.stdout
+
+
+def _missing(package: str) -> MissingExtra:
+    """The extra, or else the package itself, that DVC needs for a kind of remote."""
+    wanted = "'monge[servers]'" if package == "dvc-s3" else package
+    return MissingExtra(f"DVC's remote needs more than is installed: pip install {wanted}.")
 
 
 def forget_cut_note(root: Path) -> bool:

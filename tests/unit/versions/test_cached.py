@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from pathlib import Path
 
@@ -89,6 +90,20 @@ def test_a_note_of_dvcs_that_can_be_read_stays(root: Path) -> None:
     note.write_text("")
     assert forget_cut_note(root)
     assert not note.exists()
+
+
+def test_a_note_of_a_dead_process_holds_nobody_up(root: Path) -> None:
+    (root / "images").mkdir()
+    (root / "images" / "0.png").write_bytes(b"0")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    who = {"pid": dead.pid, "cmd": "dvc add images"}
+    note = root / ".dvc" / "tmp" / "rwlock"
+    note.parent.mkdir()
+    place = str(root / "images")
+    note.write_text(json.dumps({"write": {place: who}, "read": {place: [who]}}))
+    assert Tracked(root, "images").add().endswith(".dir")
+    assert str(dead.pid) not in note.read_text()
 
 
 def _bytes(file: Path) -> bytes:
