@@ -3,7 +3,10 @@
 import io
 import json
 import os
+import re
+import shutil
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,15 +77,32 @@ def archive_like_cifar(path):
     return path
 
 
-def test_an_archive_of_photographs_goes_through(project):
+def without_git(project, programs):
+    """Make a source archive of a project: no repository. The PATH of a machine without git."""
+    shutil.rmtree(project.folder / ".git")
+    programs.mkdir()
+    for place in project.environment["PATH"].split(os.pathsep):
+        for program in Path(place).glob("*"):
+            link = programs / program.name
+            if not (program.name.startswith("git") or link.is_symlink()):
+                link.symlink_to(program)
+    assert shutil.which("git", path=programs) is None
+    return str(programs)
+
+
+def test_an_archive_of_photographs_goes_through_also_without_git(project, tmp_path):
     real = os.environ.get("MONGE_CIFAR_ARCHIVE")
     if not real:
         print("no MONGE_CIFAR_ARCHIVE: an archive made here stands in for the photographs")
     place = real or archive_like_cifar(project.folder / "data/raw/made.tar.xz")
     changes = ("prepare.source=archive", f"prepare.path={place}", "prepare.resolution=32")
-    output = project.retrain(*changes, *QUICK).stdout
+    path = without_git(project, tmp_path / "programs")
+    output = project.retrain(*changes, *QUICK, PATH=path).stdout
     assert "none. Not promoted: frechet is not nearer to the real pictures than" in output
+    assert not re.search(r"\bgit\b", output)
     assert contract(project)["image_shape"] == [32, 32, 3]
+    assert contract(project)["git_revision"] is None
+    assert not (project.folder / ".dvc" / "config.local").exists(), "a later `git init` is seen"
     manifest = json.loads((project.folder / "data/prepared/manifest.json").read_text())
     counts = {name: split["count"] for name, split in manifest["splits"].items()}
     assert counts == ({"train": 50000, "validation": 10000} if real else

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from monge.errors import InputError
@@ -36,6 +38,24 @@ def test_loopback_in_any_spelling_needs_no_token_and_answers_to_its_own_name(hos
         assert found.admits(asked), asked
     for asked in ("", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "1.1"):
         assert not found.admits(asked), asked
+
+
+def test_a_name_is_local_where_all_that_it_leads_to_is(monkeypatch):
+    """A stand-in for /etc/hosts, in which not every machine has these names."""
+    monkeypatch.delenv("MONGE_TOKEN", raising=False)
+    known = {"ip6-localhost": ["::1"], "box": ["127.0.1.1", "::1"], "both": ["::1", "10.0.0.5"]}
+
+    def found(host, port, **_):
+        kinds = {True: socket.AF_INET6, False: socket.AF_INET}
+        return [
+            (kinds[":" in where], socket.SOCK_STREAM, 6, "", (where, port)) for where in known[host]
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    for host in ("ip6-localhost", "box"):
+        assert admission(Settings(host=host)).admits(f"{host}:8000"), host
+    with pytest.raises(InputError, match="both can be reached from other machines"):
+        admission(Settings(host="both"))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "8.8.8.8", "0", "::ffff:8.8.8.8"])
