@@ -1,6 +1,7 @@
 """Protects: what a sweep varies, what it is begun with, and which of its trials is the best."""
 
 import csv
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -8,8 +9,11 @@ from PIL import Image
 
 from monge import products
 from monge.errors import InputError, ParamsError
+from monge.paths import Paths
+from monge.training.watch import quality
+from pipelines import child
 from pipelines.sweep import __main__ as command
-from pipelines.sweep import comparison, plan, space
+from pipelines.sweep import comparison, plan, space, trial
 from pipelines.sweep.comparison import Row
 from pipelines.sweep.plan import Plan
 from pipelines.sweep.space import Range
@@ -140,6 +144,53 @@ def test_random_trials_cover_their_range():
     assert min(drawn) < 100
     assert max(drawn) > 900
     assert 350 < sum(drawn) / 60 < 650
+
+
+def looked(folder, figures):
+    """Write what a training leaves of its looks, up to now."""
+    rows = [f"{step},{figure}" for step, figure in figures.items()]
+    place = Paths(folder).checkpoints / quality.TABLE
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("\n".join([f"step,{quality.NAME}", *rows, ""]))
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_trial_behind_the_median_of_the_others_at_a_step_is_ended_by_its_looks(
+    tmp_path, monkeypatch, direction
+):
+    """Looks are distances, in which lower is better, whatever the sweep's own figure is."""
+    lines: list[str] = []
+    begun: list[str] = []
+
+    def training(command, log, **_):
+        begun.append(command[-1])
+        for step in (10, 20, 30):
+            figures[step] = level * 100 / step
+            looked(folder, figures)
+            log(f"step {step}")
+        return child.Ended(0, ())
+
+    monkeypatch.setattr(child, "run", training)
+    monkeypatch.setattr(trial, "figure", lambda *_: 1.0)
+    for prunes in (True, False):
+        fixed = replace(planned(f"{RATE}=1e-5..1e-1:log", trials=8), prune=prunes)
+        place = tmp_path / f"{direction}-{prunes}"
+        plan.begin(place, fixed)
+        study = plan.memory(place, fixed, direction)
+        for task, level in enumerate((1.0, 2.0, 3.0, 4.0, 2.6, 1.5)):
+            folder, figures = trial.place(place, task), dict[int, float]()
+            drawn = plan.trial_of(study, fixed, task)
+            lines.clear()
+            begun.clear()
+            if prunes and task == 4:  # the median of the four before it is 2.5
+                with pytest.raises(trial.Pruned, match="pruned at step 10"):
+                    trial.value(folder, fixed, drawn, lines.append)
+                assert (lines, begun) == (["step 10"], ["train"]), "it is over at once"
+                study.tell(drawn, state=optuna.trial.TrialState.PRUNED)
+            else:
+                assert trial.value(folder, fixed, drawn, lines.append) == 1.0
+                assert begun == ["train", "export", "evaluate"]
+                study.tell(drawn, 1.0)
 
 
 def row(trial, value, state="complete", **params):
