@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from monge.tracking.spool import own
 from pipelines import settings
 from pipelines.stack import process
 
@@ -43,3 +44,16 @@ def test_a_server_is_as_old_as_its_process() -> None:
     finally:
         child.kill()
         child.wait()
+
+
+def test_a_clock_that_comes_by_a_time_again_costs_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
+    for _ in range(2):
+        spool = own(tmp_path, "run")
+        places = [spool.place("grid.png") for _ in range(3)]
+        for place in places:
+            place.write_bytes(b"picture")
+        assert len(set(places)) == 3
+        spool.remove()

@@ -7,6 +7,7 @@ away at first.
 import getpass
 import re
 import sqlite3
+from base64 import b64encode
 
 import pytest
 
@@ -18,7 +19,21 @@ pytestmark = pytest.mark.timeout(1200)
 # Each is looked for in everything that the chain left. Typed with its signs as codes in an address.
 PASSWORD, TYPED = "hush/hush@42", "hush%2Fhush%4042"
 TOKEN, KEY = "ghp-not-to-be-told", "aws/secret+not-to-be-told"
-SECRETS = (PASSWORD, TYPED, TOKEN, KEY, "YWxpY2U6aHVzaC9odXNoQDQy")
+PREFECT, REMOTE = "monge:prefect-not-to-be-told", "remote-not-to-be-told"
+HOOK, SIGNED, PROXY = "hook-not-to-be-told", "signed-not-to-be-told", "proxy-not-to-be-told"
+SECRETS = (PASSWORD, TYPED, TOKEN, KEY, PREFECT, REMOTE, HOOK, SIGNED, PROXY)
+# As they stand in a header: user and password together, in base64.
+HEADERS = [b64encode(each.encode()).decode() for each in (
+    f"alice:{PASSWORD}", PREFECT, f"carol:{HOOK}", f"dave:{PROXY}",
+)]  # fmt: skip
+REMOTE_SETTINGS = f"""
+[core]
+    remote = away
+['remote "away"']
+    url = http://127.0.0.1:9/dvc
+    user = bob
+    password = {REMOTE}
+"""
 
 
 @pytest.fixture
@@ -39,7 +54,14 @@ def test_what_waited_is_sent_by_the_next_run_which_repeats_no_stage_and_tells_no
             "MLFLOW_TRACKING_URI": before.address.replace("//", f"//alice:{TYPED}@"),
             "AWS_SECRET_ACCESS_KEY": KEY,
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # no waiting between MLflow's own tries
+            "PREFECT_API_AUTH_STRING": PREFECT,
+            "MONGE_WEBHOOK_URL": f"http://carol:{HOOK}@127.0.0.1:9/hook",  # where nobody listens
+            "MONGE_WEBHOOK_SECRET": SIGNED,
+            "HTTP_PROXY": f"http://dave:{PROXY}@127.0.0.1:9",
+            "HTTPS_PROXY": f"http://dave:{PROXY}@127.0.0.1:9",
+            "NO_PROXY": "127.0.0.1",
         }
+        (project.folder / ".dvc" / "config.local").write_text(REMOTE_SETTINGS)
         origin = f"https://{TOKEN}@git.example/monge.git"
         project.run("git", "remote", "add", "origin", origin)
         before.answer = (503, "text/plain", b"back soon")
@@ -47,6 +69,7 @@ def test_what_waited_is_sent_by_the_next_run_which_repeats_no_stage_and_tells_no
         assert away.returncode == 3
         assert "promote ended with exit code 3" in away.stdout
         assert "waiting for the server, for 1 s at most" in away.stdout
+        assert "this failure was not taken by 127.0.0.1: ConnectError" in away.stdout
         assert "the server or the proxy before it failed (503)" in away.stdout
         assert list((project.folder / ".monge/spool").iterdir())
 
@@ -74,11 +97,12 @@ def test_what_waited_is_sent_by_the_next_run_which_repeats_no_stage_and_tells_no
     assert refused.returncode == 2
     assert f"{before.address} does not take this user and password (401)" in refused.stdout
     told = {"output": "".join(run.stdout for run in (away, back, shown, refused)).encode()}
-    config = project.folder / ".git/config"  # in which a person has put it
+    own = [project.folder / name for name in (".git/config", ".dvc/config.local")]
     for path in project.folder.parent.rglob("*"):
-        if path.is_file() and path != config:
+        if path.is_file() and path not in own:  # those in which a person has put them
             told[str(path)] = path.read_bytes()
-    leaks = [name for name, data in told.items() for s in SECRETS if s.encode() in data]
+    kept = [each.encode() for each in (*SECRETS, *HEADERS)]
+    leaks = [name for name, data in told.items() for secret in kept if secret in data]
     assert leaks == []
     assert any(before.address.encode() in data for data in told.values())  # what was looked at
     assert any("server.db" in name for name in told)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from monge import products
 from monge.errors import InputError, ParamsError
+from monge.metrics.pyramid import NAME
 from monge.paths import Paths
 from monge.training.watch import quality
 from pipelines import child
@@ -151,7 +152,7 @@ def looked(folder, figures):
     rows = [f"{step},{figure}" for step, figure in figures.items()]
     place = Paths(folder).checkpoints / quality.TABLE
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text("\n".join([f"step,{quality.NAME}", *rows, ""]))
+    place.write_text("\n".join([f"step,{NAME}", *rows, ""]))
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
@@ -161,11 +162,12 @@ def test_a_trial_behind_the_median_of_the_others_at_a_step_is_ended_by_its_looks
     """Looks are distances, in which lower is better, whatever the sweep's own figure is."""
     lines: list[str] = []
     begun: list[str] = []
+    levels = (1.0, 2.0, 3.0, 4.0, 2.6, 1.5)
 
     def training(command, log, **_):
         begun.append(command[-1])
         for step in (10, 20, 30):
-            figures[step] = level * 100 / step
+            figures[step] = levels[task] * 100 / step
             looked(folder, figures)
             log(f"step {step}")
         return child.Ended(0, ())
@@ -177,7 +179,7 @@ def test_a_trial_behind_the_median_of_the_others_at_a_step_is_ended_by_its_looks
         place = tmp_path / f"{direction}-{prunes}"
         plan.begin(place, fixed)
         study = plan.memory(place, fixed, direction)
-        for task, level in enumerate((1.0, 2.0, 3.0, 4.0, 2.6, 1.5)):
+        for task in range(len(levels)):
             folder, figures = trial.place(place, task), dict[int, float]()
             drawn = plan.trial_of(study, fixed, task)
             lines.clear()

@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -62,7 +63,7 @@ class Spool:
     def place(self, name: str) -> Path:
         """A new path in the spool for a file called `name`, to be named in an event."""
         with storing(self.folder):
-            place = self.folder / "files" / str(time.time_ns())
+            place = self.folder / "files" / uuid.uuid4().hex  # a clock may stand, or be set back
             place.mkdir(parents=True)
         return place / name
 
@@ -125,7 +126,7 @@ class Spool:
     def remove(self) -> None:
         """Delete the spool and let go of it."""
         # Renamed first: a new writer of this run must not find it half deleted.
-        gone = self.folder.with_name(f"{self.folder.name}{GONE}{time.time_ns()}")
+        gone = self.folder.with_name(f"{self.folder.name}{GONE}{uuid.uuid4().hex}")
         with storing(self.folder):
             self.folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)

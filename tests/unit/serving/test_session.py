@@ -365,5 +365,5 @@ def test_a_process_that_may_use_one_core_starts_no_thread_for_others(
 
     assert started(0) == 0
     assert started(2) == 1, "who asks for two has two"
-    monkeypatch.setattr(module, "cores", lambda: os.cpu_count())
+    monkeypatch.setattr(module, "cores", os.cpu_count)
     assert module._options(onnxruntime, 0).intra_op_num_threads == 0, "where all may be used"

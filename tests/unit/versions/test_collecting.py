@@ -1,4 +1,4 @@
-"""Protects: what cannot be a version is refused with the way, and what is one gets to the remote."""
+"""Protects: what cannot be a version is refused with the way; what is one gets to the remote."""
 
 from __future__ import annotations
 
