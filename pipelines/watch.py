@@ -6,6 +6,7 @@ away for a while it hears nothing any more, so that the run asks the server itse
 
 from __future__ import annotations
 
+import base64
 import os
 import threading
 import time
@@ -107,7 +108,12 @@ def _client() -> Any:
 
 
 def _headers() -> dict[str, str]:
+    """Show who asks, as Prefect's own client does: a password goes before a key."""
     from prefect.settings import get_current_settings
 
-    key = get_current_settings().api.key
+    given = get_current_settings().api
+    if given.auth_string:
+        word = base64.b64encode(given.auth_string.get_secret_value().encode()).decode()
+        return {"Authorization": f"Basic {word}"}
+    key = given.key
     return {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
