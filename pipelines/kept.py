@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from monge.errors import StorageError
 from monge.files import write_whole
 from pipelines import child
+
+GIT_ENDS_S = 10.0
+"""The time after which a lock of git's is taken for that of a dead one."""
 
 # What runs write among the files that a commit may have: kept until a commit changes them.
 _WRITTEN = (":(glob)**/params.yaml", ":(glob)**/dvc.lock", ":(glob)**/.gitignore")
@@ -24,6 +28,7 @@ def follow(clone: Path, root: Path, log: Callable[[str], None]) -> None:
     """Bring the kept checkout to the clone's commit. Raises StorageError when git cannot."""
     if not (root / ".git").exists():
         _git(root, "init", "--quiet")
+    _forget_killed(root / ".git", log)
     # A worker's clone may be shallow, of the newest commit alone; one commit is all that is needed.
     source = f"file://{clone.resolve()}"
     _git(root, "fetch", "--quiet", "--depth", "1", "--update-shallow", source, "HEAD")
@@ -32,6 +37,21 @@ def follow(clone: Path, root: Path, log: Callable[[str], None]) -> None:
     for name, content in written.items():
         write_whole(root / name, content)
     log(f"working in {root}, which is kept, at commit {new[:12]}")
+
+
+def _forget_killed(folder: Path, log: Callable[[str], None]) -> None:
+    """Remove the locks of a git that was killed with its run: no git goes past one, ever.
+
+    We alone are at work here, save for a git whose run was killed, which ends within seconds.
+    """
+    found = [*folder.glob("*.lock"), *folder.glob("refs/**/*.lock")]
+    deadline = time.monotonic() + GIT_ENDS_S
+    while any(lock.exists() for lock in found) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for lock in found:
+        if lock.exists():
+            lock.unlink(missing_ok=True)
+            log(f"a git was killed here: its lock {lock} is removed")
 
 
 def fetch_data(root: Path, log: Callable[[str], None]) -> None:

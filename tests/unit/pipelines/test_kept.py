@@ -62,6 +62,20 @@ def test_two_clones_one_after_the_other_work_in_the_same_checkout(origin, tmp_pa
     assert (root / "dvc.lock").read_text() == "of the run\n"
 
 
+def test_the_locks_of_a_git_that_was_killed_hold_no_later_run_up(origin, tmp_path, monkeypatch):
+    root, said = tmp_path / "state", []
+    root.mkdir()
+    kept.follow(cloned(origin, tmp_path, "first"), root, said.append)
+    monkeypatch.setattr(kept, "GIT_ENDS_S", 0.2)
+    for name in ("shallow.lock", "index.lock", "HEAD.lock"):
+        (root / ".git" / name).touch()
+    (origin / "src/code.py").write_text("two")
+    git(origin, "commit", "-qam", "two")
+    kept.follow(cloned(origin, tmp_path, "second"), root, said.append)
+    assert (root / "src/code.py").read_text() == "two"
+    assert sum("a git was killed here: its lock" in line for line in said) == 3
+
+
 def test_a_name_that_another_place_holds_is_refused_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("MONGE_PROJECT", "digits")
     ours, theirs = owner(tmp_path), Owner("digits", "", "elsewhere:/srv/digits")
