@@ -37,6 +37,30 @@ def register(client: SyncPrefectClient, whose: Owner) -> str:
     return f"automation {wanted.name}: changed"
 
 
+def require(whose: Owner) -> str:
+    """Have silent runs marked where nobody sees to it yet; in words what went wrong, if anything.
+
+    One question, and never a reason for a run not to begin. Where there is an automation it stays
+    as `deploy` made it.
+    """
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectException
+
+    try:
+        with get_client(sync_client=True) as client:
+            if not client.read_automations_by_name(_name(whose)):
+                client.create_automation(silent(whose))
+    except (httpx.HTTPError, PrefectException) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return f"should its machine go, the server will not mark the run as crashed ({reason})"
+    return ""
+
+
+def _name(whose: Owner) -> str:
+    return f"monge {whose.project}: silent runs have crashed"
+
+
 def silent(whose: Owner) -> Any:
     """The automation: heartbeats of a run that began and neither went on nor ended."""
     from prefect.client.schemas.objects import StateType
@@ -49,8 +73,8 @@ def silent(whose: Owner) -> Any:
     heartbeat = "prefect.flow-run.heartbeat"
     ends = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
     return AutomationCore(
-        name=f"monge {whose.project}: silent runs have crashed",
-        description="Made by `python -m pipelines deploy`.",
+        name=_name(whose),
+        description="Made by monge; `python -m pipelines deploy` brings it up to date.",
         enabled=True,
         trigger=EventTrigger(
             after={heartbeat},

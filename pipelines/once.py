@@ -27,7 +27,7 @@ def main() -> int:
 
 
 def _run() -> int:
-    from pipelines import summary
+    from pipelines import by_hand, summary
     from pipelines import workspace as own
     from pipelines.retrain import retrain
 
@@ -37,7 +37,8 @@ def _run() -> int:
         print(f"retrain: {error}", file=sys.stderr)
         return error.exit_code
     where: Any = os.environ.get(own.WORKSPACE) or "shared"
-    state: Any = retrain(workspace=where, return_state=True)
+    with by_hand.begun():
+        state: Any = retrain(workspace=where, return_state=True)
     if state.is_completed():
         if where == "shared":
             print("\n".join(summary.lines(Path.cwd())))

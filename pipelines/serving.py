@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 
-from pipelines import brief
+from pipelines import automations, brief
 from pipelines.project import Owner
 from pipelines.retrain import retrain
 from pipelines.server import works
@@ -77,6 +77,8 @@ async def _serve(
         signal.signal(signal.SIGTERM, runner.handle_sigterm)
         try:
             number = await runner.aadd_deployment(deployment)
+            if warning := await asyncio.to_thread(automations.require, whose):
+                print(f"schedule: {warning}", file=sys.stderr)
             print(told, flush=True)
             await runner.start()
         except Exception as error:

@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(asked: argparse.Namespace) -> int:
     runner = runners.runner(asked.runner, asked.workers, asked.cluster)
+    from pipelines import by_hand
     from pipelines.sweep.flow import begin, rows, sweep
 
     given: dict[str, Any] = {
@@ -73,7 +74,8 @@ def _run(asked: argparse.Namespace) -> int:
     where = begin(Path.cwd(), asked.name, **given)  # what is wrong is said before a server starts
     signal.signal(signal.SIGINT, child.stop)
     at_work = sweep.with_options(task_runner=runner)
-    state: State[Any] = at_work(asked.name, workers=asked.workers, return_state=True)  # type: ignore[assignment]
+    with by_hand.begun():
+        state: State[Any] = at_work(asked.name, workers=asked.workers, return_state=True)  # type: ignore[assignment]
     print(_told(where, rows(where)))
     if not state.is_completed():
         print(f"sweep: {state.message}", file=sys.stderr)
