@@ -1,10 +1,10 @@
 """Tells somebody's program how a run ended: a signed webhook by MONGE_WEBHOOK_URL.
 
-A POST of JSON: `event` (failure, crash, cancellation, promotion), `project`, `flow`, `run`,
-`run_id`, `deployment`, `message`, `time`. With MONGE_WEBHOOK_SECRET its header `X-Monge-Signature`
-is `sha256=` and the HMAC-SHA256, in hexadecimal, of the header `X-Monge-Timestamp`, a dot, and the
-body as it was sent. A receiver that does not answer in time, or at all, changes nothing for the
-run.
+A POST of JSON: `event` (failure, crash, cancellation, promotion, new-data), `project`, `flow`,
+`run`, `run_id`, `deployment`, `message`, `time`. With MONGE_WEBHOOK_SECRET its header
+`X-Monge-Signature` is `sha256=` and the HMAC-SHA256, in hexadecimal, of the header
+`X-Monge-Timestamp`, a dot, and the body as it was sent. A receiver that does not answer in time, or
+at all, changes nothing for the run.
 """
 
 from __future__ import annotations
@@ -70,6 +70,12 @@ def promoted(facts: Mapping[str, Any]) -> None:
         tell("promotion", _running() | {"message": facts["sentence"]} | champion)
 
 
+def decided(sentence: str, train: bool, figures: Mapping[str, Any]) -> None:
+    """Tell of a look for new images: what was decided, and by which figures."""
+    more = {"message": sentence, "train": train, "figures": dict(figures)}
+    tell("new-data", _running() | more)
+
+
 def tell(event: str, facts: Mapping[str, Any]) -> bool:
     """Send an event to the receiver, if one is set; whether it took it. Never raises."""
     address = os.environ.get(ADDRESS)
@@ -124,7 +130,7 @@ def _tell_end(event: str, flow: Any, flow_run: Any, state: Any) -> None:
     tell(event, facts)
 
 
-def _running() -> dict[str, str]:
+def _running() -> dict[str, Any]:
     return {
         "flow": running.get_flow_name() or "",
         "run": running.get_name() or "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -13,9 +14,12 @@ from monge.tracking.revision import code_revision
 PARENT = "MONGE_PARENT_RUN"
 """The environment variable with the MLflow run that others stand under, as a sweep's trials."""
 
+FLOW_RUN = "MONGE_FLOW_RUN"
+"""The environment variable with the run of Prefect that asks for a stage: tags, as JSON."""
+
 
 def environment(root: Path | None = None) -> dict[str, str]:
-    """Python, package versions, platform, processors, device, and revision of `root`, as tags.
+    """Python, packages, platform, processors, device, who asks, and revision of `root`, as tags.
 
     The device is told only when torch is imported already: its import takes seconds.
     """
@@ -36,7 +40,16 @@ def environment(root: Path | None = None) -> dict[str, str]:
     parent = os.environ.get(PARENT)
     if parent:
         facts["mlflow.parentRunId"] = parent
-    return facts | _git(root or Path.cwd())
+    return facts | asked() | _git(root or Path.cwd())
+
+
+def asked() -> dict[str, str]:
+    """Name the run of Prefect that asks for this, as tags; nothing where none does."""
+    try:
+        found = json.loads(os.environ.get(FLOW_RUN) or "{}")
+    except ValueError:
+        return {}
+    return {str(name): str(value) for name, value in found.items()}
 
 
 def _git(root: Path) -> dict[str, str]:

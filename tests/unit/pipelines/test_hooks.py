@@ -70,6 +70,17 @@ def test_a_champion_is_told_of_and_a_version_that_is_none_is_not(receiver):
     ]
 
 
+def test_the_decision_about_new_images_is_told_whatever_it_is_with_its_figures(receiver):
+    figures = {"new images": 42, "windows": [{"p_value": 0.004, "mmd_squared": 0.02}]}
+    hooks.decided("42 new images: worth a training", True, figures)
+    hooks.decided("3 new images: not worth a training yet", False, {})
+    assert [(each["event"], each["message"], each["train"]) for each in receiver] == [
+        ("new-data", "42 new images: worth a training", True),
+        ("new-data", "3 new images: not worth a training yet", False),
+    ]
+    assert receiver[0]["figures"] == figures
+
+
 def test_a_receiver_that_never_answers_costs_a_bounded_time(monkeypatch):
     monkeypatch.setattr(hooks, "WITHIN_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
