@@ -32,7 +32,8 @@ class Row:
 
     `flow` is a file below the checkout and the flow's name in it. The flow's own signature says
     what each parameter means; Prefect's page makes its form of that. Rows that `train` wait for
-    their turn in a queue that lets as many run as there are devices.
+    their turn in a queue that lets as many run as there are devices. Each has `hours`, so that none
+    keeps the others waiting for ever; who needs longer says so in the form, or here.
     """
 
     name: str
@@ -51,6 +52,7 @@ TABLE = (
         "The whole chain, from the images to a promoted generator. Stages that are not stale take "
         "no time; a training that was killed goes on from its checkpoint.",
         cron="0 3 * * *",
+        parameters={"hours": 20.0},
         tags=("train",),
         trains=True,
     ),
@@ -60,6 +62,7 @@ TABLE = (
         "Looks for new images, and trains on them when there are enough or they are others than "
         "those of the champion.",
         cron="0 * * * *",
+        parameters={"hours": 20.0},
         tags=("data", "train"),
         trains=True,
     ),
@@ -69,6 +72,7 @@ TABLE = (
         "Judges the champion's file anew on the held-out images as they are now, beside the "
         "figures that it was promoted with. Changes nothing in the registry.",
         cron="0 6 * * 0",
+        parameters={"hours": 6.0},
         tags=("judge",),
     ),
     Row(
@@ -76,6 +80,7 @@ TABLE = (
         "pipelines/generate.py:generate",
         "Draws any number of images into a folder of shards. A shard that is there is not made "
         "again.",
+        parameters={"hours": 24.0},
         tags=("generate",),
     ),
     Row(
@@ -83,6 +88,7 @@ TABLE = (
         "pipelines/sweep/flow.py:sweep",
         "Tries parameters side by side, each in a folder of its own, and compares what comes out. "
         "A name that was begun goes on.",
+        parameters={"hours": 72.0},
         tags=("train", "sweep"),
         trains=True,
     ),
@@ -91,6 +97,7 @@ TABLE = (
         "pipelines/studies/flow.py:studies",
         "Tries the papers' claims with this project's own code: a picture, numbers and a verdict "
         "each.",
+        parameters={"hours": 24.0},
         tags=("studies",),
     ),
 )

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import unmapped
 from pydantic import Field
@@ -25,14 +28,25 @@ from monge.labels import named
 from monge.params import load
 from monge.serving import bulk
 from monge.serving.sampler import Sampler
-from pipelines import hooks, place, settings
+from pipelines import by_hand, child, hooks, settings
+from pipelines.turn import STOPPED
+from pipelines.watch import Hours, looked_after
 
 CHAMPION = "champion"
 
 
-@task(task_run_name="shard {shard}", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
-def make_shard(shard: int, model: str, folder: str, plan: dict[str, object], threads: int) -> bool:
+def _goes_on(_task: Any, _run: Any, _state: State[Any]) -> bool:
+    return not child.stopping
+
+
+@task(
+    task_run_name="shard {shard}", retries=2, retry_delay_seconds=5, retry_condition_fn=_goes_on,
+    cache_policy=NO_CACHE,
+)  # fmt: skip
+def make_shard(shard: int, model: str, folder: str, plan: dict[str, object], threads: int) -> Any:
     """One shard; whether it was made. Takes paths and numbers only, so that it can travel."""
+    if child.stopping:
+        return Failed(message=STOPPED)
     whole = bulk.Plan(**plan)  # type: ignore[arg-type]
     return bulk.write_shard(_sampler(model, threads), Path(folder), whole, shard)
 
@@ -55,12 +69,13 @@ def generate(
     model: str = CHAMPION,
     folder: str = "generated",
     n: AtLeastOne = 10_000,
-    seed: int = 0,
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0,
     shard_size: AtLeastOne = 10_000,
     format: bulk.Format = "webdataset",
     threads: Annotated[int, Field(ge=0)] = 0,
     label: str | None = None,
-) -> int:
+    hours: Hours = None,
+) -> Any:
     """Images 0 .. n − 1 of a seed into a folder; how many shards were made now.
 
     Args:
@@ -74,11 +89,13 @@ def generate(
         threads: Those of each worker; 0 for all cores.
         label: A class of a conditional generator, by name or number.
     """
-    with place.entered(get_run_logger().info):
-        return _generate(
+    return looked_after(
+        hours,
+        lambda: _generate(
             _address(model), str(Path(folder).absolute()), n, seed, shard_size, format, threads,
             label,
-        )  # fmt: skip
+        ),
+    )  # fmt: skip
 
 
 def _address(model: str) -> str:
@@ -105,12 +122,12 @@ def _generate(
     futures = make_shard.map(
         left, unmapped(model), unmapped(folder), unmapped(asdict(plan)), unmapped(threads)
     )
-    made = sum(future.result() for future in futures)
+    made: int = sum(future.result() for future in futures)
     log.info("%d images in %s", plan.n, folder)
     return made
 
 
-def main() -> None:
+def main() -> int:
     """Run the flow from a shell."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", help="a .onnx file, or models:/NAME@champion")
@@ -122,11 +139,17 @@ def main() -> None:
     parser.add_argument("--label", help="a class of a conditional generator, by name or number")
     parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
-    generate.with_options(task_runner=_threads(chosen.workers))(
-        chosen.model, chosen.folder, chosen.n, chosen.seed, chosen.shard_size, chosen.format,
-        label=chosen.label,
-    )  # fmt: skip
+    at_work = generate.with_options(task_runner=_threads(chosen.workers))
+    with by_hand.begun():
+        state: State[Any] = at_work(
+            chosen.model, chosen.folder, chosen.n, chosen.seed, chosen.shard_size, chosen.format,
+            label=chosen.label, return_state=True,
+        )  # type: ignore[assignment]  # fmt: skip
+    if not state.is_completed():
+        print(f"generate: {state.message}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -27,8 +27,9 @@ from monge.params import load
 from monge.paths import Paths
 from monge.stages.noticing import Notice, start_of
 from monge.versions.drift import Policy
-from pipelines import child, hooks, place
+from pipelines import by_hand, child, hooks, place
 from pipelines.retrain import retrain
+from pipelines.watch import Hours, looked_after
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0.0)]
@@ -72,6 +73,7 @@ def new_data(
     window_images: Annotated[int, Field(ge=10)] = 30,
     start: Literal["fresh", "fine-tune"] = "fresh",
     changes: list[str] = [],  # noqa: B006 (it is read, and Prefect's form shows it)
+    hours: Hours = None,
 ) -> Any:
     """Look for new images and, when they are worth it, retrain; the champion is judged anew then.
 
@@ -91,11 +93,7 @@ def new_data(
         changes: Parameters of the training, as section.key=value.
     """
     policy = Policy(min_images, min_share, p_value, drifted, windows, window_images)
-    try:
-        with place.entered(get_run_logger().info):
-            return _look_and_train(incoming, pull, policy, start, changes)
-    except MongeError as error:
-        return Failed(message=str(error))
+    return looked_after(hours, lambda: _look_and_train(incoming, pull, policy, start, changes))
 
 
 def _look_and_train(
@@ -109,6 +107,7 @@ def _look_and_train(
         return Failed(message=state.message)
     found: Notice = state.result()
     _publish(found)
+    hooks.decided(found.sentence, found.train, found.figures)
     get_run_logger().info("%s", found.sentence)
     if not found.train:
         return Completed(message=found.sentence)
@@ -165,7 +164,8 @@ def main() -> int:
         print(f"new-data: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGINT, child.stop)
-    state: State[Any] = new_data(**asked, return_state=True)  # type: ignore[assignment]
+    with by_hand.begun():
+        state: State[Any] = new_data(**asked, return_state=True)  # type: ignore[assignment]
     print(f"new-data: {state.message}", file=sys.stdout if state.is_completed() else sys.stderr)
     return 0 if state.is_completed() else 1
 

@@ -16,40 +16,26 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Failed
 
-from monge.errors import MongeError
 from monge.params import Params, load
 from monge.paths import Paths
 from monge.registry.gate import ReportedFigure
 from monge.registry.names import resolve
 from monge.registry.promote import figures as noted
 from monge.stages import judging
-from pipelines import brief, hooks, place, settings, turn
-from pipelines.retrain import Hours
+from pipelines import by_hand, hooks, settings, turn
 from pipelines.stage import run_stage
-from pipelines.watch import watched
+from pipelines.watch import Hours, looked_after
 
 
 @flow(name="rejudge", **hooks.ENDS)
 def rejudge(hours: Hours = None) -> Any:
-    """Judge the champion's file on the current held-out images, and publish the figures.
-
-    Args:
-        hours: What the run may take. Empty for as long as it takes.
-    """
-    brief.outages()
-    log = get_run_logger()
-    state: Any = None
-    with watched(hours, log.warning) as watch:
-        try:
-            with place.entered(log.info), turn.taken(Path.cwd(), log.info):
-                state = _rejudged()
-        except MongeError as error:
-            state = Failed(message=str(error))
-    return watch.outcome(state)
+    """Judge the champion's file on the current held-out images, and publish the figures."""
+    return looked_after(hours, _rejudged)
 
 
 def _rejudged() -> Any:
-    with tempfile.TemporaryDirectory() as folder:
+    log = get_run_logger().info
+    with turn.taken(Path.cwd(), log), tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / settings.FILE
         file.write_text(settings.fixed([], Path.cwd(), print), encoding="utf-8")
         params = load(file, chosen=())
@@ -96,4 +82,5 @@ def _row(name: str, figure: dict[str, Any], before: ReportedFigure | None) -> di
 
 
 if __name__ == "__main__":
-    rejudge()
+    with by_hand.begun():
+        rejudge()

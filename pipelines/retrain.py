@@ -10,22 +10,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from prefect import flow, get_run_logger
 from prefect.states import Failed
-from pydantic import Field
 
-from monge.errors import MongeError
 from monge.paths import Paths
 from monge.stages import dvc_lock, lock_and_code
 from monge.versions.dvc import forget_cut_note
-from pipelines import ahead, artifacts, brief, hooks, place, settings, summary, turn
+from pipelines import ahead, artifacts, hooks, settings, summary, turn
 from pipelines import workspace as own
 from pipelines.stage import FILE_STAGES, choose, run_stage, unchanged
-from pipelines.watch import watched
+from pipelines.watch import Hours, looked_after
 
-Hours = Annotated[float | None, Field(gt=0)]
 Workspace = Literal["shared", "own"]
 
 
@@ -41,25 +38,15 @@ def retrain(
     Args:
         changes: Parameters of this run alone, over those of params.yaml, each as
             section.key=value, such as train.steps=8000. The file stays as it is.
-        hours: What the run may take. After that it saves its work and ends as failed; the next
-            run goes on from there. Empty for as long as it takes.
         workspace: shared waits for the runs before it in the same folder; own works beside them,
             in a copy of the project that is removed at the end.
     """
-    brief.outages()
-    log = get_run_logger()
-    state: Any = None
-    with watched(hours, log.warning) as watch:
-        try:
-            with place.entered(log.info):
-                state = _with_parameters(changes or [], workspace, log)
-        except MongeError as error:
-            state = Failed(message=str(error))
-    return watch.outcome(state)
+    return looked_after(hours, lambda: _with_parameters(changes or [], workspace))
 
 
-def _with_parameters(changes: list[str], where: Workspace, log: Any) -> Any:
+def _with_parameters(changes: list[str], where: Workspace) -> Any:
     """Fix the run's parameters, wait for the turn, and run the chain. Raises MongeError."""
+    log = get_run_logger()
     parameters = settings.fixed(changes, Path.cwd(), log.info)
     if where == "own":
         return own.beside(parameters, lambda: _in_turn(parameters, log), log.info)

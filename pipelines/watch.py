@@ -12,12 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
+from prefect import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed
+from pydantic import Field
 
-from pipelines import automations, child, hooks
+from monge.errors import MongeError
+from pipelines import asked, automations, brief, child, hooks, place
 
 POLL_S = 5.0
 """Seconds between two questions to the server."""
@@ -25,6 +28,16 @@ POLL_S = 5.0
 CANCELLED = "cancelled; what was done is kept, and the next run goes on"
 
 ALIVE = "The server had no sign of life while it was away itself; the run goes on."
+
+Hours = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        description="What the run may take. After that it saves its work and ends as failed; the "
+        "next run goes on from there. Empty for as long as it takes.",
+    ),
+]
+"""The time limit that every flow has."""
 
 
 class Watch:
@@ -95,9 +108,29 @@ def watched(hours: float | None, log: Callable[[str], None]) -> Iterator[Watch]:
     thread = threading.Thread(target=watch.run, args=(client, number), daemon=True)
     thread.start()
     try:
-        yield watch
+        with asked.told(client):
+            yield watch
     finally:
         watch.end()
+
+
+def looked_after(hours: float | None, work: Callable[[], Any]) -> Any:
+    """Do the work of a flow under watch, where it is to be done; the state of the flow's end.
+
+    What was stopped may fail in its own way on its end: that it was stopped is what counts.
+    """
+    brief.outages()
+    log, state = get_run_logger(), None
+    with watched(hours, log.warning) as watch:
+        try:
+            with place.entered(log.info):
+                state = work()
+        except MongeError as error:
+            state = Failed(message=str(error))
+        except Exception:
+            if not watch.stopped:
+                raise
+    return watch.outcome(state)
 
 
 def _client() -> Any:

@@ -19,10 +19,13 @@ from typing import Annotated, Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from monge.errors import MongeError
-from pipelines import child, hooks, place, runners
+from pipelines import by_hand, child, hooks, runners
+from pipelines.turn import STOPPED
+from pipelines.watch import Hours, looked_after
 from studies import catalogue, record
 from studies.study import Scale
 
@@ -32,6 +35,8 @@ OUT = "studies-out"
 @task(task_run_name="{name}, seed {seed}", cache_policy=NO_CACHE)
 def try_claim(name: str, seed: int, scale: Scale, out: str) -> dict[str, Any]:
     """One run of a study in a process of its own; what it found. Raises RuntimeError."""
+    if child.stopping:
+        raise RuntimeError(STOPPED)
     folder = Path(out)
     found = record.earlier(name, scale, seed, folder)
     if found is not None:
@@ -58,10 +63,10 @@ def studies(
     ] = "default",
     seeds: Annotated[int, Field(ge=1, description="So many runs of each, from seed 0.")] = 1,
     out: Annotated[str, Field(description="The folder for pictures and numbers.")] = OUT,
-) -> int:
+    hours: Hours = None,
+) -> Any:
     """Try the studies that are named, or all; how many runs did not find that the claim holds."""
-    with place.entered(get_run_logger().info):
-        return _tried(names, scale, seeds, out)
+    return looked_after(hours, lambda: _tried(names, scale, seeds, out))
 
 
 def _tried(names: list[str] | None, scale: Scale, seeds: int, out: str) -> int:
@@ -115,5 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"studies: {error}", file=sys.stderr)
         return error.exit_code
     at_work = studies.with_options(task_runner=runner)
-    state = at_work(names, scale, asked.seeds, asked.out, return_state=True)
+    with by_hand.begun():
+        state: State[Any] = at_work(  # type: ignore[assignment]
+            names, scale, asked.seeds, asked.out, return_state=True
+        )
     return 0 if state.is_completed() else 130 if child.stopping else 4

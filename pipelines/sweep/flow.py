@@ -18,18 +18,19 @@ from prefect.states import Failed
 from pydantic import Field
 
 from monge import files
-from monge.errors import InputError, MongeError
+from monge.errors import InputError
 from monge.evaluation.catalogue import CATALOGUE
 from monge.params import load
 from monge.paths import Paths
 from monge.tracking import Run, open_run
-from monge.tracking.environment import PARENT
-from pipelines import hooks, place, runners, settings
+from monge.tracking.environment import PARENT, asked
+from pipelines import hooks, runners, settings
 from pipelines.stage import DIED, run_stage
 from pipelines.sweep import comparison, plan, space, trial
 from pipelines.sweep.comparison import Row
 from pipelines.sweep.plan import Direction, Plan, Search
 from pipelines.turn import STOPPED
+from pipelines.watch import Hours, looked_after
 
 
 def _died(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -86,7 +87,7 @@ def sweep(
         Search, Field(description="Every combination, at random, or learned from those before.")
     ] = "learned",
     trials: Annotated[
-        int | None, Field(description=f"How many; empty: {plan.TRIALS}, or the whole grid.")
+        int | None, Field(ge=1, description=f"How many; empty: {plan.TRIALS}, or the whole grid.")
     ] = None,
     changes: Annotated[
         list[str] | None, Field(description="Parameters of all trials, as section.key=value.")
@@ -94,20 +95,20 @@ def sweep(
     figure: Annotated[
         str, Field(description="What decides; empty: the first condition's of `promote`.")
     ] = "",
-    seed: Annotated[int, Field(description="Of what is drawn at random.")] = 0,
+    seed: Annotated[int, Field(ge=0, description="Of what is drawn at random.")] = 0,
     prune: Annotated[
         bool, Field(description="End what is behind the median of the others at the same step.")
     ] = True,
-    workers: Annotated[int, Field(description="How many share a machine's threads.")] = 2,
+    workers: Annotated[int, Field(ge=1, description="How many share a machine's threads.")] = 2,
+    hours: Hours = None,
 ) -> Any:
     """Try parameters and compare what comes out."""
-    log = get_run_logger()
-    try:
-        with place.entered(log.info):
-            where = begin(Path.cwd(), name, vary, search, trials, changes, figure, seed, prune)
-            return _swept(where, trial.threads(workers))
-    except MongeError as error:
-        return Failed(message=str(error))
+
+    def work() -> Any:
+        where = begin(Path.cwd(), name, vary, search, trials, changes, figure, seed, prune)
+        return _swept(where, trial.threads(workers))
+
+    return looked_after(hours, work)
 
 
 def _swept(where: Path, threads: str) -> Any:
@@ -176,6 +177,7 @@ def _parent(root: Path, where: Path, fixed: Plan) -> Run:
         experiment = load(file).promote.name
     state = Paths(root).state
     run = open_run(f"sweep-{where.name}", root=root, state=state, experiment=experiment)
+    run.tags(asked())
     run.params({"search": fixed.search, "figure": fixed.figure, "seed": fixed.seed})
     run.params({f"vary.{text.partition('=')[0]}": text.partition("=")[2] for text in fixed.vary})
     return run

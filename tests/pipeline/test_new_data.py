@@ -46,7 +46,7 @@ def test_what_arrives_is_added_and_looked_at(project, monkeypatch):
 
 @pytest.mark.parametrize("outcome", [Completed(), Failed(message="train ended with exit code 4")])
 def test_the_decision_is_told_and_kept_to(monkeypatch, outcome):
-    asked, artifacts = [], []
+    asked, artifacts, events = [], [], []
     found = Notice(True, "42 new images: worth a training", {"new images": 42}, b"\x89PNG")
 
     def retrain(changes: list[str], return_state: bool) -> State:
@@ -60,23 +60,20 @@ def test_the_decision_is_told_and_kept_to(monkeypatch, outcome):
     monkeypatch.setattr(
         module, "create_markdown_artifact", lambda text, key, description: artifacts.append(text)
     )
+    monkeypatch.setattr(module.hooks, "decided", lambda *facts: events.append(facts))
     with disable_run_logger():
         state = module.new_data.fn(start="fine-tune", changes=["train.steps=7"])
         assert asked == [["train.init_from=there", "train.steps=7"]]
         assert found.sentence in artifacts[0]
         assert "data:image/png;base64,iVBOR" in artifacts[0]
         assert found.sentence in state.message
+        assert events == [(found.sentence, True, {"new images": 42})]
         assert state.is_completed() == outcome.is_completed()
         assert outcome.is_completed() or "exit code 4" in state.message
         found = Notice(False, "3 new images: not worth a training yet")
         monkeypatch.setattr(module, "look", lambda *_, return_state: Completed(data=found))
         state = module.new_data.fn()
+    assert events[1:] == [(found.sentence, False, {})]
     assert len(asked) == 1
     assert state.is_completed()
     assert state.message == found.sentence
-
-
-def test_the_form_of_the_flow_explains_every_parameter():
-    described = module.new_data.parameters.properties
-    assert set(described) >= {"incoming", "min_images", "p_value", "start", "changes"}
-    assert all(each.get("description") for each in described.values())

@@ -1,12 +1,14 @@
-"""Protects: what is registered on a server that others read holds no password."""
+"""Protects: what is registered holds no password, and its forms take nothing that cannot work."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect.utilities.schema_tools.validation import ValidationError, validate
 
 from pipelines import deploy
 from pipelines.deployments import TABLE
@@ -43,3 +45,49 @@ def test_a_worker_finds_every_flow_of_the_table() -> None:
     words = [sys.executable, "-P", "-c", code, *(row.flow for row in reversed(TABLE))]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+ROWS = {row.name: row for row in TABLE}
+REQUIRED: dict[str, dict[str, Any]] = {"sweep": {"name": "tried"}}
+
+
+def numbers(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of a parameter's schema that are numbers."""
+    parts = [told, *told.get("anyOf", [])]
+    return [part for part in parts if part.get("type") in ("integer", "number")]
+
+
+def just_outside(part: dict[str, Any]) -> list[float]:
+    """The values nearest to a number's bounds that are not to be taken."""
+    below = [part["minimum"] - 1] if "minimum" in part else []
+    above = [part["maximum"] + 1] if "maximum" in part else []
+    return below + above + [part[at] for at in part if at.startswith("exclusive")]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_form_says_what_its_parameters_mean_and_refuses_numbers_that_cannot_be(
+    name: str,
+) -> None:
+    row = ROWS[name]
+    form, given = deploy.form(deploy._loaded(row)), {**row.parameters, **REQUIRED.get(name, {})}
+    validate(given, form, raise_on_error=True)
+    for key, told in form["properties"].items():
+        assert told.get("description"), key
+        for part in numbers(told):
+            assert just_outside(part), f"{key} has no bound"
+            for value in just_outside(part):
+                with pytest.raises(ValidationError):
+                    validate({**given, key: value}, form, raise_on_error=True)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_ends_in_time_and_its_flow_is_watched(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = ROWS[name]
+    assert row.parameters["hours"] > 0
+    flow = deploy._loaded(row)
+    monkeypatch.setitem(flow.fn.__globals__, "looked_after", lambda hours, _work: ("hours", hours))
+    assert flow.fn(**{**row.parameters, **REQUIRED.get(name, {})}) == (
+        "hours", row.parameters["hours"],
+    )  # fmt: skip

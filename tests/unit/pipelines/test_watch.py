@@ -1,12 +1,20 @@
 """Protects: a run stops when it is cancelled or late, also after its server was away."""
 
 import json
+import time
 from typing import Any
 
 import httpx
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.logging import disable_run_logger
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
+from prefect.settings.context import temporary_settings
+from prefect.states import Completed
 
-from pipelines import automations, child, watch
+from monge.errors import InputError
+from pipelines import automations, child, generate, watch
+from pipelines.studies import flow as studies
 
 
 @pytest.fixture
@@ -76,3 +84,47 @@ def test_a_run_that_nobody_stops_keeps_its_own_outcome(stops):
     looks.end()
     looks.run(answering(), "7")
     assert (stops, looks.outcome("its own")) == ([], "its own")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {PREFECT_API_AUTH_STRING: "monge:pa55wörd"},
+        {PREFECT_API_KEY: "pnu_key"},
+        {PREFECT_API_AUTH_STRING: "monge:pa55word", PREFECT_API_KEY: "pnu_key"},
+    ],
+)
+def test_a_server_that_wants_a_password_is_asked_with_it_as_prefect_s_own_client_does(given):
+    with temporary_settings({PREFECT_API_URL: API, **given}):
+        client = watch._client()
+        own = get_client(sync_client=True)._client
+    assert client.headers["Authorization"] == own.headers["Authorization"]
+    assert client.headers["Authorization"].startswith(("Basic ", "Bearer "))
+
+
+def test_what_fails_on_its_way_to_a_stop_was_stopped_and_what_fails_alone_has_failed(stops):
+    def stopped():
+        for _ in range(5000):
+            if stops:
+                raise RuntimeError("the child ended with exit code -15")
+            time.sleep(0.001)
+
+    def failing(error):
+        raise error
+
+    with disable_run_logger():
+        assert "hours; what was done is kept" in watch.looked_after(1e-9, stopped).message
+        assert stops == ["stop"]
+        told = watch.looked_after(None, lambda: failing(InputError("no such name")))
+        assert (told.is_failed(), told.message) == (True, "no such name")
+        with pytest.raises(RuntimeError, match="of its own"):
+            watch.looked_after(24, lambda: failing(RuntimeError("of its own")))
+        assert watch.looked_after(24, Completed).is_completed()
+
+
+def test_a_shard_or_a_study_does_not_begin_once_the_run_is_stopped(monkeypatch, tmp_path):
+    monkeypatch.setattr(child, "stopping", True)
+    assert generate.make_shard.fn(0, "no model", str(tmp_path), {}, 1).is_failed()
+    assert generate.make_shard.retry_condition_fn(None, None, None) is False
+    with pytest.raises(RuntimeError, match="the same command goes on"):
+        studies.try_claim.fn("no study", 0, "quick", str(tmp_path))
