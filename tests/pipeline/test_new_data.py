@@ -11,7 +11,7 @@ from prefect.states import Completed, Failed
 
 from monge.stages.noticing import Notice
 from monge.versions.drift import Policy
-from pipelines import child
+from pipelines import child, hooks
 from pipelines import new_data as module
 from pipelines.child import Ended
 from tests.pipeline.test_data_versions import draw
@@ -60,7 +60,7 @@ def test_the_decision_is_told_and_kept_to(monkeypatch, outcome):
     monkeypatch.setattr(
         module, "create_markdown_artifact", lambda text, key, description: artifacts.append(text)
     )
-    monkeypatch.setattr(module.hooks, "decided", lambda *facts: events.append(facts))
+    monkeypatch.setattr(hooks, "decided", lambda *facts: events.append(facts))
     with disable_run_logger():
         state = module.new_data.fn(start="fine-tune", changes=["train.steps=7"])
         assert asked == [["train.init_from=there", "train.steps=7"]]

@@ -63,7 +63,8 @@ def test_two_clones_one_after_the_other_work_in_the_same_checkout(origin, tmp_pa
 
 
 def test_the_locks_of_a_git_that_was_killed_hold_no_later_run_up(origin, tmp_path, monkeypatch):
-    root, said = tmp_path / "state", []
+    root = tmp_path / "state"
+    said: list[str] = []
     root.mkdir()
     kept.follow(cloned(origin, tmp_path, "first"), root, said.append)
     monkeypatch.setattr(kept, "GIT_ENDS_S", 0.2)

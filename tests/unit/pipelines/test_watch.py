@@ -125,6 +125,7 @@ def test_what_fails_on_its_way_to_a_stop_was_stopped_and_what_fails_alone_has_fa
 def test_a_shard_or_a_study_does_not_begin_once_the_run_is_stopped(monkeypatch, tmp_path):
     monkeypatch.setattr(child, "stopping", True)
     assert generate.make_shard.fn(0, "no model", str(tmp_path), {}, 1).is_failed()
-    assert generate.make_shard.retry_condition_fn(None, None, None) is False
+    retried: Any = generate.make_shard.retry_condition_fn
+    assert retried(None, None, None) is False
     with pytest.raises(RuntimeError, match="the same command goes on"):
         studies.try_claim.fn("no study", 0, "quick", str(tmp_path))
