@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from monge.data.packed import PackedDataset
 from monge.data.writer import PackedWriter
@@ -52,7 +51,7 @@ def main():
     minutes, seed = asked.minutes, asked.seed
     print(f"soak: {minutes:g} minutes, seed {seed}", flush=True)
     deadline = time.monotonic() + 60 * minutes
-    torch.set_num_threads(1)
+    kill_matrix.get_ready()
     folder = Path(tempfile.mkdtemp(prefix="monge-soak-"))
     dataset = prepare(folder / "prepared")
     cases, rounds, killed = kill_matrix.cases(), 0, 0
