@@ -27,15 +27,16 @@ def begun() -> Iterator[None]:
 
     A folder whose name cannot name a project is no reason not to run: its runs have no tags.
     """
-    whose = _owner()
+    # A server that lives for this run alone would not outlive it to mark it. It has the database of
+    # those that stay, and their automations: with tags it would only be busier.
+    stays = os.environ.get("PREFECT_API_URL") and not os.environ.get(EMBEDDED)
+    whose = _owner() if stays else None
     if whose is None:
         yield
         return
-    # The embedded server lives for this run alone, and would not outlive it to mark it.
-    if os.environ.get("PREFECT_API_URL") and not os.environ.get(EMBEDDED):
-        warning = automations.require(whose)
-        if warning:
-            print(f"{whose.project}: {warning}", file=sys.stderr)
+    warning = automations.require(whose)
+    if warning:
+        print(f"{whose.project}: {warning}", file=sys.stderr)
     with tags(*whose.tags):
         yield
 
