@@ -15,8 +15,8 @@ largest. An image counts when the critic has seen it as real. The share of the m
 iteration's floating-point operations (counted by torch on the textbook loop) over its time, against
 a large matrix product measured here: in bf16 on a GPU, in float32 on a CPU. `busy` is the share of
 monge's time in which the device computes (a GPU) or an operator of torch runs (a CPU), from a
-profile of steady training. Memory is the most that a process of its own takes for two iterations:
-on a GPU what torch has allocated there, on a CPU the resident set (Linux).
+profile of a second of steady training. Memory is the most that a process of its own takes for two
+iterations: on a GPU what torch has allocated there, on a CPU the resident set (Linux).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import platform
 import random
 import statistics
@@ -91,9 +92,14 @@ CASES = {
     ),
     **{
         f"tiny-{method}": Case(TINY | {"objective": method}, (3, 16, 16), "PNG", 32)
-        for method in ("wgan-gp", "rpgan")
+        for method in ("wgan", "wgan-gp", "rpgan")
     },
 }
+
+
+PROFILED_S = 1.0
+MOST_PROFILED = 200
+"""A profile keeps every kernel and operator of an iteration, some thousands, in memory."""
 
 
 class Files(Dataset[Tensor]):
@@ -188,9 +194,8 @@ def seconds_an_iteration(step: Step, device: torch.device, at_least_s: float) ->
     return (time.perf_counter() - began) / count
 
 
-def matrix_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a large matrix product, the best of several."""
-    n = 8192 if device.type == "cuda" else 2048
+def matrix_peak_flops(device: torch.device, dtype: torch.dtype, n: int) -> float:
+    """Floating-point operations a second of a product of `n` rows, the best of several."""
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     times = []
     for _ in range(8):
@@ -200,6 +205,12 @@ def matrix_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
         _wait(device)
         times.append(time.perf_counter() - began)
     return 2.0 * n**3 / min(times)
+
+
+def profiled_iterations(at_least_s: float, an_iteration_s: float) -> int:
+    """As many as a second holds, or a turn where that is shorter; one to `MOST_PROFILED`."""
+    whole = math.ceil(min(at_least_s, PROFILED_S) / an_iteration_s)
+    return max(1, min(whole, MOST_PROFILED))
 
 
 def busy_share(step: Step, device: torch.device, iterations: int) -> float:
@@ -230,7 +241,9 @@ def memory_bytes(name: str, contender: str, device: torch.device) -> int:
     """The most that two iterations of one contender take, in a process of its own."""
     arguments = ["--memory", contender, "--case", name, "--device", device.type]
     command = [sys.executable, "-m", "benchmarks.train", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
     return int(done.stdout.split()[-1])
 
 
@@ -253,8 +266,14 @@ def measure(
     at_least_s: float,
     threads: int,
     without: Container[str] = (),
+    *,
+    memory: bool = True,
+    peak_rows: int = 0,
 ) -> dict[str, Any]:
-    """All contenders of one case save those `without`, interleaved."""
+    """All contenders of one case save those `without`, interleaved.
+
+    `peak_rows` are those of the matrix product that is the peak; 0 are as many as fill the device.
+    """
     case = CASES[name]
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -270,12 +289,14 @@ def measure(
             random.Random(turn).shuffle(order)
             for contender in order:
                 times[contender].append(seconds_an_iteration(steps[contender], device, at_least_s))
-        busy = busy_share(steps["monge"], device, 20 if device.type == "cuda" else 2)
-    peak = matrix_peak_flops(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
+        profiled = profiled_iterations(at_least_s, statistics.median(times["monge"]))
+        busy = busy_share(steps["monge"], device, profiled)
+    dtype, rows = (torch.bfloat16, 8192) if device.type == "cuda" else (torch.float32, 2048)
+    peak = matrix_peak_flops(device, dtype, peak_rows or rows)
     images = objectives.build(case.params).batches * case.params.batch_size
     result: dict[str, Any] = {
         "case": name, "threads": threads, "matrix_peak_gflops": peak / 1e9, "busy": busy,
-        "contenders": {},
+        "profiled_iterations": profiled, "contenders": {},
     }  # fmt: skip
     for contender, taken in times.items():
         middle = statistics.median(taken)
@@ -284,7 +305,7 @@ def measure(
             "images_per_s_least": images / max(taken),
             "images_per_s_most": images / min(taken),
             "ms_an_iteration": middle * 1e3,
-            "memory_bytes": memory_bytes(name, contender, device),
+            "memory_bytes": memory_bytes(name, contender, device) if memory else None,
             "share_of_matrix_peak": counter.get_total_flops() / middle / peak,
             "monge_is_faster_by": statistics.median(
                 other / mine for other, mine in zip(taken, times["monge"], strict=True)
@@ -315,7 +336,7 @@ def tell(name: str, result: Mapping[str, Any]) -> None:
             f"{name:20} {contender:10} {figures['images_per_s']:9.1f} images/s "
             f"({figures['images_per_s_least']:.1f} to {figures['images_per_s_most']:.1f})  "
             f"{figures['ms_an_iteration']:8.1f} ms  "
-            f"{figures['memory_bytes'] / 2**20:7,.0f} MiB  "
+            f"{(figures['memory_bytes'] or math.nan) / 2**20:7,.0f} MiB  "
             f"{figures['share_of_matrix_peak']:6.1%} of peak  "
             f"monge x{figures['monge_is_faster_by']:.2f}",
             flush=True,
