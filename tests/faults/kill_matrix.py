@@ -54,6 +54,12 @@ LOOKED_AT = 100
 """Images in a look at the quality and the overfitting, which is most of what a short training does
 when there are thousands; with fewer than these a training says that they are few."""
 
+_WAYS = (
+    (False, "resident", 1), (False, "resident", 2), (True, "resident", 2), (True, "resident", 1),
+    (True, "streamed", 2), (True, "streamed", 1), (False, "streamed", 1), (False, "streamed", 2),
+)  # fmt: skip
+"""In such an order that two kinds or four, which come in turn, are each seen with every value."""
+
 _ATTEMPTS = 3
 
 METHODS = tuple(dict.fromkeys(options["objective"] for options in KINDS.values()))
@@ -127,11 +133,10 @@ def few() -> list[Case]:
     possible = [case for case in cases() if case.parts == 1]
     ways, taken = Counter(case.kind for case in possible), Counter(case.kind for case in MORE)
     chosen = {(case.method, case[2:5]): case for case in MORE}
-    cells = itertools.product(METHODS, (False, True), ("resident", "streamed"), (1, 2))
-    for method, conditional, data, ranks in cells:
-        way = conditional, data, ranks
+    for method, way in itertools.product(METHODS, _WAYS):
         if (method, way) in chosen:
             continue
+        conditional, data, ranks = way
         net = ("mlp", "dcgan")[(ranks + conditional + (data == "streamed")) % 2]
         found = [case for case in possible if case.method == method and case[1:5] == (net, *way)]
         case = min(found, key=lambda case: (taken[case.kind], ways[case.kind]))
