@@ -29,9 +29,9 @@ SMALL = {"net": "dcgan", "latent_dim": 32, "batch_size": 16, "dcgan": {"features
 ITERATIONS = 10
 
 APART_AT_MOST = 0.05
-"""Of a network's way, by which recorded iterations may end beside plain ones.
+"""Recorded iterations may end beside plain ones by so much of a network's way.
 
-A recording that leaves one of ten iterations out, or does it twice, is 0.1 to 0.2 of the
+A recording that leaves one of ten iterations out, or does it twice, is 0.11 to 0.21 of the
 generator's way beside it, with each method (on a CPU). A GPU's order of additions is 1e-7 of a
 gradient, of which an optimizer makes a whole step only where a gradient is next to nothing.
 """
@@ -43,7 +43,6 @@ A pass that is wrong moves another way: near 0. The first step of an optimizer i
 a gradient, so that rounding turns the small ones: bf16, of 8 bits, has 0.87 to 0.94 on a CPU, and
 tf32, of 10, is nearer.
 """
-
 
 Weights = Mapping[str, Tensor]
 
@@ -73,7 +72,7 @@ def trained(section: dict[str, Any], iterations: int, device: torch.device) -> d
 
 
 def capture(section: dict[str, Any], device: torch.device) -> dict[str, float]:
-    """What recorded iterations end beside plain ones, the most of the networks.
+    """Tell how far recorded iterations end from plain ones, the most of the networks.
 
     `by_weight`: the largest difference by the largest weight; `by_way`: all differences of a
     network by the way that it has gone, as lengths.
@@ -98,7 +97,7 @@ def by_way(start: Weights, one: Weights, other: Weights) -> float:
             for of, to in ((one, other), (start, one))
         )  # fmt: skip
         shares.append(float(apart / way))
-    # Of numbers that are none, max() may leave one out.
+    # max() may pass over what is no number.
     return max(shares) if all(map(math.isfinite, shares)) else math.nan
 
 
