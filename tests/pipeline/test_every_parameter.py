@@ -267,6 +267,9 @@ def test_the_run_cache_brings_back_the_values_that_are_asked_for(stage: str, tin
     assert rounds[2] == rounds[-1], "the second round did not come from the run cache"
 
 
+MACHINE = ("device", "devices", "threads", "capture")
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_the_result_carries_the_new_value(key: str, copy: Path) -> None:
     """One process trains here, whatever `train.devices` says: the command starts the others."""
@@ -282,4 +285,8 @@ def test_the_result_carries_the_new_value(key: str, copy: Path) -> None:
         anew = deciding(made) != deciding(before)
         assert outcome.resumed_from == (0 if anew else params.train.steps), "nothing to do, or all"
         stages.export(params, paths)
-        assert Sampler.load(paths.model, "cpu").contract.parameters == made
+        told = Sampler.load(paths.model, "cpu").contract.parameters
+        if inner in MACHINE:  # nothing was computed anew: the file says what has computed it
+            assert told == made | {inner: before[inner]}
+        else:
+            assert told == made
