@@ -141,10 +141,10 @@ def main() -> int:
     chosen = parser.parse_args()
     at_work = generate.with_options(task_runner=_threads(chosen.workers))
     with by_hand.begun():
-        state: State[Any] = at_work(
+        state: Any = at_work(
             chosen.model, chosen.folder, chosen.n, chosen.seed, chosen.shard_size, chosen.format,
             label=chosen.label, return_state=True,
-        )  # type: ignore[assignment]  # fmt: skip
+        )  # fmt: skip
     if not state.is_completed():
         print(f"generate: {state.message}", file=sys.stderr)
         return 1

@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
@@ -165,7 +164,7 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGINT, child.stop)
     with by_hand.begun():
-        state: State[Any] = new_data(**asked, return_state=True)  # type: ignore[assignment]
+        state: Any = new_data(**asked, return_state=True)
     print(f"new-data: {state.message}", file=sys.stdout if state.is_completed() else sys.stderr)
     return 0 if state.is_completed() else 1
 

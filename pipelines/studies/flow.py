@@ -19,7 +19,6 @@ from typing import Annotated, Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from monge.errors import MongeError
@@ -121,7 +120,5 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     at_work = studies.with_options(task_runner=runner)
     with by_hand.begun():
-        state: State[Any] = at_work(  # type: ignore[assignment]
-            names, scale, asked.seeds, asked.out, return_state=True
-        )
+        state: Any = at_work(names, scale, asked.seeds, asked.out, return_state=True)
     return 0 if state.is_completed() else 130 if child.stopping else 4

@@ -14,14 +14,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from monge.errors import InputError, MongeError
 from pipelines import child, place, runners, settings
 from pipelines.sweep import comparison, plan, trial
-
-if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,7 +72,7 @@ def _run(asked: argparse.Namespace) -> int:
     signal.signal(signal.SIGINT, child.stop)
     at_work = sweep.with_options(task_runner=runner)
     with by_hand.begun():
-        state: State[Any] = at_work(asked.name, workers=asked.workers, return_state=True)  # type: ignore[assignment]
+        state: Any = at_work(asked.name, workers=asked.workers, return_state=True)
     print(_told(where, rows(where)))
     if not state.is_completed():
         print(f"sweep: {state.message}", file=sys.stderr)

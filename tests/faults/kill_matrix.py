@@ -159,7 +159,7 @@ def get_ready() -> None:
     grids._encoded = lambda *_: b""
     setattr(grids.Grids, "_animate", lambda _: None)  # noqa: B010
     # A group of ranks asks all installed packages for backends; they stay the same meanwhile.
-    metadata.entry_points = functools.cache(metadata.entry_points)  # type: ignore[assignment]
+    vars(metadata)["entry_points"] = functools.cache(metadata.entry_points)
     metadata.entry_points(group="torch.distributed.backends")
     gc.collect()
     gc.freeze()  # what the collector does not look through is not copied for each fork

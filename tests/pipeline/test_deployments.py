@@ -278,24 +278,8 @@ def test_a_run_whose_machine_goes_has_crashed_and_the_next_clone_goes_on(
     server.wait_for(second, "CRASHED")
     reached = newest(state)
 
-    # What was done is there. The server goes and comes, the worker hears nothing, the run does.
     wait_for_checkpoint(state, worker, reached + 20)
-    trainings = descendants(worker.pid)
-    asleep = [worker.pid, *trains(trainings)]
-    signal_all(asleep, signal.SIGSTOP)
-    before = newest(state)
-    server.kill()
-    server.start()
-    signal_all(asleep[1:], signal.SIGCONT)
-    server.ask(f"/flow_runs/{third}/set_state", {"state": {"type": "CANCELLING"}})
-    heard = server.wait_for(third, "CANCELLED")["message"]
-    assert heard == "cancelled; what was done is kept, and the next run goes on"
-    assert newest(state) > before, "what was done is in a checkpoint"
-    told = " ".join(log["message"] for log in server.ask("/logs/filter", {"logs": {
-        "flow_run_id": {"any_": [third]}}, "limit": 200}))  # fmt: skip
-    assert f"going on from {state}/checkpoints/step-" in told
-    assert int(re.findall(r"going on from \S*step-(\d+)", told)[0]) >= reached
-    wait_until_gone(trainings)
+    hears_after_its_server_was_away(server, state, worker, third, reached)
 
     # A last one ends what all of them began.
     signal_all([worker.pid], signal.SIGCONT)
@@ -308,6 +292,26 @@ def test_a_run_whose_machine_goes_has_crashed_and_the_next_clone_goes_on(
         ("crash", second), ("cancellation", third), ("promotion", last)
     }  # fmt: skip
     assert_one_whole_run(state, last)
+
+
+def hears_after_its_server_was_away(server, state, worker, run, reached):
+    """The server goes and comes, the worker is asleep, and the run itself hears that it is over."""
+    trainings = descendants(worker.pid)
+    asleep = [worker.pid, *trains(trainings)]
+    signal_all(asleep, signal.SIGSTOP)
+    before = newest(state)
+    server.kill()
+    server.start()
+    signal_all(asleep[1:], signal.SIGCONT)
+    server.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    heard = server.wait_for(run, "CANCELLED")["message"]
+    assert heard == "cancelled; what was done is kept, and the next run goes on"
+    assert newest(state) > before, "what was done is in a checkpoint"
+    told = " ".join(log["message"] for log in server.ask("/logs/filter", {"logs": {
+        "flow_run_id": {"any_": [run]}}, "limit": 200}))  # fmt: skip
+    assert f"going on from {state}/checkpoints/step-" in told
+    assert int(re.findall(r"going on from \S*step-(\d+)", told)[0]) >= reached
+    wait_until_gone(trainings)
 
 
 def assert_one_whole_run(state, last):
