@@ -187,6 +187,8 @@ def main() -> None:
     parser.add_argument("--deadline-s", type=float, default=DEADLINE_S)
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
+    if not chosen.deadline_s >= 0.0:
+        parser.error("--deadline-s: seconds, 0 or more")
     if lacking := missing():
         sys.exit(f"not installed: {', '.join(lacking)}. pip install {' '.join(lacking)}")
     import torch

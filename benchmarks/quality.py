@@ -77,7 +77,9 @@ def parameters(*ways: str) -> TrainParams:
 
 
 def meant(part: str) -> list[str]:
-    """The parameters that a name stands for, or the one that it is."""
+    """The parameters that a name stands for, or the one that it is. Raises InputError."""
+    if "=" not in part and part not in SETTINGS:
+        raise InputError(f"{part}: no settings have that name. There are: {', '.join(SETTINGS)}.")
     return [f"{key}={value}" for key, value in SETTINGS.get(part, {}).items()] or [part]
 
 

@@ -118,6 +118,15 @@ def test_what_does_not_fit_before_the_deadline_is_skipped_and_said(capsys):
     assert "b: skipped, 3 s are left" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("seconds", ["nan", "-1", "soon"])
+def test_a_deadline_that_is_none_is_refused(seconds, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu", "--tiny", "--deadline-s", seconds])
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert ended.value.code == 2
+    assert "--deadline-s" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_with_no_time_at_all_everything_is_skipped_and_the_file_is_written(tmp_path, monkeypatch):
     file = tmp_path / "gpu.json"
     command = ["gpu", "--tiny", "--deadline-s", "0", "--out", str(file)]

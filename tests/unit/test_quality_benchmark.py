@@ -14,6 +14,13 @@ def test_a_way_is_the_parameters_that_differ():
     assert train.wgan_gp.penalty_weight == 10.0
 
 
+def test_a_name_of_settings_stands_for_its_parameters():
+    train = quality.parameters("pictures-in-classes dcgan.features=8")
+    assert (train.net, train.objective, train.conditional) == ("dcgan", "rpgan", True)
+    assert (train.dcgan.features, train.dcgan.critic_norm) == (8, "none")
+    assert train.rpgan.learning_rate == 4e-3
+
+
 def test_few_images_are_from_all_over_and_keep_their_labels(packed_digits, tmp_path):
     dataset = PackedDataset.open(packed_digits)
     few = quality.fewer(dataset, 50, tmp_path / "few")
@@ -40,6 +47,11 @@ def test_seeds_are_summed_up_look_by_look_and_drawn(tmp_path):
     ("asked", "told"),
     [
         (("--looks", "0"), "--looks, --seeds, --at-once and --seconds must be above 0."),
+        (
+            ("--way", "x: photographs"),
+            "photographs: no settings have that name. There are: small-pictures, pictures, "
+            "pictures-in-classes, few-pictures.",
+        ),
         (
             ("--way", "x: net=dcgan dcgan.features=-1"),
             "--way 'x: net=dcgan dcgan.features=-1': 1 problem\n"

@@ -49,6 +49,8 @@ def asked() -> dict[str, str]:
         found = json.loads(os.environ.get(FLOW_RUN) or "{}")
     except ValueError:
         return {}
+    if not isinstance(found, dict):
+        return {}
     return {str(name): str(value) for name, value in found.items()}
 
 

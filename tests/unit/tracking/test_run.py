@@ -16,6 +16,7 @@ from PIL import Image
 
 from monge.errors import MissingExtra
 from monge.tracking import NullRun, Run, environment, mlflow_store, open_run
+from monge.tracking.environment import FLOW_RUN, asked
 from monge.tracking.spool import own
 
 
@@ -367,3 +368,11 @@ def test_a_kill_while_the_database_is_made_leaves_none_that_cannot_be_opened(tmp
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "7", "null"])
+def test_what_is_no_run_of_prefects_asks_for_nothing(monkeypatch, text):
+    monkeypatch.setenv(FLOW_RUN, text)
+    assert asked() == {}
+    monkeypatch.setenv(FLOW_RUN, '{"prefect.flow": "retrain"}')
+    assert asked() == {"prefect.flow": "retrain"}
