@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from monge.credentials import bare
-from monge.errors import ModelFileError, MongeError
+from monge.errors import InputError, ModelFileError, MongeError
 from monge.params import PARAMS_FILE, Params, load
 from monge.paths import Paths
 from monge.products import STAGES, home
 from monge.stages import dvc_lock, lock_and_code
 from monge.tracking.revision import CHANGED, code_revision, last_change
 from monge.training.checkpoints import record
+from monge.versions.dvc import Tracked
 
 if TYPE_CHECKING:
     from monge.contract import Contract
@@ -136,10 +137,9 @@ def _is_named(params: Params, paths: Paths, name: str) -> bool:
         return True
     kept = data_hashes(params, paths).get(params.prepare.path)
     try:
-        outs = yaml.safe_load((paths.root / name).read_text(encoding="utf-8"))["outs"]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return kept is None or Tracked(paths.root, params.prepare.path).hash() == kept
+    except InputError:
         return False
-    return kept is None or kept in [item.get("md5") for item in outs]
 
 
 def beside(found: Files) -> Files:
