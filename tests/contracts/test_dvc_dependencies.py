@@ -23,7 +23,7 @@ CARRIERS = (
     "monge", "monge.__main__", "monge.cli", "monge.credentials", "monge.durations", "monge.errors",
     "monge.files", "monge.original", "monge.outputs", "monge.parameter_line", "monge.paths",
     "monge.products", "monge.registry", "monge.signatures", "monge.stages", "monge.terminal",
-    "monge.tracking",
+    "monge.tracking", "monge.versions.dvc",
 )  # fmt: skip
 FUNCTIONS = {
     "prepare": ("making", "prepare"), "train": ("making", "train"),

@@ -382,7 +382,7 @@ def test_a_walk_over_everything_that_people_do_makes_no_record_false(tmp_path):
         lambda: walk.run_an_experiment_aside_and_apply_it(2), walk.copy_and_go_on_in_the_copy,
         walk.pull_into_a_clone, lambda: walk.restore_an_earlier_commit(0),
         lambda: walk.claim_by_hand_what_did_not_happen(1), walk.run,
-        lambda: walk.claim_by_hand_that_edited_code_did_it(TARGETS[1]), walk.run,
+        lambda: walk.claim_by_hand_that_edited_code_did_it(TARGETS[1]),
     )  # fmt: skip
     for step in steps:
         step()
